@@ -1,0 +1,32 @@
+//! Segments 3D medical images with nnU-Net's labels, in memory that is bounded and known before the run.
+//!
+//! The crate is for programs that embed segmentation: a command line, a box beside a scanner, a microcontroller.
+//! It is `no_std` + `alloc`; files, JSON and ONNX come with the features `std`, `nifti` and `tract`.
+//!
+//! # Layers
+//!
+//! Each module knows only those above it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`volume`] | voxel grids, boxes, and where voxels come from |
+//! | [`half_float`] | the fp16 roundings that the reference's arithmetic is made of |
+//! | [`manifest`] | what a model file says of itself |
+//! | [`tiling`] | tile starts, importance map, rolling accumulator |
+//! | [`preprocess`] | crop, normalise, resample to the network grid, slab by slab |
+//! | [`postprocess`] | logits back to the scan's grid, labels, un-crop |
+//! | [`memory`] | the bytes a run takes, known before anything is allocated |
+//! | [`pipeline`] | the run: scan planes in, finished label planes out |
+//! | [`metrics`] | Dice, surface distances, bootstrap intervals |
+//! | `onnx` | feature `tract`: ONNX files, their manifest, and the engine that runs them |
+//! | `nnunet` | feature `tract`: nnU-Net v2 model folders, read without running pickle code |
+//! | `nifti` | feature `nifti`: volumes from and to NIfTI files, slice by slice |
+//!
+//! Axis order is `z, y, x` with `x` fastest everywhere inside; conversions happen at file borders.
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod manifest;
+pub mod volume;

@@ -1,0 +1,199 @@
+//! What a model file says of itself: grid, channels, normalisation, labels, provenance.
+//!
+//! The manifest is stored as JSON in the `scanside` entry of an ONNX file's `metadata_props`, or beside a foreign ONNX
+//! file as JSON or TOML. It holds every fact the pipeline needs besides the graph.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The manifest version this crate writes, and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What a model file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this description; readers refuse a newer one.
+    pub format: u32,
+    /// A short name for people.
+    #[serde(default)]
+    pub name: String,
+    /// The grid the network works on.
+    pub grid: NetworkGrid,
+    /// Input channels in file order.
+    pub channels: Vec<Channel>,
+    /// Cut the scan to the box of nonzero voxels first (nnU-Net does).
+    #[serde(default)]
+    pub crop_to_nonzero: bool,
+    /// How the scan is brought to the network grid.
+    #[serde(default)]
+    pub resample_data: Resampling,
+    /// How logits are brought back to the scan's grid.
+    #[serde(default = "Resampling::linear")]
+    pub resample_logits: Resampling,
+    /// What the network's heads mean.
+    pub labels: Labels,
+    /// Graph outputs, one per fold; their logits are averaged.
+    #[serde(default = "one")]
+    pub folds: usize,
+    /// Spatial axes of the network grid along which mirrored passes are averaged; empty: none.
+    #[serde(default)]
+    pub mirror_axes: Vec<usize>,
+    /// Where the model comes from: free text by key (source, trainer, licence, checkpoint hashes ...).
+    #[serde(default)]
+    pub provenance: BTreeMap<String, String>,
+    /// Measured accuracy by name, for example `mean_dice`.
+    #[serde(default)]
+    pub accuracy: BTreeMap<String, f64>,
+    /// SHA-256 over graph and weights, lower-case hex; written by this program, checked when present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph_sha256: Option<String>,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// The grid the network works on. Axes are those of the network, after `transpose_forward`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkGrid {
+    /// Voxels per tile. A 2d network has 1 on its first axis.
+    pub patch_zyx: [usize; 3],
+    /// The network input has two spatial axes instead of three.
+    #[serde(default)]
+    pub two_dimensional: bool,
+    /// Voxel distance per axis in millimetres; `null` keeps the scan's own distance on that axis.
+    pub spacing_mm: [Option<f64>; 3],
+    /// Network axis `i` is file axis `transpose_forward[i]` (file axes are z, y, x).
+    #[serde(default = "identity_axes")]
+    pub transpose_forward: [usize; 3],
+}
+
+fn identity_axes() -> [usize; 3] {
+    [0, 1, 2]
+}
+
+/// One input channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// The name the training data gave it ("CT", "T1" ...).
+    pub name: String,
+    /// How its intensities are brought to the network's range.
+    pub normalization: Normalization,
+}
+
+/// How intensities of a channel are brought to the network's range, in float32 and before resampling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Normalization {
+    /// `(x - mean) / max(std, 1e-8)` with the statistics of the cropped scan.
+    ZScore {
+        /// Statistics and result only inside the hole-filled nonzero mask; outside stays as it is.
+        #[serde(default)]
+        masked: bool,
+    },
+    /// `(clip(x, lower, upper) - mean) / max(std, 1e-8)` with constants of the training data.
+    Ct {
+        /// Mean of the training data's foreground.
+        mean: f32,
+        /// Its standard deviation.
+        std: f32,
+        /// Lower clip limit.
+        lower: f32,
+        /// Upper clip limit.
+        upper: f32,
+    },
+    /// The values as they are.
+    None,
+    /// `(x - min) / max(max - min, 1e-8)` over the cropped scan.
+    RescaleTo01,
+    /// `x / 255`; values outside 0..255 are refused.
+    RgbTo01,
+    /// Clip to two percentiles of the cropped scan (linear interpolation between ranks), then rescale those to 0..1.
+    PercentileTo01 {
+        /// Lower percentile, 0..100.
+        lower_percent: f64,
+        /// Upper percentile, 0..100.
+        upper_percent: f64,
+    },
+}
+
+/// How values are brought from one grid to another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resampling {
+    /// Splines with edge padding in double precision: what nnU-Net takes from scikit-image and scipy.
+    Spline {
+        /// Spline order in the plane, or on all axes where no axis is separate: 0, 1 or 3.
+        order: u8,
+        /// Order along a separate axis: 0 or 1.
+        order_z: u8,
+        /// Treat the coarse axis separately: `null` decides by the spacings.
+        force_separate_z: Option<bool>,
+    },
+    /// Trilinear in single precision, `align_corners` off: what nnU-Net takes from PyTorch.
+    Torch {
+        /// As for splines; `null` decides by the spacings.
+        force_separate_z: Option<bool>,
+    },
+    /// No resampling: the grids must have the same shape.
+    Keep,
+}
+
+impl Default for Resampling {
+    fn default() -> Self {
+        Resampling::Spline { order: 3, order_z: 0, force_separate_z: None }
+    }
+}
+
+impl Resampling {
+    /// Linear interpolation, the reference's choice for logits.
+    pub fn linear() -> Self {
+        Resampling::Spline { order: 1, order_z: 0, force_separate_z: None }
+    }
+}
+
+/// What the network's heads mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Labels {
+    /// One head per label; the voxel gets the label of the largest logit, the first of equals.
+    Exclusive {
+        /// In head order.
+        heads: Vec<Label>,
+    },
+    /// Overlapping regions: heads above sigmoid 0.5 write their value in this order, later ones over earlier ones.
+    Regions {
+        /// In head order.
+        heads: Vec<Label>,
+    },
+}
+
+impl Labels {
+    /// The heads in order.
+    pub fn heads(&self) -> &[Label] {
+        match self {
+            Labels::Exclusive { heads } | Labels::Regions { heads } => heads,
+        }
+    }
+}
+
+/// One head: a name and the value written for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// The name the training data gave it.
+    pub name: String,
+    /// The value in the written label file.
+    pub value: u16,
+    /// SNOMED CT code, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snomed: Option<String>,
+    /// Display colour, red green blue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rgb: Option<[u8; 3]>,
+}

@@ -1,0 +1,107 @@
+//! Voxel grids, boxes, and where voxels come from.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::Range;
+
+/// Three extents or three positions, in the order of the array they belong to (slowest axis first).
+pub type Index3 = [usize; 3];
+
+/// The number of voxels of a box of this shape, or `None` where it does not fit `usize`.
+pub fn checked_voxels(shape: Index3) -> Option<usize> {
+    shape[0].checked_mul(shape[1])?.checked_mul(shape[2])
+}
+
+/// Where an image lies in the patient: ITK's convention, millimetres, LPS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// Voxels per axis, file order: `z, y, x`.
+    pub shape_zyx: Index3,
+    /// Distance between voxel centres in millimetres: `z, y, x`.
+    pub spacing_mm: [f64; 3],
+    /// Centre of the first voxel in millimetres: `x, y, z` in LPS.
+    pub origin: [f64; 3],
+    /// Direction cosines, row-major: column `k` is the direction of array axis `x, y, z`.
+    pub direction: [[f64; 3]; 3],
+}
+
+/// A half-open box of voxels, one range per axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Box3(pub [Range<usize>; 3]);
+
+impl Box3 {
+    /// The box that covers a whole array of this shape.
+    pub fn full(shape: Index3) -> Self {
+        Box3(shape.map(|n| 0..n))
+    }
+
+    /// Extents per axis.
+    pub fn shape(&self) -> Index3 {
+        [self.0[0].len(), self.0[1].len(), self.0[2].len()]
+    }
+
+    /// Voxels inside.
+    pub fn voxels(&self) -> usize {
+        self.shape().iter().product()
+    }
+}
+
+/// The element type of a stored volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum VoxelType {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F32,
+    F64,
+}
+
+impl VoxelType {
+    /// Bytes per voxel.
+    pub const fn bytes(self) -> usize {
+        match self {
+            VoxelType::U8 | VoxelType::I8 => 1,
+            VoxelType::U16 | VoxelType::I16 => 2,
+            VoxelType::U32 | VoxelType::I32 | VoxelType::F32 => 4,
+            VoxelType::U64 | VoxelType::I64 | VoxelType::F64 => 8,
+        }
+    }
+}
+
+/// Why voxels could not be read. The sentence names the file, the numbers, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError(pub Box<str>);
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for SourceError {}
+
+/// A scan that can be read box by box, as often as needed.
+///
+/// A source may keep the voxels in memory or read its file anew at each call; the values are the same.
+pub trait VoxelSource {
+    /// Voxels per axis of each channel: `z, y, x`.
+    fn shape_zyx(&self) -> Index3;
+
+    /// Number of channels.
+    fn channels(&self) -> usize;
+
+    /// Fills `out` with the voxels of `bounds` in channel `channel`, `x` fastest, scaled as the file asks and cast to
+    /// `f32`. `out` has exactly `bounds.voxels()` elements; `bounds` lies inside [`Self::shape_zyx`].
+    ///
+    /// Reading boxes in ascending `z` is cheap for every source; going back may mean reading the file from its start.
+    fn read(&mut self, channel: usize, bounds: &Box3, out: &mut [f32]) -> Result<(), SourceError>;
+
+    /// Bytes this source keeps in memory, its file buffers included.
+    fn resident_bytes(&self) -> usize;
+}
