@@ -10,6 +10,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`volume`] | voxel grids, boxes, and where voxels come from |
+//! | [`executor`] | where threads come from |
+//! | [`engine`] | what runs a network on one patch |
 //! | [`half_float`] | the fp16 roundings that the reference's arithmetic is made of |
 //! | [`manifest`] | what a model file says of itself |
 //! | [`tiling`] | tile starts, importance map, rolling accumulator |
@@ -28,5 +30,13 @@
 
 extern crate alloc;
 
+pub mod engine;
+pub mod executor;
+pub mod half_float;
 pub mod manifest;
+pub mod memory;
+pub mod pipeline;
+pub mod postprocess;
+pub mod preprocess;
+pub mod tiling;
 pub mod volume;

@@ -1,0 +1,100 @@
+//! One tile through the network: cut out, mirrored, averaged.
+
+use crate::engine::{Engine, EngineError};
+use crate::volume::Index3;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Buffers of one worker.
+#[derive(Debug)]
+pub(super) struct TileWorker {
+    pub(super) start: Index3,
+    /// `[channels, z, y, x]`.
+    pub(super) input: Vec<f32>,
+    mirrored: Vec<f32>,
+    /// `[heads, z, y, x]`.
+    pub(super) logits: Vec<f32>,
+    pass: Vec<f32>,
+    pub(super) outcome: Result<(), EngineError>,
+}
+
+impl TileWorker {
+    pub(super) fn new(channels: usize, heads: usize, patch: Index3, mirrors: bool) -> Self {
+        let voxels: usize = patch.iter().product();
+        let spare = |n: usize| if mirrors { vec![0.0; n * voxels] } else { Vec::new() };
+        TileWorker {
+            start: [0; 3],
+            input: vec![0.0; channels * voxels],
+            mirrored: spare(channels),
+            logits: vec![0.0; heads * voxels],
+            pass: spare(heads),
+            outcome: Ok(()),
+        }
+    }
+
+    /// Runs fold `fold` on the tile: the plain pass, then each mirrored one added in turn, divided by their number.
+    pub(super) fn run<E: Engine + ?Sized>(&mut self, engine: &E, fold: usize, patch: Index3, mirrors: &[Vec<usize>]) {
+        self.outcome = self.try_run(engine, fold, patch, mirrors);
+    }
+
+    fn try_run<E: Engine + ?Sized>(
+        &mut self,
+        engine: &E,
+        fold: usize,
+        patch: Index3,
+        mirrors: &[Vec<usize>],
+    ) -> Result<(), EngineError> {
+        engine.infer(fold, &self.input, &mut self.logits)?;
+        if mirrors.len() < 2 {
+            return Ok(());
+        }
+        for axes in &mirrors[1..] {
+            let flip = |k: usize| axes.contains(&k);
+            let flips = [flip(0), flip(1), flip(2)];
+            mirror(&self.input, patch, flips, &mut self.mirrored, |target, v| *target = v);
+            engine.infer(fold, &self.mirrored, &mut self.pass)?;
+            mirror(&self.pass, patch, flips, &mut self.logits, |sum, v| *sum += v);
+        }
+        let count = mirrors.len() as f32;
+        self.logits.iter_mut().for_each(|v| *v /= count);
+        Ok(())
+    }
+}
+
+/// Puts `source` into `target`, mirrored along the marked axes of each volume of `patch` voxels.
+fn mirror(source: &[f32], patch: Index3, flips: [bool; 3], target: &mut [f32], put: impl Fn(&mut f32, f32)) {
+    let [n0, n1, n2] = patch;
+    let from = |flip: bool, i: usize, n: usize| if flip { n - 1 - i } else { i };
+    for (volume, out) in source.chunks_exact(n0 * n1 * n2).zip(target.chunks_exact_mut(n0 * n1 * n2)) {
+        for (r, row) in out.chunks_exact_mut(n2).enumerate() {
+            let (z, y) = (from(flips[0], r / n1, n0), from(flips[1], r % n1, n1));
+            let source_row = &volume[(z * n1 + y) * n2..][..n2];
+            if flips[2] {
+                row.iter_mut().zip(source_row.iter().rev()).for_each(|(t, &v)| put(t, v));
+            } else {
+                row.iter_mut().zip(source_row).for_each(|(t, &v)| put(t, v));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_twice_gives_the_input_back() {
+        let patch = [2, 3, 4];
+        let source: Vec<f32> = (0..48).map(|i| i as f32).collect();
+        let (mut once, mut twice) = (vec![0.0; 48], vec![0.0; 48]);
+        for bits in 0..8 {
+            let flips = [bits & 1 == 1, bits & 2 == 2, bits & 4 == 4];
+            mirror(&source, patch, flips, &mut once, |t, v| *t = v);
+            mirror(&once, patch, flips, &mut twice, |t, v| *t = v);
+            assert_eq!(source, twice);
+            let first = once[0] as usize;
+            let expected = [12 * usize::from(flips[0]), 8 * usize::from(flips[1]), 3 * usize::from(flips[2])];
+            assert_eq!(first, expected.iter().sum::<usize>());
+        }
+    }
+}
