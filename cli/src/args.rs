@@ -1,0 +1,150 @@
+//! What the user typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model, 5 does not fit, 6 could not write, \
+                          7 some cases failed, 130 interrupted.";
+
+/// Segments 3D medical images with nnU-Net models, in bounded memory. Research software, not for diagnosis.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write the labels of a scan, or of every case in a folder.
+    Segment(SegmentArgs),
+    /// Say what a run would take: tiles, peak memory, disk. Nothing is run.
+    Plan(PlanArgs),
+    /// Turn an nnU-Net v2 model folder into one self-describing ONNX file.
+    Import(ImportArgs),
+    /// Say what a model is: grid, channels, labels, size, engine.
+    Inspect(InspectArgs),
+    /// Compare label files: Dice, surface Dice and 95 % Hausdorff distance per class and case.
+    Evaluate(crate::evaluate::EvaluateArgs),
+}
+
+/// Model, input and how to run: shared by `segment` and `plan`.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Model: a self-describing ONNX file, or an nnU-Net v2 model folder.
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Scan: a .nii or .nii.gz file, one file per channel, or a folder of cases (CASE_0000.nii.gz, CASE_0001.nii.gz ...).
+    #[arg(short, long, value_name = "INPUT", num_args = 1.., required = true)]
+    pub(crate) input: Vec<PathBuf>,
+    /// Facts about an ONNX model that does not describe itself, as JSON or TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Stay under this much memory, or refuse: 1.5G, 800M ... (decimal; KiB, MiB, GiB are binary).
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) max_ram: Option<u64>,
+    /// Threads; the result does not depend on it [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// What does the arithmetic.
+    #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
+    pub(crate) engine: EngineChoice,
+    /// Largest distance between tiles, as a fraction of the patch.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = step)]
+    pub(crate) step_size: f64,
+    /// Skip the mirrored passes that the model allows: faster, other labels.
+    #[arg(long)]
+    pub(crate) disable_tta: bool,
+    /// nnU-Net folder: folds to average [default: all that are there].
+    #[arg(long, value_name = "FOLD", num_args = 1..)]
+    pub(crate) folds: Vec<String>,
+    /// nnU-Net folder: file name of the checkpoints.
+    #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth")]
+    pub(crate) checkpoint: String,
+    /// Take an input that looks like a label map for a scan.
+    #[arg(long)]
+    pub(crate) allow_label_input: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineChoice {
+    /// The fastest engine that can run the model.
+    Auto,
+    /// Scanside's own kernels.
+    Native,
+    /// tract's executor.
+    Tract,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SegmentArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Label file (.nii or .nii.gz), or a folder.
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: PathBuf,
+    /// Replace label files that are there already and came from something else.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Write what was run, with hashes, plan, times and peak memory, as JSON.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) record: Option<PathBuf>,
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The model folder: plans.json, dataset.json, fold_*/checkpoint_final.pth.
+    #[arg(value_name = "NNUNET_FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// The ONNX file to write.
+    #[arg(short, long, value_name = "MODEL.onnx")]
+    pub(crate) output: PathBuf,
+    /// Folds to average [default: all that are there].
+    #[arg(long, value_name = "FOLD", num_args = 1..)]
+    pub(crate) folds: Vec<String>,
+    /// File name of the checkpoints.
+    #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth")]
+    pub(crate) checkpoint: String,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// A self-describing ONNX file, or an nnU-Net v2 model folder.
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Facts about an ONNX model that does not describe itself, as JSON or TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match text.parse::<bytesize::ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
+        _ => Err("give a size such as 1.5G, 800M or 2GiB".into()),
+    }
+}
+
+fn step(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(step) if step > 0.0 && step <= 1.0 => Ok(step),
+        _ => Err("give a fraction above 0 and at most 1".into()),
+    }
+}

@@ -1,0 +1,119 @@
+//! One case: looked at, planned, run.
+
+use crate::args::RunArgs;
+use crate::cases::Case;
+use crate::exit::{Exit, Failure, OrExit};
+use crate::interrupt;
+use crate::label_file::LabelFile;
+use crate::label_like;
+use crate::model::Model;
+use crate::progress::{PhaseSeconds, Progress};
+use crate::threads::Threads;
+use scanside_core::engine::{Engine, EngineFootprint};
+use scanside_core::memory::{self, MemoryPlan, Surroundings};
+use scanside_core::nifti::{NiftiSource, ResidentSource};
+use scanside_core::pipeline::{self, Layout, LayoutError, PipelineError, RunOptions};
+use scanside_core::preprocess;
+use scanside_core::volume::VoxelSource;
+use std::path::Path;
+
+/// The label writer's buffers and the compressor's.
+const SINK_BYTES: usize = 1 << 20;
+
+/// A case with its layout and memory plan.
+pub(crate) struct PlannedCase {
+    pub(crate) source: NiftiSource,
+    pub(crate) layout: Layout,
+    pub(crate) memory: MemoryPlan,
+    /// What a reader of the log should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// How the arguments ask to run.
+pub(crate) fn run_options(args: &RunArgs) -> RunOptions {
+    RunOptions { step: args.step_size, mirror: !args.disable_tta }
+}
+
+/// Looks at the scan once and plans its run.
+pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<PlannedCase, Failure> {
+    let mut source = NiftiSource::open(&case.channels).or_exit(Exit::BadInput)?;
+    let expected = model.manifest.channels.len();
+    if source.channels() != expected {
+        return Err(Failure::new(Exit::BadInput, LayoutError::Channels { expected, got: source.channels() }));
+    }
+    if !args.allow_label_input {
+        label_like::refuse(&mut source)?;
+    }
+    let bounds =
+        preprocess::find_box(&mut source, model.manifest.crop_to_nonzero).or_exit(Exit::BadInput)?;
+    let grid = source.grid().clone();
+    let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, run_options(args))
+        .or_exit(Exit::BadInput)?;
+    let surroundings = Surroundings {
+        process_bytes: model.process_bytes,
+        loading_bytes: model.loading_bytes,
+        resident_source_bytes: source.data_bytes(),
+        streaming_source_bytes: source.resident_bytes(),
+        sink_bytes: SINK_BYTES,
+    };
+    // The weights are in the process already.
+    let engine = EngineFootprint { shared_bytes: 0, ..model.engine.footprint() };
+    let workers = args.threads.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
+    let budget = args.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
+    let memory = memory::plan(&layout, &model.manifest, engine, &surroundings, workers, budget)
+        .or_exit(Exit::DoesNotFit)?;
+    let warnings = source.warnings().to_vec();
+    Ok(PlannedCase { source, layout, memory, warnings })
+}
+
+/// Runs a planned case; the label file appears when all of it is there.
+pub(crate) fn run(
+    model: &Model,
+    case: &Case,
+    planned: PlannedCase,
+    key: &str,
+    output: &Path,
+    quiet: bool,
+) -> Result<PhaseSeconds, Failure> {
+    let PlannedCase { source: mut streaming, layout, memory, .. } = planned;
+    let mut labels = LabelFile::create(output, streaming.header(), &layout, key)?;
+    let mut progress = Progress::new(&case.name, quiet);
+    pipeline::Observer::phase(&mut progress, pipeline::Phase::Prepare);
+    let mut resident;
+    let source: &mut dyn VoxelSource = if memory.resident_source {
+        resident = ResidentSource::load(&case.channels).or_exit(Exit::BadInput)?;
+        &mut resident
+    } else {
+        &mut streaming
+    };
+    let threads = Threads::new(memory.workers)?;
+    let facts = preprocess::measure(source, &layout.bounds, &model.manifest.channels, layout.clip_axis())
+        .or_exit(Exit::BadInput)?;
+    let outcome = pipeline::segment(
+        &layout,
+        &model.manifest,
+        &facts,
+        &memory,
+        source,
+        &model.engine,
+        &threads,
+        &mut labels,
+        &mut progress,
+    );
+    progress.finish();
+    match outcome {
+        Ok(()) => {}
+        Err(PipelineError::Cancelled) => return Err(interrupt::failure()),
+        Err(e @ PipelineError::Sink(_)) => return Err(Failure::new(Exit::CouldNotWrite, e)),
+        Err(e @ PipelineError::Engine(_)) => return Err(Failure::new(Exit::BadModel, e)),
+        Err(e) => return Err(Failure::new(Exit::BadInput, e)),
+    }
+    if interrupt::requested() {
+        return Err(interrupt::failure());
+    }
+    labels.publish()?;
+    Ok(progress.seconds)
+}

@@ -1,0 +1,84 @@
+//! Exit codes, and errors that carry theirs.
+
+use std::fmt;
+
+/// Why the program ends; the number is part of its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything asked for was done.
+    Done = 0,
+    /// The command line does not make sense.
+    Usage = 2,
+    /// The scan or a label file is not what it should be.
+    BadInput = 3,
+    /// The model is not what it should be.
+    BadModel = 4,
+    /// The memory budget is too small.
+    DoesNotFit = 5,
+    /// The result could not be written.
+    CouldNotWrite = 6,
+    /// Some cases of several failed.
+    SomeFailed = 7,
+    /// Stopped by the user.
+    Interrupted = 130,
+}
+
+/// An error and the code the program ends with because of it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Failure { exit, error: error.into() }
+    }
+
+    pub(crate) fn says(exit: Exit, sentence: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Failure { exit, error: anyhow::Error::msg(sentence) }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// The error and what it came from, each told once: many errors repeat their source in their own sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = self.error.to_string();
+        write!(f, "{told}")?;
+        for cause in self.error.chain().skip(1) {
+            let sentence = cause.to_string();
+            if !told.contains(&sentence) {
+                write!(f, ": {sentence}")?;
+                told.push_str(&sentence);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives an error its exit code.
+pub(crate) trait OrExit<T> {
+    /// The code, with the error's own words.
+    fn or_exit(self, exit: Exit) -> Result<T, Failure>;
+
+    /// The code, with words put before the error's own.
+    fn or_exit_with<D: fmt::Display + Send + Sync + 'static>(
+        self,
+        exit: Exit,
+        context: impl FnOnce() -> D,
+    ) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Result<T, Failure> {
+        self.map_err(|e| Failure::new(exit, e))
+    }
+
+    fn or_exit_with<D: fmt::Display + Send + Sync + 'static>(
+        self,
+        exit: Exit,
+        context: impl FnOnce() -> D,
+    ) -> Result<T, Failure> {
+        self.map_err(|e| Failure { exit, error: e.into().context(context()) })
+    }
+}

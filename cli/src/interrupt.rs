@@ -1,0 +1,26 @@
+//! Ctrl-C: finish the tile, leave nothing behind, exit 130. A second one ends the program at once.
+
+use crate::exit::{Exit, Failure, OrExit};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Listens for SIGINT, SIGTERM and SIGHUP from now on.
+pub(crate) fn listen() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    })
+    .or_exit_with(Exit::Usage, || "signals cannot be handled")
+}
+
+/// The user asked to stop.
+pub(crate) fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
+}
+
+/// The failure that says so.
+pub(crate) fn failure() -> Failure {
+    Failure::says(Exit::Interrupted, "interrupted; nothing was left half-written, and running again resumes")
+}

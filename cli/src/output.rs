@@ -1,0 +1,127 @@
+//! Files that appear whole or not at all: written under another name beside their place, synced, then renamed.
+
+use crate::exit::{Exit, Failure, OrExit};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file being written. Dropped before [`Self::publish`], it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct PendingFile {
+    target: PathBuf,
+    partial: PathBuf,
+    file: Option<File>,
+}
+
+const SUFFIX: &str = ".scanside-part";
+
+impl PendingFile {
+    /// Begins a file that will appear at `target`; its folder is made if need be.
+    pub(crate) fn create(target: &Path) -> Result<Self, Failure> {
+        let cannot = || format!("{} cannot be written", target.display());
+        let name = target
+            .file_name()
+            .ok_or_else(|| Failure::says(Exit::Usage, format!("{} is not a file name", target.display())))?
+            .to_string_lossy()
+            .into_owned();
+        let folder = match target.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(folder).or_exit_with(Exit::CouldNotWrite, cannot)?;
+        remove_stale(folder, &name);
+        let partial = folder.join(format!(".{name}.{}{SUFFIX}", std::process::id()));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&partial)
+            .or_exit_with(Exit::CouldNotWrite, cannot)?;
+        Ok(PendingFile { target: target.to_owned(), partial, file: Some(file) })
+    }
+
+    /// Syncs and renames.
+    pub(crate) fn publish(mut self) -> Result<(), Failure> {
+        let cannot = || format!("{} cannot be written", self.target.display());
+        if let Some(file) = self.file.take() {
+            file.sync_all().or_exit_with(Exit::CouldNotWrite, cannot)?;
+        }
+        std::fs::rename(&self.partial, &self.target).or_exit_with(Exit::CouldNotWrite, cannot)?;
+        // The rename itself survives a power cut only once the folder is synced; where folders cannot be opened as
+        // files, the system gives no such promise to keep.
+        let folder = self.target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Ok(folder) = File::open(folder) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Err(io::Error::other("the file is closed")),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        // After publishing there is nothing under this name any more.
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}
+
+/// Removes what a killed run left of the same file. Files of processes that still run are theirs.
+fn remove_stale(folder: &Path, name: &str) {
+    let prefix = format!(".{name}.");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let process = file.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
+        let Some(id) = process.and_then(|p| p.parse::<u32>().ok()) else { continue };
+        let running = Path::new("/proc").is_dir() && Path::new(&format!("/proc/{id}")).exists();
+        if !running || id == std::process::id() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Writes a whole small file.
+pub(crate) fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut file = PendingFile::create(target)?;
+    file.write_all(bytes).or_exit_with(Exit::CouldNotWrite, || format!("{} cannot be written", target.display()))?;
+    file.publish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("sub/labels.nii");
+        let mut file = PendingFile::create(&target).unwrap();
+        file.write_all(b"half").unwrap();
+        assert!(!target.exists());
+        drop(file);
+        assert_eq!(std::fs::read_dir(folder.path().join("sub")).unwrap().count(), 0);
+        write_whole(&target, b"whole").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(folder.path().join("sub")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_of_dead_runs_go() {
+        let folder = tempfile::tempdir().unwrap();
+        // Process numbers end well below this.
+        std::fs::write(folder.path().join(format!(".a.nii.4294967294{SUFFIX}")), b"x").unwrap();
+        std::fs::write(folder.path().join(format!(".b.nii.4294967294{SUFFIX}")), b"x").unwrap();
+        write_whole(&folder.path().join("a.nii"), b"y").unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

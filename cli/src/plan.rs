@@ -1,0 +1,111 @@
+//! `scanside plan`: what a run would take. Headers and voxels are looked at, the network is not run.
+
+use crate::args::PlanArgs;
+use crate::case_run::{self, PlannedCase};
+use crate::cases::{self, Case};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::model::Model;
+use crate::progress::human_bytes;
+use serde::Serialize;
+
+/// A run, planned.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanReport {
+    case: String,
+    /// Extents and spacing of the file, z, y, x.
+    file_shape_zyx: [usize; 3],
+    /// The part that is segmented: first and one past the last voxel per file axis.
+    box_zyx: [[usize; 2]; 3],
+    /// Extents of the network grid, network axis order.
+    network_shape: [usize; 3],
+    network_spacing_mm: [f64; 3],
+    patch: [usize; 3],
+    tiles: usize,
+    mirrored_passes_per_tile: usize,
+    folds: usize,
+    network_passes: usize,
+    workers: usize,
+    scan_kept_in_memory: bool,
+    /// The process stays under this.
+    peak_ram_bytes: usize,
+    parts: Vec<Part>,
+    /// Upper bound of what the label file and its temporary files take.
+    disk_bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Part {
+    name: &'static str,
+    bytes: usize,
+}
+
+/// The plan of a case, for people and records.
+pub(crate) fn describe(model: &Model, case: &Case, planned: &PlannedCase) -> PlanReport {
+    let (layout, memory) = (&planned.layout, &planned.memory);
+    let voxels: usize = layout.file_shape.iter().product();
+    // Labels compress well, but nothing promises it; 16-bit labels wait uncompressed beside the file.
+    let disk_bytes = if layout.decision.largest_value() < 255 { voxels } else { 4 * voxels };
+    PlanReport {
+        case: case.name.clone(),
+        file_shape_zyx: layout.file_shape,
+        box_zyx: layout.bounds.0.clone().map(|r| [r.start, r.end]),
+        network_shape: layout.data_map.new,
+        network_spacing_mm: layout.network_spacing,
+        patch: layout.tiling.patch,
+        tiles: layout.tiling.tiles(),
+        mirrored_passes_per_tile: layout.mirrors.len(),
+        folds: model.manifest.folds,
+        network_passes: layout.passes(model.manifest.folds),
+        workers: memory.workers,
+        scan_kept_in_memory: memory.resident_source,
+        peak_ram_bytes: memory.peak_bytes,
+        parts: memory.items.iter().map(|i| Part { name: i.name, bytes: i.bytes }).collect(),
+        disk_bytes,
+    }
+}
+
+pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
+    if let Some(missing) = args.run.input.iter().find(|p| !p.exists()) {
+        return Err(Failure::says(Exit::BadInput, format!("{} does not exist", missing.display())));
+    }
+    let model = Model::open(&args.run)?;
+    let found = cases::find(&args.run.input, model.manifest.channels.len())?;
+    let mut reports = Vec::new();
+    let mut failures: Vec<(String, Failure)> = Vec::new();
+    for (name, sentence) in &found.bad {
+        failures.push((name.clone(), Failure::says(Exit::BadInput, sentence.clone())));
+    }
+    for case in &found.good {
+        match case_run::plan(&model, case, &args.run) {
+            Ok(planned) => reports.push(describe(&model, case, &planned)),
+            Err(failure) if !found.folder => return Err(failure),
+            Err(failure) => failures.push((case.name.clone(), failure)),
+        }
+    }
+    if args.json {
+        let errors: Vec<_> = failures.iter().map(|(n, f)| serde_json::json!({"case": n, "error": f.to_string()})).collect();
+        let document = serde_json::json!({"format": 1, "cases": reports, "failed": errors});
+        println!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
+    } else {
+        reports.iter().for_each(print);
+        failures.iter().for_each(|(name, failure)| eprintln!("{name}: {failure}"));
+    }
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+fn print(report: &PlanReport) {
+    let list = |v: &[usize; 3]| format!("{} x {} x {}", v[0], v[1], v[2]);
+    println!("{}", report.case);
+    println!("  scan           {} voxels (z, y, x)", list(&report.file_shape_zyx));
+    println!("  network grid   {} voxels, patch {}", list(&report.network_shape), list(&report.patch));
+    println!(
+        "  work           {} tiles, {} network passes ({} per tile, {} fold(s))",
+        report.tiles, report.network_passes, report.mirrored_passes_per_tile, report.folds
+    );
+    println!("  threads        {}", report.workers);
+    println!("  peak RAM       {}", human_bytes(report.peak_ram_bytes));
+    for part in &report.parts {
+        println!("    {:>9}  {}", human_bytes(part.bytes), part.name);
+    }
+    println!("  disk, at most  {}", human_bytes(report.disk_bytes));
+}

@@ -1,0 +1,88 @@
+//! Engines whose result is known without a network.
+
+use scanside_core::engine::{Engine, EngineError, EngineFootprint};
+
+/// Head `h` is `-(v - h)^2` of the input: the largest head is the input's own value, rounded.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Voxels per patch.
+    pub patch: [usize; 3],
+    /// Heads.
+    pub heads: usize,
+}
+
+impl Engine for Identity {
+    fn name(&self) -> &'static str {
+        "identity"
+    }
+    fn channels(&self) -> usize {
+        1
+    }
+    fn heads(&self) -> usize {
+        self.heads
+    }
+    fn folds(&self) -> usize {
+        1
+    }
+    fn patch_zyx(&self) -> [usize; 3] {
+        self.patch
+    }
+    fn footprint(&self) -> EngineFootprint {
+        EngineFootprint::default()
+    }
+    fn infer(&self, _fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+        for (h, head) in output.chunks_exact_mut(input.len()).enumerate() {
+            for (o, v) in head.iter_mut().zip(input) {
+                *o = -(v - h as f32) * (v - h as f32);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A made-up network: every logit depends on the voxel, its place in the tile, the tile's mean, the head and the fold,
+/// so that no two tiles agree where they overlap.
+#[derive(Clone, Debug)]
+pub struct Mixing {
+    /// Voxels per patch.
+    pub patch: [usize; 3],
+    /// Channels.
+    pub channels: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Folds.
+    pub folds: usize,
+}
+
+impl Engine for Mixing {
+    fn name(&self) -> &'static str {
+        "mixing"
+    }
+    fn channels(&self) -> usize {
+        self.channels
+    }
+    fn heads(&self) -> usize {
+        self.heads
+    }
+    fn folds(&self) -> usize {
+        self.folds
+    }
+    fn patch_zyx(&self) -> [usize; 3] {
+        self.patch
+    }
+    fn footprint(&self) -> EngineFootprint {
+        EngineFootprint::default()
+    }
+    fn infer(&self, fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+        let voxels: usize = self.patch.iter().product();
+        let mean = input.iter().sum::<f32>() / input.len() as f32;
+        for (h, head) in output.chunks_exact_mut(voxels).enumerate() {
+            for (i, o) in head.iter_mut().enumerate() {
+                let v = input[i % input.len()] + input[(i + voxels * (h % self.channels)) % input.len()];
+                let place = ((i * 31 + h * 17 + fold * 7) % 101) as f32 / 50.0 - 1.0;
+                *o = 0.7 * v * (h as f32 - 1.0) + place + 0.3 * mean;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! The built program.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The `scanside` program that lies beside the running test.
+///
+/// # Panics
+/// It was not built.
+pub fn scanside() -> Command {
+    let mut folder = std::env::current_exe().expect("a test has a path");
+    folder.pop();
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    let program: PathBuf = folder.join(format!("scanside{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.is_file(), "{} is not built; scripts/test builds it, or `cargo build` does", program.display());
+    Command::new(program)
+}

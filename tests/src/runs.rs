@@ -1,0 +1,77 @@
+//! Whole runs on scans in memory.
+
+use crate::source::MemoryScan;
+use scanside_core::engine::Engine;
+use scanside_core::executor::Executor;
+use scanside_core::manifest::{
+    Channel, FORMAT_VERSION, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling,
+};
+use scanside_core::memory::{self, MemoryPlan, Surroundings};
+use scanside_core::pipeline::{Layout, PipelineError, RunOptions, segment};
+use scanside_core::postprocess::{LabelSink, SinkError};
+use scanside_core::preprocess::{find_box, measure};
+
+/// Gathers label planes.
+#[derive(Debug, Default)]
+pub struct Labelled(pub Vec<u16>);
+
+impl LabelSink for Labelled {
+    fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError> {
+        self.0.extend_from_slice(labels);
+        Ok(())
+    }
+}
+
+/// A manifest with this patch, these many channels and heads, and nothing else special.
+pub fn manifest(patch: [usize; 3], channels: usize, heads: usize) -> Manifest {
+    let label = |i: usize| Label { name: format!("label {i}"), value: i as u16, snomed: None, rgb: None };
+    Manifest {
+        format: FORMAT_VERSION,
+        name: "test".into(),
+        grid: NetworkGrid {
+            patch_zyx: patch,
+            two_dimensional: false,
+            spacing_mm: [Some(1.0); 3],
+            transpose_forward: [0, 1, 2],
+        },
+        channels: (0..channels)
+            .map(|c| Channel { name: format!("channel {c}"), normalization: Normalization::None })
+            .collect(),
+        crop_to_nonzero: true,
+        resample_data: Resampling::default(),
+        resample_logits: Resampling::linear(),
+        labels: Labels::Exclusive { heads: (0..heads).map(label).collect() },
+        folds: 1,
+        mirror_axes: Vec::new(),
+        provenance: Default::default(),
+        accuracy: Default::default(),
+        graph_sha256: None,
+    }
+}
+
+/// Runs the pipeline on a scan in memory, with `change` applied to the memory plan.
+pub fn run<E: Engine, X: Executor>(
+    manifest: &Manifest,
+    scan: &mut MemoryScan,
+    spacing: [f64; 3],
+    engine: &E,
+    executor: &X,
+    change: impl FnOnce(&mut MemoryPlan),
+) -> Result<Vec<u16>, PipelineError> {
+    let bounds = find_box(scan, manifest.crop_to_nonzero)?;
+    let layout = Layout::new(manifest, scan.shape, spacing, bounds, RunOptions::default()).expect("a layout");
+    let surroundings = Surroundings {
+        process_bytes: 0,
+        loading_bytes: 0,
+        resident_source_bytes: 0,
+        streaming_source_bytes: 0,
+        sink_bytes: 0,
+    };
+    let mut plan = memory::plan(&layout, manifest, engine.footprint(), &surroundings, executor.workers(), None)
+        .expect("no budget is given");
+    change(&mut plan);
+    let facts = measure(scan, &layout.bounds, &manifest.channels, layout.clip_axis())?;
+    let mut labels = Labelled::default();
+    segment(&layout, manifest, &facts, &plan, scan, engine, executor, &mut labels, &mut ())?;
+    Ok(labels.0)
+}
