@@ -29,4 +29,6 @@
 extern crate alloc;
 
 pub mod manifest;
+#[cfg(feature = "nifti")]
+pub mod nifti;
 pub mod volume;
