@@ -67,3 +67,8 @@ pub use label_writer::{LabelType, LabelWriter};
 pub use labels::{LabelVolume, read_labels};
 pub use resident::ResidentSource;
 pub use streaming::NiftiSource;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod tests;
