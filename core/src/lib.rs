@@ -35,6 +35,13 @@ pub mod executor;
 pub mod half_float;
 pub mod manifest;
 pub mod memory;
+pub mod metrics;
+#[cfg(feature = "nifti")]
+pub mod nifti;
+#[cfg(feature = "tract")]
+pub mod nnunet;
+#[cfg(feature = "tract")]
+pub mod onnx;
 pub mod pipeline;
 pub mod postprocess;
 pub mod preprocess;
