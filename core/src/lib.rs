@@ -29,4 +29,5 @@
 extern crate alloc;
 
 pub mod manifest;
+pub mod metrics;
 pub mod volume;
