@@ -1,4 +1,4 @@
-//! How well a segmentation agrees with a reference: overlap and surface distances.
+//! How well a segmentation agrees with a reference: overlap, surface distances, and how sure the mean over cases is.
 //!
 //! | module | answers |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`surface`] | how far apart the outlines are: robust Hausdorff distance, surface Dice |
 //! | [`surfel`] | how much surface passes between eight voxels |
 //! | [`edt`] | how far every point is from the nearest marked one |
+//! | [`bootstrap`] | how far the mean over cases could be off |
 //!
 //! Arrays are `[z, y, x]` with `x` fastest; distances are millimetres, areas square millimetres.
 //!
@@ -22,11 +23,13 @@
 
 use core::fmt;
 
+pub mod bootstrap;
 pub mod edt;
 pub mod overlap;
 pub mod surface;
 pub mod surfel;
 
+pub use bootstrap::{Bootstrap, Interval};
 pub use overlap::{ClassOverlap, Counts, overlap, volume_ml};
 pub use surface::{SurfaceDistances, surface_distances};
 
