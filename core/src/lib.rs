@@ -29,4 +29,6 @@
 extern crate alloc;
 
 pub mod manifest;
+#[cfg(feature = "tract")]
+pub mod nnunet;
 pub mod volume;
