@@ -1,0 +1,329 @@
+//! `dataset.json`: channels and labels, with the rules of nnU-Net's label manager.
+
+use super::error::NnUnetError;
+use super::json::{self, Field, Ordered};
+use crate::manifest::{Label, Labels};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What `dataset.json` says about channels and labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// Channel names in file order.
+    pub channels: Vec<String>,
+    /// What the network's heads mean.
+    pub labels: Labels,
+    /// The licence, where the file states one.
+    pub licence: Option<String>,
+}
+
+/// The file's outer form: the labels' order is needed, all else is read by key.
+#[derive(Deserialize)]
+struct Form {
+    labels: Option<Ordered>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// A label's values: one, or those of a region.
+enum Values {
+    One(usize),
+    Region(Vec<usize>),
+}
+
+impl Values {
+    fn all(&self) -> &[usize] {
+        match self {
+            Values::One(value) => std::slice::from_ref(value),
+            Values::Region(values) => values,
+        }
+    }
+}
+
+impl Dataset {
+    /// Reads `dataset.json`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or breaks one of the label manager's rules.
+    pub fn read(path: &Path) -> Result<Dataset, NnUnetError> {
+        Dataset::from_form(json::read(path)?, path)
+    }
+
+    /// As [`Dataset::read`], from a text; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Dataset, NnUnetError> {
+        Dataset::from_form(json::parse(text, path)?, path)
+    }
+
+    fn from_form(form: Form, path: &Path) -> Result<Dataset, NnUnetError> {
+        let rest = Value::Object(form.rest);
+        let root = Field::new(path, "", &rest);
+        let labels = form.labels.ok_or_else(|| NnUnetError::Field {
+            path: PathBuf::from(path),
+            field: "labels".into(),
+            problem: "is missing".into(),
+        })?;
+        Ok(Dataset {
+            channels: channels(&root)?,
+            labels: heads(&labels, &root, path)?,
+            licence: ["licence", "license"]
+                .iter()
+                .find_map(|key| rest.get(key)?.as_str())
+                .map(str::to_string),
+        })
+    }
+}
+
+fn channels(root: &Field<'_>) -> Result<Vec<String>, NnUnetError> {
+    // `modality` is the name of older files, and wins where both are there.
+    let channels = match root.get("modality")? {
+        Some(channels) => channels,
+        None => root.require("channel_names")?,
+    };
+    let count = channels.object()?.len();
+    if count == 0 {
+        return Err(channels.wrong("names no channel"));
+    }
+    (0..count)
+        .map(|i| {
+            let name = channels.require(&i.to_string())?;
+            // Numbers do occur as names; only the count matters to nnU-Net.
+            Ok(name
+                .value()
+                .as_str()
+                .map_or_else(|| name.value().to_string(), str::to_string))
+        })
+        .collect()
+}
+
+fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUnetError> {
+    let mut background = None;
+    let mut ignore = None;
+    let mut named = Vec::new();
+    for (name, value) in &labels.0 {
+        let field = Field::new(path, &format!("labels.{name}"), value);
+        let values = match value {
+            Value::Array(_) => Values::Region(
+                field
+                    .items()?
+                    .iter()
+                    .map(label_value)
+                    .collect::<Result<_, _>>()?,
+            ),
+            _ => Values::One(label_value(&field)?),
+        };
+        if values.all().is_empty() {
+            return Err(field.wrong("is a region without labels"));
+        }
+        match (name.as_str(), &values) {
+            ("background", Values::One(0)) => background = Some(()),
+            ("background", _) => return Err(field.wrong("must be 0")),
+            ("ignore", Values::One(value)) => {
+                ignore = Some((*value, field.clone()));
+                continue;
+            }
+            ("ignore", _) => return Err(field.wrong("must be one number, not a region")),
+            _ => {}
+        }
+        named.push((name.as_str(), values));
+    }
+    if background.is_none() {
+        return Err(NnUnetError::Field {
+            path: path.to_path_buf(),
+            field: "labels.background".into(),
+            problem: "is missing; nnU-Net v2 writes labels as name: value, with background 0"
+                .into(),
+        });
+    }
+
+    let mut all: Vec<usize> = named
+        .iter()
+        .flat_map(|(_, values)| values.all())
+        .copied()
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    // `background` is among them, so there is a largest.
+    let largest = all.last().copied().unwrap_or(0);
+    if let Some((value, field)) = ignore
+        && value != largest + 1
+    {
+        return Err(field.wrong(format!(
+            "is {value}, but must be {}, one above all other labels",
+            largest + 1
+        )));
+    }
+
+    if named
+        .iter()
+        .any(|(_, values)| matches!(values, Values::Region(v) if v.len() > 1))
+    {
+        return regions(&named, root);
+    }
+    // The value nnU-Net writes is the head's index, never looked up: with gaps it would write wrong labels.
+    if let Some((index, value)) = all.iter().enumerate().find(|(i, v)| i != *v) {
+        return Err(NnUnetError::Field {
+            path: path.to_path_buf(),
+            field: "labels".into(),
+            problem: format!(
+                "must be consecutive from 0, but {value} follows where {index} is due"
+            ),
+        });
+    }
+    let mut names = BTreeMap::new();
+    for (name, values) in &named {
+        for value in values.all() {
+            names.entry(*value).or_insert(*name);
+        }
+    }
+    Ok(Labels::Exclusive {
+        heads: names
+            .into_iter()
+            .map(|(value, name)| label(name, value))
+            .collect(),
+    })
+}
+
+fn regions(named: &[(&str, Values)], root: &Field<'_>) -> Result<Labels, NnUnetError> {
+    let regions: Vec<&str> = named
+        .iter()
+        .filter(|(_, values)| values.all().iter().any(|v| *v != 0))
+        .map(|(name, _)| *name)
+        .collect();
+    let order = root.require("regions_class_order")?;
+    let values = order.items()?;
+    if values.len() != regions.len() {
+        return Err(order.wrong(format!(
+            "has {} entries, but there are {} regions besides the background",
+            values.len(),
+            regions.len()
+        )));
+    }
+    let heads = regions
+        .iter()
+        .zip(&values)
+        .map(|(name, value)| Ok(label(name, label_value(value)?)))
+        .collect::<Result<_, NnUnetError>>()?;
+    Ok(Labels::Regions { heads })
+}
+
+/// Label files hold 16 bits.
+fn label_value(field: &Field<'_>) -> Result<usize, NnUnetError> {
+    field.whole(0..=usize::from(u16::MAX))
+}
+
+fn label(name: &str, value: usize) -> Label {
+    // `label_value` has checked the range.
+    Label {
+        name: name.to_string(),
+        value: value as u16,
+        snomed: None,
+        rgb: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(labels: &str, rest: &str) -> Result<Dataset, String> {
+        let text = format!(r#"{{"channel_names": {{"0": "CT"}}, "labels": {labels}{rest}}}"#);
+        Dataset::parse(&text, Path::new("dataset.json")).map_err(|e| e.to_string())
+    }
+
+    fn heads(labels: &str, rest: &str) -> Vec<(String, u16)> {
+        let dataset = parse(labels, rest).unwrap();
+        dataset
+            .labels
+            .heads()
+            .iter()
+            .map(|l| (l.name.clone(), l.value))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, u16)]) -> Vec<(String, u16)> {
+        expected.iter().map(|(n, v)| (n.to_string(), *v)).collect()
+    }
+
+    #[test]
+    fn labels_are_heads_in_the_order_of_their_values() {
+        let expected = pairs(&[("background", 0), ("a", 1), ("b", 2)]);
+        assert_eq!(heads(r#"{"background": 0, "b": 2, "a": 1}"#, ""), expected);
+        // Lists of one entry are plain labels.
+        assert_eq!(
+            heads(r#"{"background": 0, "b": [2], "a": [1]}"#, ""),
+            expected
+        );
+        assert_eq!(
+            heads(r#"{"background": 0, "b": 2, "a": 1, "ignore": 3}"#, ""),
+            expected
+        );
+    }
+
+    #[test]
+    fn regions_are_heads_in_the_order_of_the_file() {
+        assert_eq!(
+            heads(
+                r#"{"background": 0, "whole": [1, 2, 3], "core": [2, 3], "a": 3, "ignore": 4}"#,
+                r#", "regions_class_order": [1, 2, 300]"#
+            ),
+            pairs(&[("whole", 1), ("core", 2), ("a", 300)])
+        );
+    }
+
+    #[test]
+    fn broken_rules_are_named() {
+        for (labels, rest, says) in [
+            (r#"{"a": 1}"#, "", "`labels.background` is missing"),
+            (r#"{"background": 1}"#, "", "`labels.background` must be 0"),
+            (
+                r#"{"background": [0]}"#,
+                "",
+                "`labels.background` must be 0",
+            ),
+            (
+                r#"{"background": 0, "a": 2}"#,
+                "",
+                "2 follows where 1 is due",
+            ),
+            (r#"{"background": 0, "a": 1, "ignore": 3}"#, "", "must be 2"),
+            (
+                r#"{"background": 0, "a": 1, "ignore": [2]}"#,
+                "",
+                "not a region",
+            ),
+            (r#"{"background": 0, "a": []}"#, "", "region without labels"),
+            (
+                r#"{"background": 0, "a": [1, 2]}"#,
+                "",
+                "`regions_class_order` is missing",
+            ),
+            (
+                r#"{"background": 0, "a": [1, 2]}"#,
+                r#", "regions_class_order": []"#,
+                "has 0 entries",
+            ),
+            (
+                r#"{"background": 0, "a": [1, 2]}"#,
+                r#", "regions_class_order": [65536]"#,
+                "from 0 to 65535",
+            ),
+            (r#"{"background": 0, "a": -1}"#, "", "from 0 to 65535"),
+            (r#"{"0": "background"}"#, "", "should be a whole number"),
+        ] {
+            let error = parse(labels, rest).unwrap_err();
+            assert!(error.contains(says), "{labels}: {error}");
+        }
+    }
+
+    #[test]
+    fn old_files_call_channels_modalities() {
+        let text = r#"{"modality": {"0": "T1", "1": 7}, "labels": {"background": 0, "a": 1}}"#;
+        let dataset = Dataset::parse(text, Path::new("dataset.json")).unwrap();
+        assert_eq!(dataset.channels, ["T1", "7"]);
+    }
+}

@@ -1,0 +1,356 @@
+//! A network's layers with the names of their tensors.
+//!
+//! PyTorch's modules are reachable on several paths, and a checkpoint holds every tensor once per path: each
+//! convolution unit keeps its parts twice, and the decoder holds the whole encoder. Loading is strict (each name must
+//! be there, and no other), and where copies disagree the last one in module order wins.
+
+use super::architecture::{Encoder, Norm, UNet};
+
+/// A convolution with its normalisation and activation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Unit {
+    /// Module path without the decoder's copy.
+    pub(super) path: String,
+    in_encoder: bool,
+    input: usize,
+    output: usize,
+    pub(super) kernel: Vec<usize>,
+    pub(super) stride: Vec<usize>,
+    bias: bool,
+    norm: Norm,
+    dropout: bool,
+    pub(super) active: bool,
+    pub(super) activation_first: bool,
+}
+
+/// A residual block: the skip goes through the pool and the projection where they exist.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Block {
+    pub(super) path: String,
+    pub(super) main: Vec<Unit>,
+    pub(super) pool: Option<Vec<usize>>,
+    pub(super) projection: Option<Unit>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum EncoderStage {
+    Plain(Vec<Unit>),
+    Residual(Vec<Block>),
+}
+
+/// A decoder stage: upsample, join with the skip, convolve. The head is there for deep supervision and runs in the
+/// last stage only.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct DecoderStage {
+    pub(super) upsample: Affine,
+    pub(super) upsample_stride: Vec<usize>,
+    pub(super) convs: Vec<Unit>,
+    pub(super) head: Affine,
+}
+
+/// A weight and perhaps a bias under a path that has no copies.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Affine {
+    pub(super) path: String,
+    weight: Vec<usize>,
+    bias: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Layers {
+    pub(super) stem: Option<Unit>,
+    pub(super) encoder: Vec<EncoderStage>,
+    pub(super) decoder: Vec<DecoderStage>,
+}
+
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Weight,
+    Bias,
+    Scale,
+    Shift,
+    Mean,
+    Variance,
+    /// A counter that only training reads.
+    Counter,
+}
+
+/// A tensor the checkpoint must hold, under all its names in module order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Expected {
+    pub(super) role: Role,
+    pub(super) shape: Vec<usize>,
+    pub(super) names: Vec<String>,
+}
+
+impl Expected {
+    /// The name whose value counts.
+    pub(super) fn name(&self) -> &str {
+        self.names.last().map_or("", String::as_str)
+    }
+
+    fn len(&self) -> u64 {
+        self.shape.iter().map(|n| *n as u64).product()
+    }
+}
+
+impl Unit {
+    pub(super) fn norm(&self) -> Norm {
+        self.norm
+    }
+
+    /// Its tensors, the convolution's first.
+    pub(super) fn tensors(&self) -> Vec<Expected> {
+        let weight = [&[self.output, self.input], self.kernel.as_slice()].concat();
+        let channels = vec![self.output];
+        let mut tensors = vec![self.tensor(Role::Weight, "conv", 0, "weight", weight)];
+        if self.bias {
+            tensors.push(self.tensor(Role::Bias, "conv", 0, "bias", channels.clone()));
+        }
+        let (affine, running) = match self.norm {
+            Norm::Off => return tensors,
+            Norm::Instance { affine, .. } => (affine, false),
+            Norm::Batch { affine, .. } => (affine, true),
+        };
+        let place =
+            1 + usize::from(self.dropout) + usize::from(self.active && self.activation_first);
+        let mut add =
+            |role, leaf, shape| tensors.push(self.tensor(role, "norm", place, leaf, shape));
+        if affine {
+            add(Role::Scale, "weight", channels.clone());
+            add(Role::Shift, "bias", channels.clone());
+        }
+        if running {
+            add(Role::Mean, "running_mean", channels.clone());
+            add(Role::Variance, "running_var", channels);
+            add(Role::Counter, "num_batches_tracked", Vec::new());
+        }
+        tensors
+    }
+
+    fn tensor(
+        &self,
+        role: Role,
+        module: &str,
+        place: usize,
+        leaf: &str,
+        shape: Vec<usize>,
+    ) -> Expected {
+        let copies: &[&str] = if self.in_encoder {
+            &["", "decoder."]
+        } else {
+            &[""]
+        };
+        let names = copies
+            .iter()
+            .flat_map(|copy| {
+                let path = &self.path;
+                [
+                    format!("{copy}{path}.{module}.{leaf}"),
+                    format!("{copy}{path}.all_modules.{place}.{leaf}"),
+                ]
+            })
+            .collect();
+        Expected { role, shape, names }
+    }
+}
+
+impl Affine {
+    pub(super) fn tensors(&self) -> Vec<Expected> {
+        let tensor = |role, leaf, shape| Expected {
+            role,
+            shape,
+            names: vec![format!("{}.{leaf}", self.path)],
+        };
+        let mut tensors = vec![tensor(Role::Weight, "weight", self.weight.clone())];
+        tensors.extend(
+            self.bias
+                .map(|channels| tensor(Role::Bias, "bias", vec![channels])),
+        );
+        tensors
+    }
+}
+
+impl Layers {
+    pub(super) fn of(unet: &UNet) -> Layers {
+        let ones = vec![1; unet.axes()];
+        let unit = |path: String, input, output, kernel: &[usize], stride: &[usize]| Unit {
+            in_encoder: path.starts_with("encoder."),
+            path,
+            input,
+            output,
+            kernel: kernel.to_vec(),
+            stride: stride.to_vec(),
+            bias: unet.conv_bias,
+            norm: unet.norm,
+            dropout: unet.dropout,
+            active: true,
+            // The modules change places only where both exist.
+            activation_first: unet.activation_first && unet.norm != Norm::Off,
+        };
+        // Units inside and beside residual blocks that end without activation, and never have dropout.
+        let bare = |unit: Unit| Unit {
+            active: false,
+            dropout: false,
+            ..unit
+        };
+
+        let mut channels = unet.input_channels;
+        let mut stem = None;
+        if let Encoder::Residual { stem_features, .. } = &unet.encoder {
+            let kernel = &unet.stages[0].kernel;
+            stem = Some(unit(
+                "encoder.stem.convs.0".into(),
+                channels,
+                *stem_features,
+                kernel,
+                &ones,
+            ));
+            channels = *stem_features;
+        }
+        let mut encoder = Vec::new();
+        for (s, stage) in unet.stages.iter().enumerate() {
+            let features = stage.features;
+            encoder.push(match &unet.encoder {
+                Encoder::Plain { convs } => EncoderStage::Plain(
+                    (0..convs[s])
+                        .map(|j| {
+                            let (input, stride) = if j == 0 {
+                                (channels, &stage.stride)
+                            } else {
+                                (features, &ones)
+                            };
+                            unit(
+                                format!("encoder.stages.{s}.0.convs.{j}"),
+                                input,
+                                features,
+                                &stage.kernel,
+                                stride,
+                            )
+                        })
+                        .collect(),
+                ),
+                Encoder::Residual {
+                    blocks, bottleneck, ..
+                } => EncoderStage::Residual(
+                    (0..blocks[s])
+                        .map(|b| {
+                            let (input, stride) = if b == 0 {
+                                (channels, &stage.stride)
+                            } else {
+                                (features, &ones)
+                            };
+                            let path = format!("encoder.stages.{s}.blocks.{b}");
+                            let kernel = &stage.kernel;
+                            let conv = |n: usize| format!("{path}.conv{n}");
+                            let main = match bottleneck {
+                                None => vec![
+                                    unit(conv(1), input, features, kernel, stride),
+                                    bare(unit(conv(2), features, features, kernel, &ones)),
+                                ],
+                                Some(inner) => vec![
+                                    Unit {
+                                        dropout: false,
+                                        ..unit(conv(1), input, inner[s], &ones, &ones)
+                                    },
+                                    unit(conv(2), inner[s], inner[s], kernel, stride),
+                                    bare(unit(conv(3), inner[s], features, &ones, &ones)),
+                                ],
+                            };
+                            let pool = stride.iter().any(|n| *n != 1).then(|| stride.clone());
+                            let projection = (input != features).then(|| {
+                                let skip = format!("{path}.skip.{}", usize::from(pool.is_some()));
+                                Unit {
+                                    bias: false,
+                                    ..bare(unit(skip, input, features, &ones, &ones))
+                                }
+                            });
+                            Block {
+                                path,
+                                main,
+                                pool,
+                                projection,
+                            }
+                        })
+                        .collect(),
+                ),
+            });
+            channels = features;
+        }
+
+        let last = unet.stages.len() - 1;
+        let decoder = (0..last)
+            .map(|i| {
+                let (below, skip) = (&unet.stages[last - i], &unet.stages[last - i - 1]);
+                let features = skip.features;
+                DecoderStage {
+                    upsample: Affine {
+                        path: format!("decoder.transpconvs.{i}"),
+                        weight: [&[below.features, features], below.stride.as_slice()].concat(),
+                        bias: unet.conv_bias.then_some(features),
+                    },
+                    upsample_stride: below.stride.clone(),
+                    convs: (0..unet.decoder_convs[i])
+                        .map(|j| {
+                            let input = if j == 0 { 2 * features } else { features };
+                            unit(
+                                format!("decoder.stages.{i}.convs.{j}"),
+                                input,
+                                features,
+                                &skip.kernel,
+                                &ones,
+                            )
+                        })
+                        .collect(),
+                    head: Affine {
+                        path: format!("decoder.seg_layers.{i}"),
+                        weight: [&[unet.heads, features], ones.as_slice()].concat(),
+                        bias: Some(unet.heads),
+                    },
+                }
+            })
+            .collect();
+        Layers {
+            stem,
+            encoder,
+            decoder,
+        }
+    }
+
+    /// Every tensor of the network.
+    pub(super) fn expected(&self) -> Vec<Expected> {
+        let mut tensors: Vec<Expected> = self.stem.iter().flat_map(Unit::tensors).collect();
+        for stage in &self.encoder {
+            match stage {
+                EncoderStage::Plain(units) => tensors.extend(units.iter().flat_map(Unit::tensors)),
+                EncoderStage::Residual(blocks) => {
+                    for block in blocks {
+                        tensors.extend(
+                            block
+                                .main
+                                .iter()
+                                .chain(&block.projection)
+                                .flat_map(Unit::tensors),
+                        );
+                    }
+                }
+            }
+        }
+        for stage in &self.decoder {
+            tensors.extend(stage.upsample.tensors());
+            tensors.extend(stage.convs.iter().flat_map(Unit::tensors));
+            tensors.extend(stage.head.tensors());
+        }
+        tensors
+    }
+
+    /// Bytes of all tensors as `f32`.
+    pub(super) fn bytes(&self) -> u64 {
+        self.expected()
+            .iter()
+            .map(Expected::len)
+            .sum::<u64>()
+            .saturating_mul(4)
+    }
+}

@@ -1,0 +1,604 @@
+//! `plans.json`: grid, normalisation, resampling and architecture of a configuration.
+
+use super::error::NnUnetError;
+use super::json::{self, Field};
+use crate::manifest::{Normalization, Resampling};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The anisotropy above which the reference resamples the coarse axis on its own; the pipeline has no other.
+const ANISOTROPY: f64 = 3.0;
+
+/// A plans file.
+#[derive(Clone, Debug)]
+pub struct Plans {
+    path: PathBuf,
+    root: Value,
+    /// Name of the dataset trained on.
+    pub dataset_name: String,
+    /// Name of the plans.
+    pub plans_name: String,
+    /// Network axis `i` is file axis `transpose_forward[i]`.
+    pub transpose_forward: [usize; 3],
+}
+
+/// One configuration, its inheritance resolved.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// Its name.
+    pub name: String,
+    /// Voxels per tile: two or three axes, those of the network.
+    pub patch: Vec<usize>,
+    /// Voxel distance in millimetres, as many axes.
+    pub spacing_mm: Vec<f64>,
+    /// One per channel.
+    pub normalization: Vec<Normalization>,
+    /// How scans are brought to the network grid.
+    pub resample_data: Resampling,
+    /// How logits are brought back.
+    pub resample_logits: Resampling,
+    /// The network's class, as a dotted Python name.
+    pub network_class: String,
+    /// What the class is built with.
+    pub network_arguments: Value,
+    pub(super) path: PathBuf,
+}
+
+impl Plans {
+    /// Reads `plans.json`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or asks for something this program does not do.
+    pub fn read(path: &Path) -> Result<Plans, NnUnetError> {
+        Plans::from_value(json::read(path)?, path)
+    }
+
+    /// As [`Plans::read`], from a text; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// As [`Plans::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Plans, NnUnetError> {
+        Plans::from_value(json::parse(text, path)?, path)
+    }
+
+    fn from_value(root: Value, path: &Path) -> Result<Plans, NnUnetError> {
+        let field = Field::new(path, "", &root);
+        if let Some(manager) = field.get("label_manager")?
+            && manager.text()? != "LabelManager"
+        {
+            return Err(manager.unsupported(format!(
+                "the label manager {} is not supported",
+                manager.value()
+            )));
+        }
+        if let Some(reader) = field.get_set("image_reader_writer")? {
+            check_reader(&reader)?;
+        }
+        let axes = field.require("transpose_forward")?;
+        let transpose = axes
+            .items()?
+            .iter()
+            .map(|axis| axis.whole(0..=2))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut sorted = transpose.clone();
+        sorted.sort_unstable();
+        if sorted != [0, 1, 2] {
+            return Err(axes.wrong("must hold each of 0, 1 and 2 once"));
+        }
+        Ok(Plans {
+            dataset_name: field.require("dataset_name")?.text()?.to_string(),
+            plans_name: field.require("plans_name")?.text()?.to_string(),
+            transpose_forward: [transpose[0], transpose[1], transpose[2]],
+            path: path.to_path_buf(),
+            root,
+        })
+    }
+
+    /// The configuration called `name`, for a network of `channels` channels.
+    ///
+    /// # Errors
+    /// There is no such configuration, or it asks for something this program does not do.
+    pub fn configuration(&self, name: &str, channels: usize) -> Result<Configuration, NnUnetError> {
+        let merged = Value::Object(self.merged(name)?);
+        let field = Field::new(&self.path, &format!("configurations.{name}"), &merged);
+
+        if let Some(stage) = field.get_set("previous_stage")? {
+            return Err(stage.unsupported(format!(
+                "configuration {name} is the second stage of a cascade ({}), which is not supported",
+                stage.value()
+            )));
+        }
+        let preprocessor = field.require("preprocessor_name")?;
+        if preprocessor.text()? != "DefaultPreprocessor" {
+            return Err(preprocessor.unsupported(format!(
+                "the preprocessor {} is not supported",
+                preprocessor.value()
+            )));
+        }
+
+        let patch_field = field.require("patch_size")?;
+        let patch: Vec<usize> = patch_field
+            .items()?
+            .iter()
+            .map(|n| n.whole(1..=1 << 14))
+            .collect::<Result<_, _>>()?;
+        if !matches!(patch.len(), 2 | 3) {
+            return Err(patch_field.wrong(format!(
+                "should have 2 or 3 numbers, but has {}",
+                patch.len()
+            )));
+        }
+        let spacing_field = field.require("spacing")?;
+        let spacing_mm: Vec<f64> = spacing_field
+            .items()?
+            .iter()
+            .map(Field::number)
+            .collect::<Result<_, _>>()?;
+        if spacing_mm.len() != patch.len() || spacing_mm.iter().any(|mm| *mm <= 0.0) {
+            return Err(
+                spacing_field.wrong(format!("should have {} positive numbers", patch.len()))
+            );
+        }
+
+        let old_architecture;
+        let architecture = match field.get("architecture")? {
+            Some(architecture) => architecture,
+            None => {
+                old_architecture = architecture_of_old_plans(&field, patch.len())?;
+                Field::new(
+                    &self.path,
+                    &format!("configurations.{name}.architecture"),
+                    &old_architecture,
+                )
+            }
+        };
+        Ok(Configuration {
+            name: name.to_string(),
+            normalization: self.normalization(&field, channels)?,
+            resample_data: resampling(&field, "resampling_fn_data")?,
+            resample_logits: resampling(&field, "resampling_fn_probabilities")?,
+            network_class: architecture
+                .require("network_class_name")?
+                .text()?
+                .to_string(),
+            network_arguments: architecture.require("arch_kwargs")?.value().clone(),
+            path: self.path.clone(),
+            patch,
+            spacing_mm,
+        })
+    }
+
+    /// The configuration's own entries over those it inherits. Entries are replaced whole, one level deep.
+    fn merged(&self, name: &str) -> Result<Map<String, Value>, NnUnetError> {
+        let root = Field::new(&self.path, "", &self.root);
+        let all = root.require("configurations")?;
+        let mut chain = vec![name.to_string()];
+        let mut merged = Map::new();
+        let mut next = name.to_string();
+        loop {
+            let configuration = all.get(&next)?.ok_or_else(|| {
+                let known: Vec<&str> = all
+                    .object()
+                    .map_or(Vec::new(), |o| o.keys().map(String::as_str).collect());
+                all.wrong(format!("has no {next}; it has {}", known.join(", ")))
+            })?;
+            for (key, value) in configuration.object()? {
+                merged.entry(key.as_str()).or_insert_with(|| value.clone());
+            }
+            let Some(parent) = configuration.get("inherits_from")? else {
+                return Ok(merged);
+            };
+            next = parent.text()?.to_string();
+            if chain.contains(&next) {
+                return Err(parent.wrong(format!(
+                    "makes a circle: {} and {next} again",
+                    chain.join(", ")
+                )));
+            }
+            chain.push(next.clone());
+        }
+    }
+
+    fn normalization(
+        &self,
+        configuration: &Field<'_>,
+        channels: usize,
+    ) -> Result<Vec<Normalization>, NnUnetError> {
+        let schemes_field = configuration.require("normalization_schemes")?;
+        let masks_field = configuration.require("use_mask_for_norm")?;
+        let (schemes, masks) = (schemes_field.items()?, masks_field.items()?);
+        for (field, count) in [(&schemes_field, schemes.len()), (&masks_field, masks.len())] {
+            if count < channels {
+                return Err(field.wrong(format!(
+                    "has {count} entries, but dataset.json has {channels} channels"
+                )));
+            }
+        }
+        let channel = |(c, (scheme, mask)): (usize, (&Field<'_>, &Field<'_>))| {
+            let masked = mask.truth_or_null()?.unwrap_or(false);
+            Ok(match scheme.text()? {
+                "ZScoreNormalization" => Normalization::ZScore { masked },
+                "CTNormalization" => self.ct(c)?,
+                "NoNormalization" => Normalization::None,
+                "RescaleTo01Normalization" => Normalization::RescaleTo01,
+                "RGBTo01Normalization" => Normalization::RgbTo01,
+                other => {
+                    return Err(
+                        scheme.unsupported(format!("the normalisation {other} is not supported"))
+                    );
+                }
+            })
+        };
+        schemes
+            .iter()
+            .zip(&masks)
+            .take(channels)
+            .enumerate()
+            .map(channel)
+            .collect()
+    }
+
+    fn ct(&self, channel: usize) -> Result<Normalization, NnUnetError> {
+        let root = Field::new(&self.path, "", &self.root);
+        let properties = match root.get("foreground_intensity_properties_per_channel")? {
+            Some(properties) => properties,
+            // The key of older plans.
+            None => match root.get("foreground_intensity_properties_by_modality")? {
+                Some(properties) => properties,
+                None => root.require("foreground_intensity_properties_per_channel")?,
+            },
+        };
+        let properties = properties.require(&channel.to_string())?;
+        // nnU-Net applies them to float32 voxels, where numpy rounds them first.
+        let constant = |key: &str| -> Result<f32, NnUnetError> {
+            let field = properties.require(key)?;
+            let number = field.number()? as f32;
+            if number.is_finite() {
+                Ok(number)
+            } else {
+                Err(field.wrong("is beyond the range of float32"))
+            }
+        };
+        Ok(Normalization::Ct {
+            mean: constant("mean")?,
+            std: constant("std")?,
+            lower: constant("percentile_00_5")?,
+            upper: constant("percentile_99_5")?,
+        })
+    }
+}
+
+fn check_reader(reader: &Field<'_>) -> Result<(), NnUnetError> {
+    match reader.text()? {
+        // Both give the file's own axes, z first.
+        "SimpleITKIO" | "NibabelIO" => Ok(()),
+        name @ ("SimpleITKIOWithReorient" | "NibabelIOWithReorient") => {
+            Err(reader.unsupported(format!(
+                "the model was trained on scans turned to RAS ({name}), which is not supported yet"
+            )))
+        }
+        name @ ("NaturalImage2DIO" | "Tiff3DIO") => Err(reader.unsupported(format!(
+            "the model reads natural images or TIFF ({name}), not medical volumes"
+        ))),
+        name => Err(reader.unsupported(format!("the image reader {name} is not supported"))),
+    }
+}
+
+/// The resampling under `key`, with its keyword arguments.
+fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnetError> {
+    let function = configuration.require(key)?;
+    let arguments = configuration.require(&format!("{key}_kwargs"))?;
+    let name = function.text()?;
+    let torch = match name {
+        "resample_data_or_seg_to_shape" => false,
+        "resample_torch_fornnunet" | "resample_torch_simple" => true,
+        "no_resampling_hack" => return Ok(Resampling::Keep),
+        _ => {
+            return Err(
+                function.unsupported(format!("the resampling function {name} is not supported"))
+            );
+        }
+    };
+    let simple = name == "resample_torch_simple";
+    // The functions' own defaults.
+    let (mut order, mut order_z) = (3, 0);
+    let mut force_separate_z = if torch && !simple { None } else { Some(false) };
+    for (key, argument) in arguments.entries()? {
+        match key {
+            "is_seg" => {
+                if argument.truth()? {
+                    return Err(
+                        argument.wrong("must be false: images and logits are no label maps")
+                    );
+                }
+            }
+            "force_separate_z" if !simple => force_separate_z = argument.truth_or_null()?,
+            "separate_z_anisotropy_threshold" if !simple => {
+                if argument.number()? != ANISOTROPY {
+                    return Err(argument.unsupported(format!(
+                        "an anisotropy threshold of {} is not supported; it must be {ANISOTROPY}",
+                        argument.value()
+                    )));
+                }
+            }
+            "order" if !torch => {
+                order = argument.whole(0..=5)? as u8;
+                if !matches!(order, 0 | 1 | 3) {
+                    return Err(
+                        argument.unsupported(format!("splines of order {order} are not supported"))
+                    );
+                }
+            }
+            "order_z" if !torch => {
+                order_z = argument.whole(0..=5)? as u8;
+                if order_z > 1 {
+                    return Err(argument.unsupported(format!(
+                        "splines of order {order_z} between slices are not supported"
+                    )));
+                }
+            }
+            "mode" | "aniso_axis_mode" if torch => {
+                let supported = if key == "mode" {
+                    "linear"
+                } else {
+                    "nearest-exact"
+                };
+                if argument.text()? != supported {
+                    return Err(argument.unsupported(format!(
+                        "resampling with {key} {} is not supported; it must be {supported}",
+                        argument.value()
+                    )));
+                }
+            }
+            // Where and how fast label maps are resampled; neither changes images or logits.
+            "num_threads" | "device" | "memefficient_seg_resampling" if torch => {}
+            _ => {
+                return Err(
+                    argument.unsupported(format!("the argument {key} of {name} is not supported"))
+                );
+            }
+        }
+    }
+    Ok(if torch {
+        Resampling::Torch { force_separate_z }
+    } else {
+        Resampling::Spline {
+            order,
+            order_z,
+            force_separate_z,
+        }
+    })
+}
+
+/// The architecture of plans from before nnU-Net 2.4, which gave only the U-Net's numbers.
+fn architecture_of_old_plans(configuration: &Field<'_>, axes: usize) -> Result<Value, NnUnetError> {
+    let class = configuration.require("UNet_class_name")?;
+    let repeats = match class.text()? {
+        "PlainConvUNet" => "n_conv_per_stage",
+        "ResidualEncoderUNet" => "n_blocks_per_stage",
+        name => return Err(class.unsupported(format!("the network {name} is not supported"))),
+    };
+    let repeats_encoder = configuration.require("n_conv_per_stage_encoder")?;
+    let stages = repeats_encoder.items()?.len();
+    let first = configuration
+        .require("UNet_base_num_features")?
+        .whole(1..=1 << 16)?;
+    let most = configuration
+        .require("unet_max_num_features")?
+        .whole(1..=1 << 16)?;
+    let features: Vec<usize> = (0..stages)
+        .map(|s| first.saturating_mul(1 << s.min(16)).min(most))
+        .collect();
+    let mut arguments = json!({
+        "n_stages": stages,
+        "features_per_stage": features,
+        "conv_op": format!("torch.nn.modules.conv.Conv{axes}d"),
+        "kernel_sizes": configuration.require("conv_kernel_sizes")?.value(),
+        "strides": configuration.require("pool_op_kernel_sizes")?.value(),
+        "n_conv_per_stage_decoder": configuration.require("n_conv_per_stage_decoder")?.value(),
+        "conv_bias": true,
+        "norm_op": format!("torch.nn.modules.instancenorm.InstanceNorm{axes}d"),
+        "norm_op_kwargs": {"eps": 1e-5, "affine": true},
+        "dropout_op": null,
+        "dropout_op_kwargs": null,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": true},
+    });
+    arguments[repeats] = repeats_encoder.value().clone();
+    Ok(json!({"network_class_name": class.value(), "arch_kwargs": arguments}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> Value {
+        json!({
+            "dataset_name": "Dataset001_X", "plans_name": "nnUNetPlans", "image_reader_writer": "SimpleITKIO",
+            "transpose_forward": [2, 0, 1],
+            "foreground_intensity_properties_per_channel":
+                {"0": {"mean": 98.7, "std": 173.4, "percentile_00_5": -870, "percentile_99_5": 612.0}},
+            "configurations": {
+                "3d_fullres": {
+                    "preprocessor_name": "DefaultPreprocessor", "patch_size": [8, 16, 16], "spacing": [3.0, 1, 1],
+                    "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [false],
+                    "resampling_fn_data": "resample_data_or_seg_to_shape",
+                    "resampling_fn_data_kwargs": {"is_seg": false, "order": 3, "order_z": 0, "force_separate_z": null},
+                    "resampling_fn_probabilities": "resample_torch_fornnunet",
+                    "resampling_fn_probabilities_kwargs":
+                        {"is_seg": false, "force_separate_z": false, "memefficient_seg_resampling": false},
+                    "architecture": {"network_class_name": "a.b.PlainConvUNet", "arch_kwargs": {"n_stages": 3}}
+                },
+                "child": {"inherits_from": "3d_fullres", "patch_size": [4, 8, 8]},
+                "grandchild": {"inherits_from": "child", "architecture": {"network_class_name": "X", "arch_kwargs": {}}},
+                "a": {"inherits_from": "b"}, "b": {"inherits_from": "a"},
+                "lost": {"inherits_from": "nowhere"},
+                "cascade": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+            }
+        })
+    }
+
+    fn configuration(plans: &Value, name: &str) -> Result<Configuration, String> {
+        Plans::parse(&plans.to_string(), Path::new("plans.json"))
+            .and_then(|plans| plans.configuration(name, 1))
+            .map_err(|e| e.to_string())
+    }
+
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut plans = base();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        plans.pointer_mut(parent).unwrap()[key] = value;
+        plans
+    }
+
+    #[test]
+    fn a_configuration_is_read_whole() {
+        let c = configuration(&base(), "3d_fullres").unwrap();
+        assert_eq!(c.patch, [8, 16, 16]);
+        assert_eq!(c.spacing_mm, [3.0, 1.0, 1.0]);
+        assert_eq!(
+            c.normalization,
+            [Normalization::Ct {
+                mean: 98.7,
+                std: 173.4,
+                lower: -870.0,
+                upper: 612.0
+            }]
+        );
+        assert_eq!(
+            c.resample_data,
+            Resampling::Spline {
+                order: 3,
+                order_z: 0,
+                force_separate_z: None
+            }
+        );
+        assert_eq!(
+            c.resample_logits,
+            Resampling::Torch {
+                force_separate_z: Some(false)
+            }
+        );
+    }
+
+    #[test]
+    fn children_replace_entries_whole() {
+        let c = configuration(&base(), "grandchild").unwrap();
+        assert_eq!(c.patch, [4, 8, 8]);
+        assert_eq!(
+            (c.network_class.as_str(), c.network_arguments),
+            ("X", json!({}))
+        );
+    }
+
+    #[test]
+    fn old_plans_get_an_architecture() {
+        let mut plans = base();
+        let c = plans["configurations"]["3d_fullres"]
+            .as_object_mut()
+            .unwrap();
+        c.remove("architecture");
+        c.extend(
+            json!({
+                "UNet_class_name": "PlainConvUNet", "UNet_base_num_features": 32, "unet_max_num_features": 100,
+                "n_conv_per_stage_encoder": [2, 2, 2], "n_conv_per_stage_decoder": [2, 2],
+                "conv_kernel_sizes": [[3, 3, 3], [3, 3, 3], [3, 3, 3]],
+                "pool_op_kernel_sizes": [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+            })
+            .as_object()
+            .unwrap()
+            .clone(),
+        );
+        let c = configuration(&plans, "3d_fullres").unwrap();
+        assert_eq!(c.network_class, "PlainConvUNet");
+        assert_eq!(
+            c.network_arguments["features_per_stage"],
+            json!([32, 64, 100])
+        );
+        assert_eq!(
+            c.network_arguments["norm_op"],
+            "torch.nn.modules.instancenorm.InstanceNorm3d"
+        );
+    }
+
+    #[test]
+    fn refusals_name_their_reason() {
+        for (name, says) in [
+            ("a", "makes a circle: a, b and a again"),
+            ("lost", "has no nowhere; it has"),
+            ("cascade", "second stage of a cascade"),
+            ("2d", "has no 2d"),
+        ] {
+            let error = configuration(&base(), name).unwrap_err();
+            assert!(
+                error.contains(says) && error.starts_with("plans.json"),
+                "{error}"
+            );
+        }
+        let c = "/configurations/3d_fullres/";
+        for (pointer, value, says) in [
+            (
+                format!("{c}preprocessor_name"),
+                json!("MyPreprocessor"),
+                "preprocessor \"MyPreprocessor\"",
+            ),
+            (
+                format!("{c}normalization_schemes"),
+                json!(["MyNorm"]),
+                "normalisation MyNorm",
+            ),
+            (
+                format!("{c}normalization_schemes"),
+                json!([]),
+                "has 0 entries, but dataset.json has 1 channels",
+            ),
+            (
+                format!("{c}resampling_fn_data"),
+                json!("my_fn"),
+                "resampling function my_fn",
+            ),
+            (
+                format!("{c}resampling_fn_data_kwargs/order"),
+                json!(2),
+                "order 2",
+            ),
+            (
+                format!("{c}resampling_fn_data_kwargs/is_seg"),
+                json!(true),
+                "must be false",
+            ),
+            (
+                format!("{c}resampling_fn_data_kwargs/foo"),
+                json!(1),
+                "argument foo",
+            ),
+            (format!("{c}patch_size"), json!([8]), "2 or 3 numbers"),
+            (format!("{c}patch_size"), json!([8, 0, 8]), "patch_size.1"),
+            (format!("{c}spacing"), json!([1, 1]), "3 positive numbers"),
+            (
+                "/label_manager".into(),
+                json!("Mine"),
+                "label manager \"Mine\"",
+            ),
+            (
+                "/image_reader_writer".into(),
+                json!("NaturalImage2DIO"),
+                "NaturalImage2DIO",
+            ),
+            (
+                "/image_reader_writer".into(),
+                json!("NibabelIOWithReorient"),
+                "RAS",
+            ),
+            ("/transpose_forward".into(), json!([0, 1, 1]), "once"),
+            (
+                "/foreground_intensity_properties_per_channel".into(),
+                json!({}),
+                "is missing",
+            ),
+        ] {
+            let error = configuration(&with(&pointer, value), "3d_fullres").unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

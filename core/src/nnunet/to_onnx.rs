@@ -1,0 +1,383 @@
+//! A network and its weights as an ONNX model of standard operators.
+
+use super::architecture::{Activation, Norm, UNet};
+use super::error::NnUnetError;
+use super::layers::{Affine, Block, EncoderStage, Expected, Layers, Role, Unit};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+
+/// The file format's version: the newest that tract reads.
+const IR_VERSION: i64 = 8;
+/// The operators' version: the last one in which all of ours are as they have been since.
+const OPSET: i64 = 17;
+/// Name of the graph's input.
+pub const INPUT: &str = "input";
+
+/// Where a network's weights come from.
+pub trait Weights {
+    /// The tensor of this name in row-major order.
+    ///
+    /// # Errors
+    /// The tensor cannot be read.
+    fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, NnUnetError>;
+}
+
+impl<R: std::io::Read + std::io::Seek> Weights for super::checkpoint::Checkpoint<R> {
+    fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, NnUnetError> {
+        super::checkpoint::Checkpoint::read_f32(self, name)
+    }
+}
+
+/// Builds a model fold by fold. The folds share the input and nothing else.
+#[derive(Debug)]
+pub struct ModelBuilder {
+    layers: Layers,
+    activation: Activation,
+    input_shape: Vec<usize>,
+    output_shape: Vec<usize>,
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    outputs: Vec<ValueInfoProto>,
+}
+
+impl ModelBuilder {
+    /// Starts a model of `unet` for tiles of `patch` voxels.
+    pub fn new(unet: &UNet, patch: &[usize]) -> ModelBuilder {
+        ModelBuilder {
+            layers: Layers::of(unet),
+            activation: unet.activation,
+            input_shape: [&[1, unet.input_channels], patch].concat(),
+            output_shape: [&[1, unet.heads], patch].concat(),
+            nodes: Vec::new(),
+            initializers: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Adds a network with these weights; its output is `logits_0`, `logits_1` and so on.
+    ///
+    /// # Errors
+    /// A weight cannot be read.
+    pub fn add_fold(&mut self, weights: &mut dyn Weights) -> Result<(), NnUnetError> {
+        let number = self.outputs.len();
+        let layers = self.layers.clone();
+        let mut fold = Fold {
+            prefix: format!("fold{number}."),
+            activation: self.activation,
+            nodes: &mut self.nodes,
+            initializers: &mut self.initializers,
+            weights,
+        };
+        let name = format!("logits_{number}");
+        fold.network(&layers, &name)?;
+        self.outputs.push(value_info(&name, &self.output_shape));
+        Ok(())
+    }
+
+    /// The finished model; `name` is the graph's.
+    pub fn finish(self, name: &str) -> ModelProto {
+        ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: OPSET,
+            }],
+            producer_name: "scanside".into(),
+            producer_version: env!("CARGO_PKG_VERSION").into(),
+            graph: Some(GraphProto {
+                node: self.nodes,
+                name: name.into(),
+                initializer: self.initializers,
+                input: vec![value_info(INPUT, &self.input_shape)],
+                output: self.outputs,
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        }
+    }
+}
+
+/// One network being written. Values are named by the node that makes them.
+struct Fold<'a> {
+    prefix: String,
+    activation: Activation,
+    nodes: &'a mut Vec<NodeProto>,
+    initializers: &'a mut Vec<TensorProto>,
+    weights: &'a mut dyn Weights,
+}
+
+impl Fold<'_> {
+    fn network(&mut self, layers: &Layers, output: &str) -> Result<(), NnUnetError> {
+        let mut value = INPUT.to_string();
+        if let Some(stem) = &layers.stem {
+            value = self.unit(stem, &value)?;
+        }
+        let mut skips = Vec::new();
+        for stage in &layers.encoder {
+            match stage {
+                EncoderStage::Plain(units) => {
+                    for unit in units {
+                        value = self.unit(unit, &value)?;
+                    }
+                }
+                EncoderStage::Residual(blocks) => {
+                    for block in blocks {
+                        value = self.block(block, &value)?;
+                    }
+                }
+            }
+            skips.push(value.clone());
+        }
+        // The deepest stage is where the decoder starts, not a skip.
+        skips.pop();
+        for (i, (stage, skip)) in layers.decoder.iter().zip(skips.iter().rev()).enumerate() {
+            let stride = &stage.upsample_stride;
+            let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
+            let up = self.affine("ConvTranspose", &stage.upsample, &value, attributes)?;
+            value = self.node(
+                "Concat",
+                &format!("decoder.concat.{i}"),
+                vec![up, skip.clone()],
+                vec![int("axis", 1)],
+            );
+            for unit in &stage.convs {
+                value = self.unit(unit, &value)?;
+            }
+        }
+        if let Some(last) = layers.decoder.last() {
+            let ones = vec![1; last.upsample_stride.len()];
+            self.affine(
+                "Conv",
+                &last.head,
+                &value,
+                vec![ints("kernel_shape", &ones)],
+            )?;
+            if let Some(node) = self.nodes.last_mut() {
+                node.output = vec![output.into()];
+            }
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self, unit: &Unit, input: &str) -> Result<String, NnUnetError> {
+        let tensors = unit.tensors();
+        let padding: Vec<usize> = unit.kernel.iter().map(|k| (k - 1) / 2).collect();
+        let attributes = vec![
+            ints("kernel_shape", &unit.kernel),
+            ints("strides", &unit.stride),
+            ints("pads", &[padding.clone(), padding].concat()),
+        ];
+        let mut inputs = vec![input.to_string()];
+        for tensor in tensors
+            .iter()
+            .filter(|t| matches!(t.role, Role::Weight | Role::Bias))
+        {
+            inputs.push(self.weight(tensor)?);
+        }
+        let mut value = self.node("Conv", &format!("{}.conv", unit.path), inputs, attributes);
+        if unit.active && unit.activation_first {
+            value = self.activate(&unit.path, &value);
+        }
+        value = self.normalize(unit, &tensors, value)?;
+        if unit.active && !unit.activation_first {
+            value = self.activate(&unit.path, &value);
+        }
+        Ok(value)
+    }
+
+    fn normalize(
+        &mut self,
+        unit: &Unit,
+        tensors: &[Expected],
+        value: String,
+    ) -> Result<String, NnUnetError> {
+        let (operator, epsilon, roles): (_, _, &[Role]) = match unit.norm() {
+            Norm::Off => return Ok(value),
+            Norm::Instance { epsilon, .. } => (
+                "InstanceNormalization",
+                epsilon,
+                &[Role::Scale, Role::Shift],
+            ),
+            Norm::Batch { epsilon, .. } => (
+                "BatchNormalization",
+                epsilon,
+                &[Role::Scale, Role::Shift, Role::Mean, Role::Variance],
+            ),
+        };
+        let mut inputs = vec![value];
+        for role in roles {
+            inputs.push(match tensors.iter().find(|t| t.role == *role) {
+                Some(tensor) => self.weight(tensor)?,
+                // Without learned scale and shift; the operators want both nevertheless.
+                None => {
+                    let channels = tensors.first().map_or(0, |conv| conv.shape[0]);
+                    let (leaf, fill) = if *role == Role::Scale {
+                        ("ones", 1.0)
+                    } else {
+                        ("zeros", 0.0)
+                    };
+                    self.constant(
+                        &format!("{}.norm.{leaf}", unit.path),
+                        &[channels],
+                        &vec![fill; channels],
+                    )
+                }
+            });
+        }
+        Ok(self.node(
+            operator,
+            &format!("{}.norm", unit.path),
+            inputs,
+            vec![float("epsilon", epsilon)],
+        ))
+    }
+
+    fn activate(&mut self, path: &str, value: &str) -> String {
+        let (operator, attributes) = match self.activation {
+            Activation::Off => return value.to_string(),
+            Activation::Relu => ("Relu", Vec::new()),
+            Activation::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
+        };
+        self.node(
+            operator,
+            &format!("{path}.nonlin"),
+            vec![value.to_string()],
+            attributes,
+        )
+    }
+
+    fn block(&mut self, block: &Block, input: &str) -> Result<String, NnUnetError> {
+        let mut value = input.to_string();
+        for unit in &block.main {
+            value = self.unit(unit, &value)?;
+        }
+        let mut skip = input.to_string();
+        if let Some(stride) = &block.pool {
+            let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
+            skip = self.node(
+                "AveragePool",
+                &format!("{}.skip.pool", block.path),
+                vec![skip],
+                attributes,
+            );
+        }
+        if let Some(projection) = &block.projection {
+            skip = self.unit(projection, &skip)?;
+        }
+        let sum = self.node(
+            "Add",
+            &format!("{}.add", block.path),
+            vec![value, skip],
+            Vec::new(),
+        );
+        Ok(self.activate(&block.path, &sum))
+    }
+
+    fn affine(
+        &mut self,
+        operator: &str,
+        affine: &Affine,
+        input: &str,
+        attributes: Vec<AttributeProto>,
+    ) -> Result<String, NnUnetError> {
+        let mut inputs = vec![input.to_string()];
+        for tensor in affine.tensors() {
+            inputs.push(self.weight(&tensor)?);
+        }
+        Ok(self.node(operator, &affine.path, inputs, attributes))
+    }
+
+    fn weight(&mut self, tensor: &Expected) -> Result<String, NnUnetError> {
+        let values = self.weights.read_f32(tensor.name())?;
+        // The first name is the short one.
+        let name = tensor.names.first().map_or("", String::as_str);
+        Ok(self.constant(name, &tensor.shape, &values))
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let name = format!("{}{name}", self.prefix);
+        self.initializers.push(TensorProto {
+            dims: shape.iter().map(|n| *n as i64).collect(),
+            data_type: DataType::Float as i32,
+            name: name.clone(),
+            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    fn node(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: Vec<String>,
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        let name = format!("{}{name}", self.prefix);
+        // A suffix keeps values apart from initializers, which carry the modules' names.
+        let output = format!("{name}:out");
+        self.nodes.push(NodeProto {
+            input: inputs,
+            output: vec![output.clone()],
+            name,
+            op_type: operator.into(),
+            attribute: attributes,
+            ..NodeProto::default()
+        });
+        output
+    }
+}
+
+fn value_info(name: &str, shape: &[usize]) -> ValueInfoProto {
+    let dim = shape
+        .iter()
+        .map(|n| Dimension {
+            denotation: String::new(),
+            value: Some(dimension::Value::DimValue(*n as i64)),
+        })
+        .collect();
+    let tensor = type_proto::Tensor {
+        elem_type: DataType::Float as i32,
+        shape: Some(TensorShapeProto { dim }),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            denotation: String::new(),
+            value: Some(type_proto::Value::TensorType(tensor)),
+        }),
+        doc_string: String::new(),
+    }
+}
+
+fn ints(name: &str, values: &[usize]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Ints as i32,
+        ints: values.iter().map(|n| *n as i64).collect(),
+        ..AttributeProto::default()
+    }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..AttributeProto::default()
+    }
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Float as i32,
+        f: value,
+        ..AttributeProto::default()
+    }
+}
