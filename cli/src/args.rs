@@ -59,7 +59,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FOLD", num_args = 1..)]
     pub(crate) folds: Vec<String>,
     /// nnU-Net folder: file name of the checkpoints.
-    #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth")]
+    #[arg(long, value_name = "NAME", default_value = crate::model::DEFAULT_CHECKPOINT)]
     pub(crate) checkpoint: String,
     /// Take an input that looks like a label map for a scan.
     #[arg(long)]
@@ -115,7 +115,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FOLD", num_args = 1..)]
     pub(crate) folds: Vec<String>,
     /// File name of the checkpoints.
-    #[arg(long, value_name = "NAME", default_value = "checkpoint_final.pth")]
+    #[arg(long, value_name = "NAME", default_value = crate::model::DEFAULT_CHECKPOINT)]
     pub(crate) checkpoint: String,
     /// Replace the file if it is there.
     #[arg(long)]

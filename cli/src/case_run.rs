@@ -11,7 +11,7 @@ use crate::progress::{PhaseSeconds, Progress};
 use crate::threads::Threads;
 use scanside_core::engine::{Engine, EngineFootprint};
 use scanside_core::memory::{self, MemoryPlan, Surroundings};
-use scanside_core::nifti::{NiftiSource, ResidentSource};
+use scanside_core::nifti::{ChannelFiles, NiftiSource, ResidentSource};
 use scanside_core::pipeline::{self, Layout, LayoutError, PipelineError, RunOptions};
 use scanside_core::preprocess;
 use scanside_core::volume::VoxelSource;
@@ -22,11 +22,10 @@ const SINK_BYTES: usize = 1 << 20;
 
 /// A case with its layout and memory plan.
 pub(crate) struct PlannedCase {
-    pub(crate) source: NiftiSource,
+    pub(crate) files: ChannelFiles,
+    source: NiftiSource,
     pub(crate) layout: Layout,
     pub(crate) memory: MemoryPlan,
-    /// What a reader of the log should know.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// How the arguments ask to run.
@@ -36,23 +35,24 @@ pub(crate) fn run_options(args: &RunArgs) -> RunOptions {
 
 /// Looks at the scan once and plans its run.
 pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<PlannedCase, Failure> {
-    let mut source = NiftiSource::open(&case.channels).or_exit(Exit::BadInput)?;
+    let files = ChannelFiles::open(&case.channels).or_exit(Exit::BadInput)?;
+    let mut source = NiftiSource::new(files.clone());
     let expected = model.manifest.channels.len();
     if source.channels() != expected {
         return Err(Failure::new(Exit::BadInput, LayoutError::Channels { expected, got: source.channels() }));
     }
     if !args.allow_label_input {
-        label_like::refuse(&mut source)?;
+        label_like::refuse(&mut source, files.header())?;
     }
     let bounds =
         preprocess::find_box(&mut source, model.manifest.crop_to_nonzero).or_exit(Exit::BadInput)?;
-    let grid = source.grid().clone();
+    let grid = files.grid();
     let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, run_options(args))
         .or_exit(Exit::BadInput)?;
     let surroundings = Surroundings {
         process_bytes: model.process_bytes,
         loading_bytes: model.loading_bytes,
-        resident_source_bytes: source.data_bytes(),
+        resident_source_bytes: usize::try_from(files.stored_bytes()).unwrap_or(usize::MAX),
         streaming_source_bytes: source.resident_bytes(),
         sink_bytes: SINK_BYTES,
     };
@@ -65,8 +65,7 @@ pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<Planned
     let budget = args.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
     let memory = memory::plan(&layout, &model.manifest, engine, &surroundings, workers, budget)
         .or_exit(Exit::DoesNotFit)?;
-    let warnings = source.warnings().to_vec();
-    Ok(PlannedCase { source, layout, memory, warnings })
+    Ok(PlannedCase { files, source, layout, memory })
 }
 
 /// Runs a planned case; the label file appears when all of it is there.
@@ -78,13 +77,13 @@ pub(crate) fn run(
     output: &Path,
     quiet: bool,
 ) -> Result<PhaseSeconds, Failure> {
-    let PlannedCase { source: mut streaming, layout, memory, .. } = planned;
-    let mut labels = LabelFile::create(output, streaming.header(), &layout, key)?;
+    let PlannedCase { files, source: mut streaming, layout, memory } = planned;
+    let mut labels = LabelFile::create(output, files.header(), &layout, key)?;
     let mut progress = Progress::new(&case.name, quiet);
     pipeline::Observer::phase(&mut progress, pipeline::Phase::Prepare);
     let mut resident;
     let source: &mut dyn VoxelSource = if memory.resident_source {
-        resident = ResidentSource::load(&case.channels).or_exit(Exit::BadInput)?;
+        resident = ResidentSource::load(files).or_exit(Exit::BadInput)?;
         &mut resident
     } else {
         &mut streaming

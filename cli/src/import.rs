@@ -6,7 +6,6 @@ use crate::model::import_options;
 use crate::output::PendingFile;
 use crate::progress::human_bytes;
 use scanside_core::{nnunet, onnx};
-use std::io::Write;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     if args.output.exists() && !args.overwrite {
@@ -19,17 +18,17 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     let (manifest, mut proto) = nnunet::import_folder(&args.folder, &options).or_exit(Exit::BadModel)?;
     onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
     let cannot = || format!("{} cannot be written", args.output.display());
-    let bytes = onnx::encode(&proto);
     let mut file = PendingFile::create(&args.output)?;
-    file.write_all(&bytes).or_exit_with(Exit::CouldNotWrite, cannot)?;
+    onnx::write_model(&mut file, &proto).or_exit_with(Exit::CouldNotWrite, cannot)?;
     file.publish()?;
-    println!(
+    let bytes = std::fs::metadata(&args.output).map_or(0, |m| m.len() as usize);
+    say!(
         "{}: {} ({} fold(s), {} labels, {})",
         args.output.display(),
         manifest.name,
         manifest.folds,
         manifest.labels.heads().len(),
-        human_bytes(bytes.len())
+        human_bytes(bytes)
     );
     Ok(Exit::Done)
 }

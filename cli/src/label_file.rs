@@ -2,9 +2,10 @@
 
 use crate::exit::{Exit, Failure, OrExit};
 use crate::output::PendingFile;
-use scanside_core::nifti::{Header, LabelType, LabelWriter};
+use scanside_core::nifti::{ChannelFiles, Header, LabelType, LabelWriter, NiftiSource};
 use scanside_core::pipeline::Layout;
 use scanside_core::postprocess::{LabelSink, SinkError};
+use scanside_core::volume::{Box3, VoxelSource};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -97,12 +98,15 @@ fn description(key: &str) -> String {
 /// Hex digits of the key in a label file.
 const DESCRIBED_DIGITS: usize = 48;
 
-/// Whether the label file at `path` is complete and was made with this key.
+/// Whether the label file at `path` is complete and was made with this key. Read plane by plane.
 pub(crate) fn is_result_of(path: &Path, key: &str) -> bool {
-    let made_with_key = || -> Option<bool> {
-        let file = scanside_core::nifti::NiftiFile::open(path).ok()?;
-        Some(file.header().description() == description(key))
-    };
-    // A file cut short by something else than this program still has the right header.
-    made_with_key() == Some(true) && scanside_core::nifti::read_labels(path).is_ok()
+    let Ok(files) = ChannelFiles::open(&[path]) else { return false };
+    if files.header().description() != description(key) {
+        return false;
+    }
+    // A file that something else cut short still has the right header.
+    let [planes, rows, columns] = files.grid().shape_zyx;
+    let mut source = NiftiSource::new(files);
+    let mut plane = vec![0.0; rows * columns];
+    (0..planes).all(|z| source.read(0, &Box3([z..z + 1, 0..rows, 0..columns]), &mut plane).is_ok())
 }

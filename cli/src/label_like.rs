@@ -1,7 +1,7 @@
 //! A label map given as a scan would run to its end and mean nothing, so it is recognised and refused.
 
 use crate::exit::{Exit, Failure, OrExit};
-use scanside_core::nifti::NiftiSource;
+use scanside_core::nifti::{Header, NiftiSource};
 use scanside_core::volume::{Box3, VoxelSource};
 
 /// Planes looked at, spread over the scan.
@@ -21,14 +21,14 @@ struct Impression {
 const INTENT_LABEL: i32 = 1002;
 
 /// Refuses a scan that is one channel of few, small, whole numbers in large uniform pieces starting from 0.
-pub(crate) fn refuse(source: &mut NiftiSource) -> Result<(), Failure> {
+pub(crate) fn refuse(source: &mut NiftiSource, header: &Header) -> Result<(), Failure> {
     let says = |why: String| {
         Err(Failure::says(
             Exit::BadInput,
             format!("the input looks like a label map, not a scan: {why} (--allow-label-input takes it all the same)"),
         ))
     };
-    if source.header().intent_code() == INTENT_LABEL {
+    if header.intent_code() == INTENT_LABEL {
         return says("its header says so (intent code 1002)".into());
     }
     if source.channels() != 1 {

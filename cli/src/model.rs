@@ -6,8 +6,11 @@ use crate::process;
 use scanside_core::engine::Engine;
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet::{self, FoldName, ImportOptions};
-use scanside_core::onnx::{self, ModelProto, TractEngine};
+use scanside_core::onnx::{self, TractEngine, pb::ModelProto};
 use std::path::Path;
+
+/// The checkpoint that nnU-Net's training ends with.
+pub(crate) const DEFAULT_CHECKPOINT: &str = "checkpoint_final.pth";
 
 /// A model with the engine that runs it.
 pub(crate) struct Model {
@@ -61,20 +64,23 @@ pub(crate) fn import_options(folds: &[String], checkpoint: &str) -> Result<Impor
 impl Model {
     /// Opens the model that the arguments name.
     pub(crate) fn open(args: &RunArgs) -> Result<Model, Failure> {
-        if args.engine == EngineChoice::Native {
-            return Err(Failure::says(
-                Exit::Usage,
-                "this version has no native engine yet; use --engine auto or --engine tract",
-            ));
-        }
         let (manifest, proto) = read(&args.model, args.manifest.as_deref(), &args.folds, &args.checkpoint)?;
         let graph = onnx::graph_sha256(&proto);
         // The hash inside the manifest is there in a file and not in a folder; it says nothing new.
         let facts = Manifest { graph_sha256: None, ..manifest.clone() };
         let facts = serde_json::to_string(&facts).or_exit(Exit::BadModel)?;
         let identity = crate::digest::facts_sha256([graph.as_str(), &facts]);
-        let engine = TractEngine::new(proto, &manifest)
-            .or_exit_with(Exit::BadModel, || format!("{} cannot be run", args.model.display()))?;
+        let engine = match args.engine {
+            EngineChoice::Tract => TractEngine::without_lowering(&proto, &manifest),
+            EngineChoice::Auto | EngineChoice::Native => TractEngine::new(&proto, &manifest),
+        };
+        let engine = engine.or_exit_with(Exit::BadModel, || format!("{} cannot be run", args.model.display()))?;
+        if let (EngineChoice::Native, Some(why)) = (args.engine, engine.not_lowered()) {
+            return Err(Failure::says(
+                Exit::BadModel,
+                format!("{} cannot run in our own kernels: {why}; use --engine auto or tract", args.model.display()),
+            ));
+        }
         let (process_bytes, loading_bytes) = process::resident_bytes().unwrap_or_else(|| {
             let held = process::TYPICAL_PROCESS_BYTES + engine.footprint().shared_bytes;
             (held, 2 * held)

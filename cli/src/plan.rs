@@ -85,27 +85,27 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     if args.json {
         let errors: Vec<_> = failures.iter().map(|(n, f)| serde_json::json!({"case": n, "error": f.to_string()})).collect();
         let document = serde_json::json!({"format": 1, "cases": reports, "failed": errors});
-        println!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
+        say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
     } else {
         reports.iter().for_each(print);
-        failures.iter().for_each(|(name, failure)| eprintln!("{name}: {failure}"));
+        failures.iter().for_each(|(name, failure)| esay!("{name}: {failure}"));
     }
     Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
 
 fn print(report: &PlanReport) {
     let list = |v: &[usize; 3]| format!("{} x {} x {}", v[0], v[1], v[2]);
-    println!("{}", report.case);
-    println!("  scan           {} voxels (z, y, x)", list(&report.file_shape_zyx));
-    println!("  network grid   {} voxels, patch {}", list(&report.network_shape), list(&report.patch));
-    println!(
+    say!("{}", report.case);
+    say!("  scan           {} voxels (z, y, x)", list(&report.file_shape_zyx));
+    say!("  network grid   {} voxels, patch {}", list(&report.network_shape), list(&report.patch));
+    say!(
         "  work           {} tiles, {} network passes ({} per tile, {} fold(s))",
         report.tiles, report.network_passes, report.mirrored_passes_per_tile, report.folds
     );
-    println!("  threads        {}", report.workers);
-    println!("  peak RAM       {}", human_bytes(report.peak_ram_bytes));
+    say!("  threads        {}", report.workers);
+    say!("  peak RAM       {}", human_bytes(report.peak_ram_bytes));
     for part in &report.parts {
-        println!("    {:>9}  {}", human_bytes(part.bytes), part.name);
+        say!("    {:>9}  {}", human_bytes(part.bytes), part.name);
     }
-    println!("  disk, at most  {}", human_bytes(report.disk_bytes));
+    say!("  disk, at most  {}", human_bytes(report.disk_bytes));
 }

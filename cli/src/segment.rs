@@ -62,7 +62,7 @@ fn fail(
 ) {
     record.cases.push(CaseRecord::failed(name, &failure));
     if !args.quiet && args.run.input[0].is_dir() {
-        eprintln!("{name}: {failure}");
+        esay!("{name}: {failure}");
     }
     failures.push((name.to_owned(), failure));
 }
@@ -79,9 +79,9 @@ fn conclude(cases: Cases, mut failures: Vec<(String, Failure)>) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     let total = cases.good.len() + cases.bad.len();
-    eprintln!("{} of {total} cases failed:", failures.len());
+    esay!("{} of {total} cases failed:", failures.len());
     for (name, failure) in &failures {
-        eprintln!("  {name}: {failure}");
+        esay!("  {name}: {failure}");
     }
     Ok(Exit::SomeFailed)
 }
@@ -120,16 +120,16 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
             ));
         }
         if !args.quiet {
-            println!("{}: done before, {} is complete", case.name, output.display());
+            say!("{}: done before, {} is complete", case.name, output.display());
         }
         return CaseRecord::resumed(&case.name, inputs, &output);
     }
     let planned = case_run::plan(model, case, &args.run)?;
     if !args.quiet {
-        for warning in &planned.warnings {
-            eprintln!("{}: warning: {warning}", case.name);
+        for warning in planned.files.warnings() {
+            esay!("{}: warning: {warning}", case.name);
         }
-        eprintln!(
+        esay!(
             "{}: {} tiles, {} network passes, peak RAM at most {}",
             case.name,
             planned.layout.tiling.tiles(),
@@ -143,7 +143,7 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
     let peak = process::resident_bytes().map(|(_, peak)| peak);
     if !args.quiet {
         let ram = peak.map_or("peak RAM unknown on this system".into(), |p| format!("peak RAM {}", human_bytes(p)));
-        println!("{}: labels in {}, {}, {ram}", case.name, output.display(), human_seconds(elapsed));
+        say!("{}: labels in {}, {}, {ram}", case.name, output.display(), human_seconds(elapsed));
     }
     CaseRecord::done(&case.name, inputs, &output, plan, seconds, elapsed, peak)
 }

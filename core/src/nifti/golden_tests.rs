@@ -211,7 +211,7 @@ fn labels_under_every_fixture_keep_its_geometry() {
     {
         let file = NiftiFile::open(folder().join(name)).unwrap_or_else(|e| panic!("{e}"));
         let [nz, ny, nx] = file.grid().shape_zyx;
-        let mut writer = LabelWriter::create(Vec::new(), file.header(), false, LabelType::U16)
+        let mut writer = LabelWriter::create(Vec::new(), file.header(), false, LabelType::U16, "made by a test")
             .expect("a header");
         for z in 0..nz {
             let plane: Vec<u16> = (0..ny * nx).map(|n| (300 * z + n) as u16).collect();

@@ -153,6 +153,16 @@ impl Header {
         self.version
     }
 
+    /// The free text of the file's maker.
+    pub fn description(&self) -> String {
+        layout::description(&self.raw, self.version)
+    }
+
+    /// The code of what the voxels mean; 1002 marks label maps.
+    pub fn intent_code(&self) -> i32 {
+        layout::intent_code(&self.raw, self.version, self.big_endian)
+    }
+
     /// Whether numbers are stored most significant byte first.
     pub fn big_endian(&self) -> bool {
         self.big_endian

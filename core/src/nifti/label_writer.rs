@@ -40,11 +40,17 @@ pub struct LabelWriter<W: Write> {
 }
 
 impl<W: Write> LabelWriter<W> {
-    /// Writes the header to `out`, compressed if `gz`.
+    /// Writes the header to `out`, compressed if `gz`; `description` (at most 80 bytes) is its free text.
     ///
     /// # Errors
     /// Writing failed.
-    pub fn create(out: W, header: &Header, gz: bool, dtype: LabelType) -> Result<Self, NiftiError> {
+    pub fn create(
+        out: W,
+        header: &Header,
+        gz: bool,
+        dtype: LabelType,
+        description: &str,
+    ) -> Result<Self, NiftiError> {
         let [nz, ny, nx] = header.grid().shape_zyx;
         let mut draft = Draft::new(header.version(), header.big_endian());
         draft.copy_geometry(header.raw());
@@ -52,6 +58,7 @@ impl<W: Write> LabelWriter<W> {
         draft.set_sizes(&[nx, ny, nz][..axes]);
         let (code, bytes) = dtype.code_and_bytes();
         draft.set_type(code, bytes);
+        draft.set_description(description);
         let mut sink = Sink::new(out, gz);
         sink.write(&draft.into_bytes())?;
         Ok(LabelWriter {

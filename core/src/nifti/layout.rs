@@ -24,6 +24,7 @@ pub(super) struct Layout {
     vox_offset: usize,
     slope: usize,
     descrip: usize,
+    intent: usize,
     units: Range<usize>,
     /// `qform_code` to the end of `srow_z`: contiguous in both versions.
     transforms: Range<usize>,
@@ -40,6 +41,7 @@ const LAYOUT_1: Layout = Layout {
     vox_offset: 108,
     slope: 112,
     descrip: 148,
+    intent: 68,
     units: 123..124,
     transforms: 252..328,
 };
@@ -55,6 +57,7 @@ const LAYOUT_2: Layout = Layout {
     vox_offset: 168,
     slope: 176,
     descrip: 240,
+    intent: 504,
     units: 500..504,
     transforms: 344..496,
 };
@@ -65,6 +68,28 @@ impl Version {
             Version::One => &LAYOUT_1,
             Version::Two => &LAYOUT_2,
         }
+    }
+}
+
+/// Bytes of the free text of both versions.
+const DESCRIPTION_BYTES: usize = 80;
+
+/// The free text of a header, up to its first zero.
+pub(super) fn description(raw: &[u8], version: Version) -> String {
+    let at = version.layout().descrip;
+    let field = &raw[at..at + DESCRIPTION_BYTES];
+    let text = field.split(|&b| b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// The code of what the voxels mean.
+pub(super) fn intent_code(raw: &[u8], version: Version, big_endian: bool) -> i32 {
+    let at = version.layout().intent;
+    match (version, big_endian) {
+        (Version::One, true) => i16::from_be_bytes(array(raw, at)).into(),
+        (Version::One, false) => i16::from_le_bytes(array(raw, at)).into(),
+        (Version::Two, true) => i32::from_be_bytes(array(raw, at)),
+        (Version::Two, false) => i32::from_le_bytes(array(raw, at)),
     }
 }
 
@@ -170,13 +195,23 @@ impl Draft {
             }
             Version::Two => draft.bytes[l.mark..l.mark + 8].copy_from_slice(MARK_2),
         }
-        draft.bytes[l.descrip..l.descrip + 8].copy_from_slice(b"scanside");
+        draft.set_description("scanside");
         match version {
             Version::One => draft.put_real(l.vox_offset, l.voxels_at as f64),
             Version::Two => draft.put_int(l.vox_offset, l.voxels_at as i64),
         }
         draft.put_real(l.slope, 1.0);
         draft
+    }
+
+    /// The free text of the header; what does not fit is cut off.
+    pub(super) fn set_description(&mut self, text: &str) {
+        let at = self.version.layout().descrip;
+        let field = &mut self.bytes[at..at + DESCRIPTION_BYTES];
+        field.fill(0);
+        for (byte, &letter) in field.iter_mut().zip(text.as_bytes()) {
+            *byte = letter;
+        }
     }
 
     /// Voxel sizes, units and both transforms as another header of the same version and byte order has them.

@@ -373,7 +373,7 @@ fn what_a_caller_must_not_ask_is_an_error_not_a_panic() {
 #[test]
 fn writers_count_planes_and_refuse_large_labels() {
     let header = Header::parse(&good_header()).expect("a header");
-    let new = |t| LabelWriter::create(Vec::new(), &header, true, t).expect("a header");
+    let new = |t| LabelWriter::create(Vec::new(), &header, true, t, "made by a test").expect("a header");
     let mut writer = new(LabelType::U8);
     assert!(matches!(
         writer.write_plane(&[1, 2]),
@@ -593,7 +593,7 @@ proptest! {
         let labels: Vec<u16> = (0..n).map(|k| (k as u16).wrapping_mul(seed) & most).collect();
         let write = || {
             let dtype = if wide { LabelType::U16 } else { LabelType::U8 };
-            let mut writer = LabelWriter::create(Vec::new(), &scan, gz, dtype).expect("a header");
+            let mut writer = LabelWriter::create(Vec::new(), &scan, gz, dtype, "made by a test").expect("a header");
             labels.chunks(grid.shape_zyx[1] * grid.shape_zyx[2]).for_each(|p| writer.write_plane(p).expect("a plane"));
             writer.finish().expect("a file")
         };
@@ -620,7 +620,7 @@ fn survive(bytes: &[u8]) {
                 .flatten()
                 .all(|v| v.is_finite())
         );
-        let writer = LabelWriter::create(Vec::new(), &header, false, LabelType::U8);
+        let writer = LabelWriter::create(Vec::new(), &header, false, LabelType::U8, "made by a test");
         assert!(writer.is_ok());
     }
     let Ok(files) = ChannelFiles::open(&[&path]) else {
