@@ -301,11 +301,14 @@ impl Fold<'_> {
 
     fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         let name = format!("{}{name}", self.prefix);
+        // Sized before it is filled: growing would leave up to half of every weight's memory unused.
+        let mut raw_data = Vec::with_capacity(4 * values.len());
+        raw_data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         self.initializers.push(TensorProto {
             dims: shape.iter().map(|n| *n as i64).collect(),
             data_type: DataType::Float as i32,
             name: name.clone(),
-            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            raw_data,
             ..TensorProto::default()
         });
         name

@@ -511,7 +511,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pairs(&self, items: &[NodeId]) -> Result<Vec<(NodeId, NodeId)>, PickleError> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(self.malformed("a key without a value"));
         }
         Ok(items

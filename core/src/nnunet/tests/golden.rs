@@ -305,7 +305,8 @@ fn trainers_that_may_build_another_network_are_refused() {
 
 #[test]
 fn contradictions_are_refused() {
-    let cases: [(fn(&mut File), &str); 6] = [
+    type Change = fn(&mut File);
+    let cases: [(Change, &str); 6] = [
         (|f| f.byteorder = "big", "big-endian"),
         (
             |f| f.configuration = "2d",
