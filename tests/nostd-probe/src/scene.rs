@@ -1,0 +1,149 @@
+// A small run of the whole pipeline: crop, masked z-score, cubic resampling, overlapping tiles with mirroring, two folds,
+// fp16 sums, linear export. Included by the bare program and by a test of the standard build, which must agree.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use scanside_core::engine::{Engine, EngineError, EngineFootprint};
+use scanside_core::executor::Serial;
+use scanside_core::manifest::*;
+use scanside_core::memory::{self, Surroundings};
+use scanside_core::pipeline::{Layout, RunOptions, segment};
+use scanside_core::postprocess::{LabelSink, SinkError};
+use scanside_core::preprocess::{find_box, measure};
+use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
+
+/// FNV-1a over the labels of the scene.
+pub const EXPECTED: u64 = 0;
+
+const SHAPE: Index3 = [20, 26, 23];
+const PATCH: Index3 = [8, 10, 12];
+const HEADS: usize = 3;
+
+struct Scan(Vec<i16>);
+
+impl VoxelSource for Scan {
+    fn shape_zyx(&self) -> Index3 {
+        SHAPE
+    }
+    fn channels(&self) -> usize {
+        1
+    }
+    fn read(&mut self, _: usize, bounds: &Box3, out: &mut [f32]) -> Result<(), SourceError> {
+        let mut target = out.iter_mut();
+        for z in bounds.0[0].clone() {
+            for y in bounds.0[1].clone() {
+                for x in bounds.0[2].clone() {
+                    if let Some(t) = target.next() {
+                        *t = f32::from(self.0[(z * SHAPE[1] + y) * SHAPE[2] + x]);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+    fn resident_bytes(&self) -> usize {
+        2 * self.0.len()
+    }
+}
+
+/// A network of one weighted sum per head, so that the result hangs on every stage before and after it.
+struct Sums;
+
+impl Engine for Sums {
+    fn name(&self) -> &'static str {
+        "sums"
+    }
+    fn channels(&self) -> usize {
+        1
+    }
+    fn heads(&self) -> usize {
+        HEADS
+    }
+    fn folds(&self) -> usize {
+        2
+    }
+    fn patch_zyx(&self) -> Index3 {
+        PATCH
+    }
+    fn footprint(&self) -> EngineFootprint {
+        EngineFootprint::default()
+    }
+    fn infer(&self, fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+        let n = input.len();
+        for (h, head) in output.chunks_exact_mut(n).enumerate() {
+            for (i, o) in head.iter_mut().enumerate() {
+                let place = ((i * 13 + h * 5 + fold * 3) % 17) as f32 / 17.0;
+                *o = input[i] * (h as f32 - 0.8) + 0.4 * input[(i + h) % n] + place;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hashes labels as they leave.
+struct Hash(u64);
+
+impl LabelSink for Hash {
+    fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError> {
+        for label in labels {
+            for byte in label.to_le_bytes() {
+                self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn manifest() -> Manifest {
+    let label = |value: usize| Label { name: String::new(), value: value as u16, snomed: None, rgb: None };
+    Manifest {
+        format: FORMAT_VERSION,
+        name: String::new(),
+        grid: NetworkGrid {
+            patch_zyx: PATCH,
+            two_dimensional: false,
+            spacing_mm: [Some(1.3), Some(0.9), Some(1.0)],
+            transpose_forward: [0, 1, 2],
+        },
+        channels: vec![Channel { name: String::new(), normalization: Normalization::ZScore { masked: true } }],
+        crop_to_nonzero: true,
+        resample_data: Resampling::default(),
+        resample_logits: Resampling::linear(),
+        labels: Labels::Exclusive { heads: (0..HEADS).map(label).collect() },
+        folds: 2,
+        mirror_axes: vec![0, 2],
+        provenance: Default::default(),
+        accuracy: Default::default(),
+        graph_sha256: None,
+    }
+}
+
+/// Runs the scene; `None` if anything fails.
+pub fn run() -> Option<u64> {
+    let mut state = 12_345_u32;
+    let voxels = (0..SHAPE.iter().product::<usize>())
+        .map(|i| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (z, y, x) = (i / (SHAPE[1] * SHAPE[2]), i / SHAPE[2] % SHAPE[1], i % SHAPE[2]);
+            let body = z > 1 && y > 2 && x > 0 && x + 2 < SHAPE[2];
+            if body { 200 + (state >> 22) as i16 } else { 0 }
+        })
+        .collect();
+    let mut scan = Scan(voxels);
+    let manifest = manifest();
+    let bounds = find_box(&mut scan, true).ok()?;
+    let layout = Layout::new(&manifest, SHAPE, [1.0, 1.1, 0.8], bounds, RunOptions::default()).ok()?;
+    let surroundings = Surroundings {
+        process_bytes: 0,
+        loading_bytes: 0,
+        resident_source_bytes: scan.resident_bytes(),
+        streaming_source_bytes: 0,
+        sink_bytes: 0,
+    };
+    let plan = memory::plan(&layout, &manifest, Sums.footprint(), &surroundings, 1, None).ok()?;
+    let facts = measure(&mut scan, &layout.bounds, &manifest.channels, layout.clip_axis()).ok()?;
+    let mut hash = Hash(0xcbf2_9ce4_8422_2325);
+    segment(&layout, &manifest, &facts, &plan, &mut scan, &Sums, &Serial, &mut hash, &mut ()).ok()?;
+    Some(hash.0)
+}
