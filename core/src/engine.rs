@@ -35,10 +35,7 @@ impl fmt::Display for EngineError {
         match self {
             EngineError::Backend(why) => write!(f, "the network could not be run: {why}"),
             EngineError::Shape { expected, got } => {
-                write!(
-                    f,
-                    "a patch buffer holds {got} values where the network needs {expected}"
-                )
+                write!(f, "a patch buffer holds {got} values where the network needs {expected}")
             }
         }
     }

@@ -28,5 +28,8 @@
 
 extern crate alloc;
 
+pub mod engine;
 pub mod manifest;
+#[cfg(feature = "tract")]
+pub mod onnx;
 pub mod volume;
