@@ -1,28 +1,31 @@
-//! What runs a network on one patch.
+//! What runs the network: one patch in, one patch of logits out.
+//!
+//! The pipeline knows networks only through [`Engine`], so the same run serves an ONNX graph, a test double, or a
+//! hand-written network on a machine without an operating system.
 
 use alloc::boxed::Box;
 use core::fmt;
 
-/// The memory of an engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The heap an engine needs, known before the first patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineFootprint {
-    /// Weights and whatever else is held once.
+    /// Weights and tables, held once however many threads work.
     pub shared_bytes: usize,
-    /// Peak bytes beyond that while one [`Engine::infer`] runs, its input and output not counted.
+    /// Peak beyond that while one [`Engine::infer`] runs; its input and output slices are the caller's and not counted.
     pub worker_bytes: usize,
 }
 
-/// Why a network could not be run.
+/// Why a patch could not be computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The backend failed; its own words.
+    /// The backend failed; its own sentence.
     Backend(Box<str>),
-    /// A slice has the wrong length.
+    /// A slice has the wrong number of elements.
     Shape {
-        /// Elements expected.
+        /// Elements the network takes or gives.
         expected: usize,
-        /// Elements given.
+        /// Elements the caller passed.
         got: usize,
     },
 }
@@ -30,9 +33,9 @@ pub enum EngineError {
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EngineError::Backend(words) => write!(f, "the network could not be run: {words}"),
+            EngineError::Backend(why) => write!(f, "the network could not be run: {why}"),
             EngineError::Shape { expected, got } => {
-                write!(f, "the network was handed {got} values where it takes {expected}")
+                write!(f, "a patch buffer holds {got} values where the network needs {expected}")
             }
         }
     }
@@ -40,25 +43,34 @@ impl fmt::Display for EngineError {
 
 impl core::error::Error for EngineError {}
 
-/// Runs a network on one patch at a time. Called from several workers at once.
+/// A network that turns patches of voxels into patches of logits.
+///
+/// `infer` is called by several threads at once, one patch each. An implementation gives the same bytes for the same
+/// input whatever runs beside it.
 pub trait Engine: Sync {
-    /// The engine's name for records.
+    /// A short name for reports.
     fn name(&self) -> &'static str;
+
     /// Input channels.
     fn channels(&self) -> usize;
-    /// Output heads per fold.
+
+    /// Output channels: one logit per head and voxel.
     fn heads(&self) -> usize;
-    /// Networks whose logits are averaged.
+
+    /// Networks inside; their logits are averaged by the caller.
     fn folds(&self) -> usize;
-    /// Voxels per patch; a two-dimensional network has 1 on the first axis.
+
+    /// Voxels per patch: `z, y, x`. 2d networks have `1` on the first axis.
     fn patch_zyx(&self) -> [usize; 3];
-    /// The memory it takes.
+
+    /// The heap this engine needs.
     fn footprint(&self) -> EngineFootprint;
 
-    /// Logits `[heads, z, y, x]` of fold `fold` for the patch `[channels, z, y, x]`: the same bytes whatever else
-    /// runs.
+    /// Computes the logits of fold `fold`.
+    ///
+    /// **Shapes:** input `[channels, z, y, x]`, output `[heads, z, y, x]`, both dense with `x` fastest.
     ///
     /// # Errors
-    /// Slices of the wrong length, or a failing backend.
+    /// A slice of the wrong length, a fold that does not exist, or a failure of the backend.
     fn infer(&self, fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError>;
 }

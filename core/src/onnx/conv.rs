@@ -121,10 +121,6 @@ impl Conv {
         4 * (self.weights.capacity() + self.bias.capacity())
     }
 
-    pub(crate) fn parameters(&self) -> usize {
-        self.cout * (self.cin * self.kernel.iter().product::<usize>() + 1)
-    }
-
     pub(crate) fn macs(&self) -> u64 {
         let taps: usize = self.kernel.iter().product();
         (self.cin * taps * self.cout) as u64 * self.output.iter().map(|&n| n as u64).product::<u64>()
@@ -379,10 +375,6 @@ impl Upsample {
 
     pub(crate) fn weight_bytes(&self) -> usize {
         4 * (self.weights.capacity() + self.bias.capacity())
-    }
-
-    pub(crate) fn parameters(&self) -> usize {
-        self.cout * (self.cin * self.kernel.iter().product::<usize>() + 1)
     }
 
     pub(crate) fn macs(&self) -> u64 {

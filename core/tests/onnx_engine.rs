@@ -1,0 +1,359 @@
+//! The ONNX engine against PyTorch's outputs, its own second way, and the heap it announced.
+#![cfg(feature = "tract")]
+// SAFETY of the allocator below: it adds counters around the system's own allocator and changes nothing else.
+#![allow(unsafe_code, missing_docs)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use scanside_core::engine::Engine;
+use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
+use scanside_core::onnx::{OnnxError, TractEngine, embed, extract, graph_sha256, load, parse_model, pb, write_model};
+
+struct Counting;
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn grown(bytes: usize) {
+    PEAK.fetch_max(LIVE.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+}
+
+// SAFETY: every call is passed on unchanged to the system allocator, which upholds the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(p, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+/// The counters belong to one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/onnx").join(name)
+}
+
+fn manifest(patch_zyx: [usize; 3], flat: bool, channels: usize, heads: usize, folds: usize) -> Manifest {
+    Manifest {
+        format: 1,
+        name: "test".into(),
+        grid: NetworkGrid {
+            patch_zyx,
+            two_dimensional: flat,
+            spacing_mm: [Some(1.0); 3],
+            transpose_forward: [0, 1, 2],
+        },
+        channels: (0..channels)
+            .map(|i| Channel { name: format!("c{i}"), normalization: Normalization::ZScore { masked: false } })
+            .collect(),
+        crop_to_nonzero: false,
+        resample_data: Resampling::default(),
+        resample_logits: Resampling::linear(),
+        labels: Labels::Exclusive {
+            heads: (0..heads)
+                .map(|i| Label { name: format!("l{i}"), value: i as u16, snomed: None, rgb: None })
+                .collect(),
+        },
+        folds,
+        mirror_axes: vec![],
+        provenance: Default::default(),
+        accuracy: Default::default(),
+        graph_sha256: None,
+    }
+}
+
+struct Case {
+    proto: pb::ModelProto,
+    manifest: Manifest,
+    input: Vec<f32>,
+    expected: Vec<Vec<f32>>,
+}
+
+/// A model of `make_onnx.py` with its input and outputs.
+fn case(path: &Path) -> Case {
+    let proto = parse_model(&std::fs::read(path).unwrap()).unwrap();
+    let graph = proto.graph.as_ref().unwrap();
+    let dims = |v: &pb::ValueInfoProto| -> Vec<usize> {
+        let Some(pb::type_proto::Value::TensorType(t)) = v.r#type.as_ref().unwrap().value.as_ref() else { panic!() };
+        let size = |d: &pb::tensor_shape_proto::Dimension| match d.value {
+            Some(pb::tensor_shape_proto::dimension::Value::DimValue(n)) => n as usize,
+            _ => 1,
+        };
+        t.shape.as_ref().unwrap().dim.iter().map(size).collect()
+    };
+    let (i, o) = (dims(&graph.input[0]), dims(&graph.output[0]));
+    let flat = i.len() == 4;
+    let patch = if flat { [1, i[2], i[3]] } else { [i[2], i[3], i[4]] };
+    let folds = graph.output.len();
+    let manifest = manifest(patch, flat, i[1], o[1], folds);
+    let voxels: usize = patch.iter().product();
+    let values: Vec<f32> = std::fs::read(path.with_extension("f32"))
+        .map(|b| b.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect())
+        .unwrap_or_else(|_| (0..i[1] * voxels).map(|i| ((i * 7919) % 1013) as f32 / 1013.0).collect());
+    let (input, rest) = values.split_at(i[1] * voxels);
+    Case {
+        proto,
+        manifest,
+        input: input.to_vec(),
+        expected: rest.chunks_exact(o[1] * voxels).map(<[f32]>::to_vec).collect(),
+    }
+}
+
+/// Largest and mean difference, relative to the spread of the expected values.
+fn difference(got: &[f32], expected: &[f32]) -> (f64, f64) {
+    let n = expected.len() as f64;
+    let mean = expected.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let std = (expected.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let (mut most, mut sum) = (0f64, 0f64);
+    for (g, e) in got.iter().zip(expected) {
+        let d = f64::from((g - e).abs());
+        assert!(d.is_finite());
+        most = most.max(d);
+        sum += d;
+    }
+    (most / std, sum / n / std)
+}
+
+fn run(engine: &TractEngine, case: &Case, fold: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
+    engine.infer(fold, &case.input, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
+    let _turn = TURN.lock().unwrap();
+    for (name, lowered, tolerance) in [
+        ("plain3d", true, 2e-5),
+        ("resenc3d", true, 2e-5),
+        ("plain2d", true, 2e-5),
+        ("dilated", true, 2e-5),
+        ("two-folds", true, 2e-5),
+        ("half", true, 5e-2),
+        ("odd", false, 2e-5),
+    ] {
+        let case = case(&golden(&format!("{name}.onnx")));
+        let before = LIVE.load(Relaxed);
+        let engine = TractEngine::new(&case.proto, &case.manifest).unwrap();
+        let shared = LIVE.load(Relaxed) - before;
+        assert_eq!(engine.is_lowered(), lowered, "{name}: {:?}", engine.not_lowered());
+        assert_eq!(engine.folds(), case.expected.len(), "{name}");
+        let own = TractEngine::without_lowering(&case.proto, &case.manifest).unwrap();
+        for (k, expected) in case.expected.iter().enumerate() {
+            let mut got = vec![f32::NAN; expected.len()];
+            let live = LIVE.load(Relaxed);
+            PEAK.store(live, Relaxed);
+            engine.infer(k, &case.input, &mut got).unwrap();
+            let used = PEAK.load(Relaxed) - live;
+            let said = engine.footprint();
+            assert!(used <= said.worker_bytes, "{name}: {used} of {} bytes", said.worker_bytes);
+            if lowered {
+                assert!(shared <= said.shared_bytes, "{name}: {shared} of {} bytes", said.shared_bytes);
+            }
+            let (most, mean) = difference(&got, expected);
+            assert!(most < tolerance, "{name} fold {k}: {most} {mean}");
+            assert_eq!(got, run(&engine, &case, k), "{name}: a second run differs");
+            let (most, _) = difference(&run(&own, &case, k), &got);
+            assert!(most < 2e-5, "{name} fold {k}: {most} from tract's own executor");
+        }
+    }
+}
+
+#[test]
+fn threads_change_nothing() {
+    let _turn = TURN.lock().unwrap();
+    let case = case(&golden("resenc3d.onnx"));
+    let engine = TractEngine::new(&case.proto, &case.manifest).unwrap();
+    let alone = run(&engine, &case, 0);
+    std::thread::scope(|s| {
+        let others: Vec<_> = (0..4).map(|_| s.spawn(|| run(&engine, &case, 0))).collect();
+        for other in others {
+            assert_eq!(other.join().unwrap(), alone);
+        }
+    });
+    assert!(engine.infer(0, &case.input[1..], &mut alone.clone()).is_err());
+    assert!(engine.infer(1, &case.input, &mut alone.clone()).is_err());
+}
+
+#[test]
+fn a_manifest_travels_in_the_file_and_guards_the_graph() {
+    let _turn = TURN.lock().unwrap();
+    let Case { mut proto, manifest, .. } = case(&golden("plain3d.onnx"));
+    assert_eq!(extract(&proto).unwrap(), None);
+    embed(&mut proto, &manifest).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    write_model(std::fs::File::create(&path).unwrap(), &proto).unwrap();
+    let loaded = load(&path, None).unwrap();
+    assert_eq!(loaded.manifest.graph_sha256.as_deref(), Some(graph_sha256(&proto).as_str()));
+    assert_eq!(loaded.manifest.grid, manifest.grid);
+
+    let weight = proto.graph.as_mut().unwrap().initializer.iter_mut().find(|t| t.raw_data.len() > 8).unwrap();
+    weight.raw_data[2] ^= 1;
+    assert!(matches!(extract(&proto), Err(OnnxError::Changed)));
+
+    let entry = proto.metadata_props.iter_mut().find(|e| e.key == "scanside").unwrap();
+    entry.value = entry.value.replacen("\"format\":1", "\"format\":2,\"new\":1", 1);
+    assert!(extract(&proto).unwrap_err().to_string().contains("format 2"));
+}
+
+#[test]
+fn side_cars_may_leave_out_what_the_graph_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("m.onnx");
+    std::fs::copy(golden("plain3d.onnx"), &model).unwrap();
+    let why = load(&model, None).unwrap_err().to_string();
+    for word in ["8 x 12 x 20", "1 input channel", "3 heads", "spacing", "normalisation", "labels", "m.scanside.json"] {
+        assert!(why.contains(word), "{word}: {why}");
+    }
+    // The example in the error is a manifest that works.
+    let example = &why[why.find("{\"").unwrap()..];
+    std::fs::write(dir.path().join("m.scanside.json"), example).unwrap();
+    assert_eq!(load(&model, None).unwrap().manifest.grid.patch_zyx, [8, 12, 20]);
+
+    let toml = dir.path().join("partial.toml");
+    std::fs::write(&toml, "[grid]\nspacing_mm = [1.0, 1.0, 1.0]\n[[channels]]\nname = \"CT\"\n").unwrap();
+    let why = load(&model, Some(&toml)).unwrap_err().to_string();
+    assert!(why.contains("normalisation of channel 0 \"CT\"") && why.contains("labels"), "{why}");
+    assert!(!why.contains("leaves open: the patch"), "{why}");
+}
+
+#[test]
+fn manifests_that_disagree_are_refused_with_every_reason() {
+    let Case { proto, manifest, .. } = case(&golden("plain3d.onnx"));
+    let mut m = manifest;
+    m.grid.patch_zyx = [8, 12, 24];
+    m.grid.spacing_mm[1] = Some(0.0);
+    m.grid.transpose_forward = [0, 0, 1];
+    m.mirror_axes = vec![1, 1];
+    m.folds = 2;
+    m.channels[0].normalization = Normalization::PercentileTo01 { lower_percent: 99.0, upper_percent: 1.0 };
+    let why = TractEngine::new(&proto, &m).err().unwrap().to_string();
+    for word in ["patch", "spacing", "transpose_forward", "mirror_axes", "folds", "percentiles"] {
+        assert!(why.contains(word), "{word}: {why}");
+    }
+}
+
+#[test]
+fn broken_files_are_refused_in_a_sentence() {
+    let bytes = std::fs::read(golden("plain2d.onnx")).unwrap();
+    assert!(parse_model(&[]).is_err());
+    assert!(parse_model(b"not a model at all").is_err());
+    for cut in (0..bytes.len()).step_by(97) {
+        let _ = parse_model(&bytes[..cut]);
+    }
+    let proto = parse_model(&bytes).unwrap();
+    let refused = |change: &dyn Fn(&mut pb::ModelProto), word: &str| {
+        let mut p = proto.clone();
+        change(&mut p);
+        let mut b = Vec::new();
+        write_model(&mut b, &p).unwrap();
+        let why = parse_model(&b).unwrap_err().to_string();
+        assert!(why.contains(word), "{why}");
+    };
+    refused(&|p| p.opset_import[0].version = 99, "operator set 99");
+    refused(&|p| p.ir_version = 99, "99");
+    refused(&|p| p.graph = None, "no network graph");
+    refused(&|p| p.graph.as_mut().unwrap().initializer[0].data_location = Some(1), "another file");
+    refused(&|p| p.graph.as_mut().unwrap().initializer[0].dims[0] = i64::MAX, "shape");
+    refused(&|p| p.graph.as_mut().unwrap().initializer[0].dims[0] = -1, "impossible shape");
+
+    let mut p = proto.clone();
+    p.graph.as_mut().unwrap().node[0].op_type = "Imaginary".into();
+    let m = case(&golden("plain2d.onnx")).manifest;
+    let why = TractEngine::new(&p, &m).err().unwrap().to_string();
+    assert!(why.contains("Imaginary"), "{why}");
+}
+
+fn status_kib(key: &str) -> usize {
+    let s = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = s.lines().find(|l| l.starts_with(key)).unwrap_or("");
+    line.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// Measures networks of real size: `SCANSIDE_MODELS=DIR cargo test --test onnx_engine measure -- --nocapture`, with a
+/// folder made by `make_onnx.py --large`. `SCANSIDE_MODEL` picks one by name.
+#[test]
+fn measure() {
+    let _turn = TURN.lock().unwrap();
+    let Ok(dir) = std::env::var("SCANSIDE_MODELS") else {
+        eprintln!("SKIPPED: SCANSIDE_MODELS does not name a folder of models");
+        return;
+    };
+    let only = std::env::var("SCANSIDE_MODEL").ok();
+    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    for path in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "onnx")) {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if only.as_ref().is_some_and(|o| *o != name) {
+            continue;
+        }
+        let case = case(path);
+        let before = LIVE.load(Relaxed);
+        let t = Instant::now();
+        let engine = if std::env::var_os("SCANSIDE_PLAN").is_some() {
+            TractEngine::without_lowering(&case.proto, &case.manifest).unwrap()
+        } else {
+            TractEngine::new(&case.proto, &case.manifest).unwrap()
+        };
+        let load_s = t.elapsed().as_secs_f64();
+        let shared = LIVE.load(Relaxed) - before;
+        let said = engine.footprint();
+        let mut out = vec![1f32; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
+        let live = LIVE.load(Relaxed);
+        PEAK.store(live, Relaxed);
+        let rss = status_kib("VmRSS");
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        let mut times = Vec::new();
+        let mut rss_each = Vec::new();
+        for _ in 0..5 {
+            let t = Instant::now();
+            engine.infer(0, &case.input, &mut out).unwrap();
+            times.push(t.elapsed().as_secs_f64());
+            rss_each.push((status_kib("VmHWM").saturating_sub(rss)) / 1024);
+            if times.iter().sum::<f64>() > 90.0 {
+                break;
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        let used = PEAK.load(Relaxed) - live;
+        let mib = |b: usize| b as f64 / (1 << 20) as f64;
+        eprintln!(
+            "{name}: lowered {} | shared said {:.1} is {:.1} MiB | worker said {:.1} is {:.1} MiB, RSS growth {rss_each:?} MiB \
+             | load {load_s:.2} s | median {:.3} min {:.3} s | {:.2} GMAC",
+            engine.is_lowered(),
+            mib(said.shared_bytes),
+            mib(shared),
+            mib(said.worker_bytes),
+            mib(used),
+            times[times.len() / 2],
+            times[0],
+            engine.summary().macs_per_patch.unwrap_or(0) as f64 / 1e9,
+        );
+        if let Some(why) = engine.not_lowered() {
+            eprintln!("  {why}");
+        }
+        assert!(used <= said.worker_bytes);
+        if let Some(expected) = case.expected.first() {
+            let (most, mean) = difference(&out, expected);
+            eprintln!("  difference from PyTorch: max {most:.2e} mean {mean:.2e} of the logits' standard deviation");
+            assert!(most < 1e-3 && mean < 1e-5);
+        }
+    }
+}
