@@ -2,7 +2,7 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`overlap`] | how many voxels agree: counts, Dice, volumes, and the box each class lies in |
+//! | [`overlap`](mod@overlap) | how many voxels agree: counts, Dice, volumes, and the box each class lies in |
 //! | [`surface`] | how far apart the outlines are: robust Hausdorff distance, surface Dice |
 //! | [`surfel`] | how much surface passes between eight voxels |
 //! | [`edt`] | how far every point is from the nearest marked one |

@@ -1,0 +1,80 @@
+//! One case: two volumes on one grid.
+
+use super::LabelVolume;
+use super::classes::{Class, ClassList};
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+use scanside_core::metrics::{Counts, overlap, surface_distances, volume_ml};
+
+/// Spacings that differ by more, in millimetres, are not the same. Files store them in single precision.
+const SPACING_TOLERANCE_MM: f64 = 1e-3;
+
+/// How well one class of one case agrees.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Agreement {
+    pub(super) dice: Option<f64>,
+    pub(super) surface_dice: Option<f64>,
+    /// Infinite where only one of the two holds the class.
+    pub(super) hausdorff_95_mm: Option<f64>,
+    pub(super) counts: Counts,
+    pub(super) prediction_ml: f64,
+    pub(super) label_ml: f64,
+}
+
+/// Measures every class that has a name, and every value without one, on the threads of the current pool.
+pub(super) fn case(
+    mut prediction: LabelVolume,
+    mut label: LabelVolume,
+    declared: &ClassList,
+    tolerance_mm: f64,
+) -> Result<Vec<(Class, Agreement)>> {
+    same_grid(&prediction, &label)?;
+    if let Some(ignore) = declared.ignore {
+        for (p, l) in prediction.voxels.iter_mut().zip(&mut label.voxels).filter(|(_, l)| **l == ignore) {
+            (*p, *l) = (0, 0);
+        }
+    }
+    let classes = declared.with_values_of([&prediction.voxels, &label.voxels])?;
+    let values: Vec<&[u32]> = classes.iter().map(|class| class.values.as_slice()).collect();
+    let (shape, spacing_mm) = (label.shape_zyx, label.spacing_mm);
+    let found = overlap(&prediction.voxels, &label.voxels, shape, &values)?;
+    let measured = found.into_par_iter().zip(&values).map(|(class, values)| {
+        let counts = class.counts;
+        let mut agreement = Agreement {
+            dice: counts.dice(),
+            counts,
+            prediction_ml: volume_ml(counts.prediction_voxels(), spacing_mm),
+            label_ml: volume_ml(counts.reference_voxels(), spacing_mm),
+            ..Agreement::default()
+        };
+        if let Some(bounds) = class.bounds {
+            let surfaces = surface_distances(&prediction.voxels, &label.voxels, shape, values, &bounds, spacing_mm)?;
+            agreement.surface_dice = surfaces.surface_dice(tolerance_mm);
+            agreement.hausdorff_95_mm = surfaces.hausdorff_mm(95.0);
+        }
+        Ok(agreement)
+    });
+    let measured: Result<Vec<Agreement>> = measured.collect();
+    Ok(classes.into_iter().zip(measured?).collect())
+}
+
+fn same_grid(prediction: &LabelVolume, label: &LabelVolume) -> Result<()> {
+    let by = |[z, y, x]: [usize; 3]| format!("{x} x {y} x {z}");
+    if prediction.shape_zyx != label.shape_zyx {
+        bail!(
+            "the prediction has {} voxels (x, y, z), the label {}; both must lie on the grid of the scan",
+            by(prediction.shape_zyx),
+            by(label.shape_zyx)
+        );
+    }
+    let apart = |(a, b): (f64, f64)| (a - b).abs() > SPACING_TOLERANCE_MM;
+    if prediction.spacing_mm.into_iter().zip(label.spacing_mm).any(apart) {
+        let by = |[z, y, x]: [f64; 3]| format!("{x} x {y} x {z} mm");
+        bail!(
+            "the prediction's voxels are {} apart (x, y, z), the label's {}; both must lie on the grid of the scan",
+            by(prediction.spacing_mm),
+            by(label.spacing_mm)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Which prediction belongs to which label: files of one name.
+
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A prediction and the label of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) name: String,
+    pub(super) prediction: PathBuf,
+    pub(super) label: PathBuf,
+    /// Further files of the same name, where a folder holds both `.nii` and `.nii.gz`.
+    twin: Option<PathBuf>,
+}
+
+impl Pair {
+    /// Whether it is clear which files are meant.
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.twin {
+            Some(twin) => bail!("there is also {}; keep one file of this name", twin.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was found in the two places.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pairs {
+    pub(super) matched: Vec<Pair>,
+    pub(super) predictions_without_label: Vec<String>,
+    pub(super) labels_without_prediction: Vec<String>,
+}
+
+/// Files by name without ending; the second of two files of one name comes beside the first.
+type Found = BTreeMap<String, (PathBuf, Option<PathBuf>)>;
+
+/// Matches by file name, `.nii` and `.nii.gz` alike. Two files are a pair whatever their names.
+pub(super) fn find(predictions: &Path, labels: &Path) -> Result<Pairs> {
+    let (mut left, mut right) = (list(predictions)?, list(labels)?);
+    if !predictions.is_dir() && !labels.is_dir() {
+        // The prediction's name stands for both.
+        let label = std::mem::take(&mut right).into_values().next();
+        right.extend(left.keys().next().cloned().zip(label));
+    }
+    let mut pairs = Pairs::default();
+    for (name, (prediction, twin)) in std::mem::take(&mut left) {
+        match right.remove(&name) {
+            Some((label, other)) => pairs.matched.push(Pair { name, prediction, label, twin: twin.or(other) }),
+            None => pairs.predictions_without_label.push(name),
+        }
+    }
+    pairs.labels_without_prediction = right.into_keys().collect();
+    Ok(pairs)
+}
+
+fn list(place: &Path) -> Result<Found> {
+    let mut files = Vec::new();
+    if place.is_dir() {
+        let unreadable = || format!("the folder {} cannot be read", place.display());
+        for entry in std::fs::read_dir(place).with_context(unreadable)? {
+            let path = entry.with_context(unreadable)?.path();
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+        files.sort();
+    } else if place.exists() {
+        files.push(place.to_owned());
+    } else {
+        bail!("{} does not exist", place.display());
+    }
+    let mut found = Found::new();
+    for path in files {
+        let Some(name) = stem(&path) else {
+            // A folder may hold other things (dataset.json, plans.json); a file that was named must be a label file.
+            if place.is_dir() {
+                continue;
+            }
+            bail!("{} is neither a .nii nor a .nii.gz file", path.display());
+        };
+        match found.get_mut(name) {
+            Some((_, twin)) => *twin = Some(path),
+            None => {
+                found.insert(name.to_owned(), (path, None));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A file name without its NIfTI ending; `None` for hidden and other files.
+fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let stem = name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))?;
+    (!stem.is_empty() && !stem.starts_with('.')).then_some(stem)
+}

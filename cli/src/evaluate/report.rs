@@ -1,0 +1,216 @@
+//! What is told of all cases: the JSON document, and what the table is made from.
+
+use super::Outcome;
+use super::classes::{Class, ClassList};
+use super::measure::Agreement;
+use super::pairs::{Pair, Pairs};
+use anyhow::Result;
+use scanside_core::metrics::{Bootstrap, Interval};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Version of the JSON document.
+const FORMAT: u32 = 1;
+
+/// How the comparison was done.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Settings {
+    pub(super) tolerance_mm: f64,
+}
+
+/// Everything that was found. Numbers that do not exist are `null`: see `scanside_core::metrics` for when that is.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    format: u32,
+    #[serde(flatten)]
+    pub(super) settings: Settings,
+    pub(super) bootstrap_resamples: usize,
+    bootstrap_seed: u64,
+    pub(super) classes: Vec<Class>,
+    pub(super) cases: Vec<CaseReport>,
+    pub(super) failed: Vec<FailedCase>,
+    predictions_without_label: Vec<String>,
+    labels_without_prediction: Vec<String>,
+    pub(super) means: Vec<ClassMeans>,
+    /// The mean over classes of the means over cases.
+    pub(super) mean_over_classes: Means,
+    #[serde(skip)]
+    nothing_matches: bool,
+}
+
+/// One case.
+#[derive(Debug, Serialize)]
+pub(super) struct CaseReport {
+    pub(super) case: String,
+    prediction: String,
+    label: String,
+    pub(super) classes: Vec<ClassReport>,
+}
+
+/// One class of one case.
+#[derive(Debug, Serialize)]
+pub(super) struct ClassReport {
+    pub(super) name: String,
+    pub(super) dice: Option<f64>,
+    pub(super) surface_dice: Option<f64>,
+    pub(super) hausdorff_95_mm: Option<f64>,
+    /// Only one of prediction and label holds the class, so the distance is infinite, which JSON cannot say.
+    pub(super) hausdorff_95_infinite: bool,
+    true_positive: u64,
+    false_positive: u64,
+    false_negative: u64,
+    pub(super) prediction_ml: f64,
+    pub(super) label_ml: f64,
+}
+
+/// A case that could not be compared.
+#[derive(Debug, Serialize)]
+pub(super) struct FailedCase {
+    pub(super) case: String,
+    pub(super) error: String,
+}
+
+/// Means of one class over cases.
+#[derive(Debug, Serialize)]
+pub(super) struct ClassMeans {
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) means: Means,
+}
+
+/// Means over the cases that have a value.
+#[derive(Debug, Serialize)]
+pub(super) struct Means {
+    pub(super) dice: Option<Mean>,
+    pub(super) surface_dice: Option<Mean>,
+    /// Over finite distances.
+    pub(super) hausdorff_95_mm: Option<Mean>,
+    /// Infinite distances, which the mean leaves out.
+    pub(super) hausdorff_95_infinite: usize,
+}
+
+/// A mean with its 95 % interval.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Mean {
+    pub(super) mean: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) cases: usize,
+}
+
+impl From<Interval> for Mean {
+    fn from(Interval { mean, low, high, cases }: Interval) -> Self {
+        Mean { mean, low, high, cases }
+    }
+}
+
+type Compared<'a> = (&'a Pair, Result<Vec<(Class, Agreement)>>);
+
+impl Report {
+    pub(super) fn new(settings: Settings, declared: &ClassList, pairs: &Pairs, compared: Vec<Compared<'_>>) -> Self {
+        let nothing_matches = compared.is_empty();
+        let mut failed = Vec::new();
+        let mut good: Vec<(&Pair, BTreeMap<Class, Agreement>)> = Vec::new();
+        for (pair, result) in compared {
+            match result {
+                Ok(classes) => good.push((pair, classes.into_iter().collect())),
+                Err(error) => failed.push(FailedCase { case: pair.name.clone(), error: format!("{error:#}") }),
+            }
+        }
+        // Values without a name come after those with one, as far as any case holds them.
+        let named: BTreeSet<&Class> = declared.named.iter().collect();
+        let unnamed: BTreeSet<&Class> =
+            good.iter().flat_map(|(_, found)| found.keys()).filter(|class| !named.contains(class)).collect();
+        let classes: Vec<Class> = declared.named.iter().chain(unnamed).cloned().collect();
+        let table: Vec<Vec<Agreement>> = good
+            .iter()
+            .map(|(_, found)| classes.iter().map(|class| found.get(class).copied().unwrap_or_default()).collect())
+            .collect();
+        let cases = good
+            .iter()
+            .zip(&table)
+            .map(|((pair, _), row)| CaseReport {
+                case: pair.name.clone(),
+                prediction: pair.prediction.display().to_string(),
+                label: pair.label.display().to_string(),
+                classes: classes.iter().zip(row).map(|(class, a)| ClassReport::new(class, a)).collect(),
+            })
+            .collect();
+        let bootstrap = Bootstrap::default();
+        let means = (0..classes.len())
+            .map(|class| {
+                let column: Vec<Vec<Agreement>> = table.iter().map(|row| vec![row[class]]).collect();
+                ClassMeans { name: classes[class].name.clone(), means: Means::of(&bootstrap, &column) }
+            })
+            .collect();
+        Report {
+            format: FORMAT,
+            settings,
+            bootstrap_resamples: bootstrap.resamples,
+            bootstrap_seed: bootstrap.seed,
+            mean_over_classes: Means::of(&bootstrap, &table),
+            classes,
+            cases,
+            failed,
+            predictions_without_label: pairs.predictions_without_label.clone(),
+            labels_without_prediction: pairs.labels_without_prediction.clone(),
+            means,
+            nothing_matches,
+        }
+    }
+
+    /// What a reader of the table must not miss, a sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let lone = |names: &[String], what: &str| names.iter().map(|n| format!("{n}: {what}")).collect::<Vec<_>>();
+        let mut notes = lone(&self.predictions_without_label, "there is a prediction, but no label");
+        notes.extend(lone(&self.labels_without_prediction, "there is a label, but no prediction"));
+        notes.extend(self.failed.iter().map(|failed| format!("{}: {}", failed.case, failed.error)));
+        notes
+    }
+
+    pub(super) fn nothing_matches(&self) -> bool {
+        self.nothing_matches
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match (self.nothing_matches, self.failed.is_empty()) {
+            (true, _) => Outcome::NothingMatches,
+            (false, true) => Outcome::Done,
+            (false, false) => Outcome::SomeFailed,
+        }
+    }
+}
+
+impl ClassReport {
+    fn new(class: &Class, agreement: &Agreement) -> Self {
+        ClassReport {
+            name: class.name.clone(),
+            dice: agreement.dice,
+            surface_dice: agreement.surface_dice,
+            hausdorff_95_mm: agreement.hausdorff_95_mm.filter(|mm| mm.is_finite()),
+            hausdorff_95_infinite: agreement.hausdorff_95_mm.is_some_and(f64::is_infinite),
+            true_positive: agreement.counts.true_positive,
+            false_positive: agreement.counts.false_positive,
+            false_negative: agreement.counts.false_negative,
+            prediction_ml: agreement.prediction_ml,
+            label_ml: agreement.label_ml,
+        }
+    }
+}
+
+impl Means {
+    /// Means of a table of cases and classes.
+    fn of(bootstrap: &Bootstrap, table: &[Vec<Agreement>]) -> Self {
+        let mean = |of: fn(&Agreement) -> Option<f64>| {
+            let values: Vec<Vec<Option<f64>>> = table.iter().map(|row| row.iter().map(of).collect()).collect();
+            bootstrap.mean_over_classes(&values).map(Mean::from)
+        };
+        let infinite = |a: &&Agreement| a.hausdorff_95_mm.is_some_and(f64::is_infinite);
+        Means {
+            dice: mean(|a| a.dice),
+            surface_dice: mean(|a| a.surface_dice),
+            hausdorff_95_mm: mean(|a| a.hausdorff_95_mm.filter(|mm| mm.is_finite())),
+            hausdorff_95_infinite: table.iter().flatten().filter(infinite).count(),
+        }
+    }
+}
