@@ -54,15 +54,15 @@ REGIONS = dict(labels={"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enh
 
 VARIANTS = {
     "iso_ct": (CT, {
-        "default": (dict(CT_CASE, tiles=True), "CT window, crop, cubic both ways, four classes, three stages"),
-        "step1": (dict(CT_CASE, step=1.0), "tiles that only just meet"),
+        "default": (dict(CT_CASE), "CT window, crop, cubic both ways, four classes, three stages"),
+        "step1": (dict(CT_CASE, step=1.0, labels_only=True), "tiles that only just meet"),
         "plain": (dict(CT_CASE, mirroring=False, labels_only=True), "no mirroring"),
         "step1_plain": (dict(CT_CASE, step=1.0, mirroring=False, labels_only=True), "one pass per tile"),
         "one_tile": (dict(CT_CASE, size=(22, 20, 9), frame=0), "scan fits one tile exactly or nearly")}),
     "aniso": (dict(THREE, config="3d_child", spacing=[5.0, 0.8, 0.8], patch=[6, 24, 20],
                    kernels=[[1, 3, 3], [3, 3, 3], [3, 3, 3]], strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]],
                    channels={"0": "T1", "1": "T2"}, norm=["ZScoreNormalization"] * 2, mask=[True, False], tf=[2, 0, 1]), {
-        "stray": (dict(size=(14, 36, 32), spacing=(4.4, 0.7, 0.75), dtype="float32", frame=3, stray=True, tiles=True),
+        "stray": (dict(size=(14, 36, 32), spacing=(4.4, 0.7, 0.75), dtype="float32", frame=3, stray=True),
                   "transposition (2,0,1), separate z, masked and unmasked z-score, lone voxel, inherits_from")}),
     "masked_holes": (dict(channels={"0": "T1"}, mask=[True], tf=[1, 0, 2], spacing=[1.2, 1.0, 1.1]), {
         "holes": (dict(size=(24, 26, 22), spacing=(1.0, 0.9, 1.3), kind="holes", frame=2),
@@ -74,7 +74,7 @@ VARIANTS = {
         "default": (dict(size=(26, 24, 22)), "region heads in the file's order, a later head overwrites; one mirror axis")}),
     "regions_torch": (dict(REGIONS, order=[1, 255, 2], resample="torch", spacing=[1.4, 1.2, 1.3]), {
         "value255": (dict(size=(26, 24, 22)), "float32 logits to sigmoid; label value 255 makes the file uint16")}),
-    "resenc_folds": (dict(THREE, features=[4, 6, 8], arch="resenc", spacing=[1.2, 1.0, 1.0], patch=[16, 16, 20], folds=2, mirror=None, resample="torch",
+    "resenc_folds": (dict(THREE, arch="resenc", spacing=[1.2, 1.0, 1.0], patch=[16, 16, 20], folds=2, mirror=None, resample="torch",
                           strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]], channels={"0": "rescale_to_0_1"},
                           norm=["RescaleTo01Normalization"]), {
         "both": (dict(size=(28, 24, 18), spacing=(1.3, 0.8, 1.6), frame=2), "residual encoder, fold mean, torch resampling, no mirror key"),
@@ -456,7 +456,8 @@ def main():
             failed.append(name)
             print(f"{name} FAILED: {type(e).__name__}: {e}", flush=True)
     write_json(os.path.join(a.out, "index.json"), {
-        v: {k: why for k, (_, why) in cases.items()} for v, (_, cases) in VARIANTS.items() if os.path.isdir(os.path.join(a.out, v))})
+        v: {k: why for k, (_, why) in cases.items()} for v, (_, cases) in VARIANTS.items()
+        if all(os.path.isfile(os.path.join(a.out, v, k, "manifest.json")) for k in cases)})
     if failed:
         sys.exit(1)
 
