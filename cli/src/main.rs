@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => compare(args),
     };
     let exit = outcome.unwrap_or_else(|failure| {
-        esay!("scanside: {failure}");
+        eprintln!("scanside: {failure}");
         failure.exit
     });
     ExitCode::from(exit as u8)

@@ -58,7 +58,8 @@ pub(crate) fn import_options(folds: &[String], checkpoint: &str) -> Result<Impor
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(ImportOptions { folds: (!folds.is_empty()).then_some(folds), checkpoint: checkpoint.to_owned() })
+    let folds = (!folds.is_empty()).then_some(folds);
+    Ok(ImportOptions { folds, checkpoint: checkpoint.to_owned(), ..Default::default() })
 }
 
 impl Model {

@@ -88,7 +88,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
     } else {
         reports.iter().for_each(print);
-        failures.iter().for_each(|(name, failure)| esay!("{name}: {failure}"));
+        failures.iter().for_each(|(name, failure)| eprintln!("{name}: {failure}"));
     }
     Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }

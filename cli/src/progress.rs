@@ -85,7 +85,7 @@ impl Observer for Progress {
         } else if self.lines && self.last_line.elapsed() >= LINE_EVERY && done < tiles {
             self.last_line = Instant::now();
             let left = self.started.elapsed().as_secs_f64() / done as f64 * (tiles - done) as f64;
-            esay!("{}: {done} of {tiles} tiles, about {} left", self.case, human_seconds(left));
+            eprintln!("{}: {done} of {tiles} tiles, about {} left", self.case, human_seconds(left));
         }
         !interrupt::requested()
     }

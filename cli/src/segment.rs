@@ -62,7 +62,7 @@ fn fail(
 ) {
     record.cases.push(CaseRecord::failed(name, &failure));
     if !args.quiet && args.run.input[0].is_dir() {
-        esay!("{name}: {failure}");
+        eprintln!("{name}: {failure}");
     }
     failures.push((name.to_owned(), failure));
 }
@@ -79,9 +79,9 @@ fn conclude(cases: Cases, mut failures: Vec<(String, Failure)>) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     let total = cases.good.len() + cases.bad.len();
-    esay!("{} of {total} cases failed:", failures.len());
+    eprintln!("{} of {total} cases failed:", failures.len());
     for (name, failure) in &failures {
-        esay!("  {name}: {failure}");
+        eprintln!("  {name}: {failure}");
     }
     Ok(Exit::SomeFailed)
 }
@@ -127,9 +127,9 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
     let planned = case_run::plan(model, case, &args.run)?;
     if !args.quiet {
         for warning in planned.files.warnings() {
-            esay!("{}: warning: {warning}", case.name);
+            eprintln!("{}: warning: {warning}", case.name);
         }
-        esay!(
+        eprintln!(
             "{}: {} tiles, {} network passes, peak RAM at most {}",
             case.name,
             planned.layout.tiling.tiles(),

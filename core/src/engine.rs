@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use core::fmt;
 
 /// The heap an engine needs, known before the first patch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineFootprint {
     /// Weights and tables, held once however many threads work.
     pub shared_bytes: usize,

@@ -31,7 +31,19 @@
 extern crate alloc;
 
 pub mod engine;
+pub mod executor;
+pub mod half_float;
 pub mod manifest;
+pub mod memory;
+pub mod metrics;
+#[cfg(feature = "nifti")]
+pub mod nifti;
+#[cfg(feature = "tract")]
+pub mod nnunet;
 #[cfg(feature = "tract")]
 pub mod onnx;
+pub mod pipeline;
+pub mod postprocess;
+pub mod preprocess;
+pub mod tiling;
 pub mod volume;

@@ -2,6 +2,10 @@
 //!
 //! The planner adds up every buffer of the run and, where a budget is given, trades in this order: fewer workers (each
 //! has its own tile and the engine's scratch), then reading the scan again instead of keeping it.
+//!
+//! A scan is kept in memory only where that pays: where the network's slowest axis lies across the file's slices, so that
+//! every slab touches all of them. Otherwise slabs follow the file, which is read three times from its start to its end,
+//! and the peak does not grow with the number of slices.
 
 use crate::engine::EngineFootprint;
 use crate::manifest::Manifest;
@@ -97,7 +101,8 @@ pub fn plan(
 ) -> Result<MemoryPlan, DoesNotFit> {
     let budget = budget_bytes.unwrap_or(usize::MAX);
     let mut least: Option<usize> = None;
-    for resident in [true, false] {
+    let ways: &[bool] = if layout.transpose[0] == 0 { &[false] } else { &[true, false] };
+    for &resident in ways {
         for workers in (1..=workers.max(1)).rev() {
             let Some(plan) = count(layout, manifest, engine, surroundings, workers, resident) else { continue };
             if plan.peak_bytes <= budget {

@@ -1,5 +1,6 @@
 //! What the tests share: scans in memory, small engines, golden arrays, the built program.
 
+pub mod ct;
 pub mod engines;
 pub mod npy;
 pub mod program;

@@ -5,7 +5,6 @@ use crate::executor::Executor;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 use crate::volume::Index3;
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -202,6 +201,7 @@ mod tests {
     use super::*;
     use crate::executor::Serial;
     use crate::tiling::importance_map;
+    use alloc::vec;
     use half::f16;
     use proptest::prelude::*;
 
