@@ -5,8 +5,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use scanside_core::engine::Engine;
@@ -44,6 +44,10 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 /// The counters belong to one test at a time.
 static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/onnx").join(name)
@@ -138,7 +142,7 @@ fn run(engine: &TractEngine, case: &Case, fold: usize) -> Vec<f32> {
 
 #[test]
 fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
-    let _turn = TURN.lock().unwrap();
+    let _turn = turn();
     for (name, lowered, tolerance) in [
         ("plain3d", true, 2e-5),
         ("resenc3d", true, 2e-5),
@@ -163,9 +167,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
             let used = PEAK.load(Relaxed) - live;
             let said = engine.footprint();
             assert!(used <= said.worker_bytes, "{name}: {used} of {} bytes", said.worker_bytes);
-            if lowered {
-                assert!(shared <= said.shared_bytes, "{name}: {shared} of {} bytes", said.shared_bytes);
-            }
+            assert!(shared <= said.shared_bytes, "{name}: {shared} of {} bytes", said.shared_bytes);
             let (most, mean) = difference(&got, expected);
             assert!(most < tolerance, "{name} fold {k}: {most} {mean}");
             assert_eq!(got, run(&engine, &case, k), "{name}: a second run differs");
@@ -177,7 +179,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
 
 #[test]
 fn threads_change_nothing() {
-    let _turn = TURN.lock().unwrap();
+    let _turn = turn();
     let case = case(&golden("resenc3d.onnx"));
     let engine = TractEngine::new(&case.proto, &case.manifest).unwrap();
     let alone = run(&engine, &case, 0);
@@ -193,7 +195,7 @@ fn threads_change_nothing() {
 
 #[test]
 fn a_manifest_travels_in_the_file_and_guards_the_graph() {
-    let _turn = TURN.lock().unwrap();
+    let _turn = turn();
     let Case { mut proto, manifest, .. } = case(&golden("plain3d.onnx"));
     assert_eq!(extract(&proto).unwrap(), None);
     embed(&mut proto, &manifest).unwrap();
@@ -215,6 +217,7 @@ fn a_manifest_travels_in_the_file_and_guards_the_graph() {
 
 #[test]
 fn side_cars_may_leave_out_what_the_graph_tells() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("m.onnx");
     std::fs::copy(golden("plain3d.onnx"), &model).unwrap();
@@ -236,6 +239,7 @@ fn side_cars_may_leave_out_what_the_graph_tells() {
 
 #[test]
 fn manifests_that_disagree_are_refused_with_every_reason() {
+    let _turn = turn();
     let Case { proto, manifest, .. } = case(&golden("plain3d.onnx"));
     let mut m = manifest;
     m.grid.patch_zyx = [8, 12, 24];
@@ -252,6 +256,7 @@ fn manifests_that_disagree_are_refused_with_every_reason() {
 
 #[test]
 fn broken_files_are_refused_in_a_sentence() {
+    let _turn = turn();
     let bytes = std::fs::read(golden("plain2d.onnx")).unwrap();
     assert!(parse_model(&[]).is_err());
     assert!(parse_model(b"not a model at all").is_err());
@@ -291,7 +296,7 @@ fn status_kib(key: &str) -> usize {
 /// folder made by `make_onnx.py --large`. `SCANSIDE_MODEL` picks one by name.
 #[test]
 fn measure() {
-    let _turn = TURN.lock().unwrap();
+    let _turn = turn();
     let Ok(dir) = std::env::var("SCANSIDE_MODELS") else {
         eprintln!("SKIPPED: SCANSIDE_MODELS does not name a folder of models");
         return;
@@ -352,7 +357,16 @@ fn measure() {
         assert!(used <= said.worker_bytes);
         if let Some(expected) = case.expected.first() {
             let (most, mean) = difference(&out, expected);
-            eprintln!("  difference from PyTorch: max {most:.2e} mean {mean:.2e} of the logits' standard deviation");
+            let voxels = out.len() / engine.heads();
+            let label = |v: &[f32], i: usize| {
+                (1..engine.heads()).fold(0, |best, h| if v[h * voxels + i] > v[best * voxels + i] { h } else { best })
+            };
+            let same = (0..voxels).filter(|&i| label(&out, i) == label(expected, i)).count();
+            eprintln!(
+                "  difference: max {most:.2e} mean {mean:.2e} of the logits' standard deviation; labels differ at {} of {voxels}",
+                voxels - same
+            );
+            assert!(voxels - same <= voxels / 10_000);
             assert!(most < 1e-3 && mean < 1e-5);
         }
     }

@@ -2,9 +2,10 @@
 
 usage: python make_onnx.py OUTDIR            the small ones, kept beside this script in onnx/
        python make_onnx.py OUTDIR --large    nets of real size, for measuring; not kept
+       python make_onnx.py OUTDIR --meshnet FOLDER   niivue's MeshNet (model.onnx, t1_crop.nii.gz) and ONNX Runtime's output
 
 Writes NAME.onnx and NAME.f32 (little-endian f32: the input, then the output of each fold).
-Needs torch, onnx, dynamic_network_architectures; made with torch 2.11.0, opset 17.
+Needs torch, onnx, dynamic_network_architectures; for MeshNet onnxruntime and nibabel. Made with torch 2.11.0, opset 17.
 """
 import argparse
 import os
@@ -93,13 +94,29 @@ def save(out, name, net, shape, half=False):
     print(name, tuple(shape), [tuple(v.shape) for v in y], os.path.getsize(path))
 
 
+def meshnet(out, folder):
+    import nibabel
+    import onnxruntime
+    import shutil
+    v = np.asarray(nibabel.load(os.path.join(folder, "t1_crop.nii.gz")).dataobj).astype(np.float32)
+    lo, hi = np.percentile(v, [2, 98])
+    x = np.clip((v - lo) / (hi - lo), 0, 1).astype(np.float32)
+    path = os.path.join(out, "meshnet.onnx")
+    shutil.copy(os.path.join(folder, "model.onnx"), path)
+    y = onnxruntime.InferenceSession(path).run(None, {"input": x[None, None]})[0]
+    np.concatenate([x.ravel(), y.ravel()]).astype("<f4").tofile(os.path.join(out, "meshnet.f32"))
+
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
     p.add_argument("out")
     p.add_argument("--large", action="store_true")
+    p.add_argument("--meshnet")
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    if a.large:
+    if a.meshnet:
+        meshnet(a.out, a.meshnet)
+    elif a.large:
         six, s6 = [8, 16, 32, 64, 80, 80], [1, 2, 2, 2, 2, 2]
         save(a.out, "hip", unet("plain", 3, 1, 3, [32, 64, 128, 256], [1, 2, 2, 2], 1), (1, 1, 40, 56, 40))
         save(a.out, "s4-96", unet("plain", 3, 1, 25, six, s6, 2), (1, 1, 96, 96, 96))

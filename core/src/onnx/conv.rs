@@ -439,3 +439,110 @@ impl Upsample {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// The definition, summed in double precision.
+    fn naive(s: &ConvShape, w: &[f32], bias: &[f32], x: &[f32]) -> Vec<f64> {
+        let mut out = Vec::new();
+        let [iz, iy, ix] = s.input;
+        let at = |axis: usize, o: usize, k: usize| {
+            (o * s.stride[axis] + k * s.dilation[axis]).checked_sub(s.pad_before[axis]).filter(|&i| i < s.input[axis])
+        };
+        for (o, &b) in bias.iter().enumerate() {
+            for z in 0..s.output[0] {
+                for y in 0..s.output[1] {
+                    for x0 in 0..s.output[2] {
+                        let mut sum = f64::from(b);
+                        let mut k = o * s.cin * s.kernel.iter().product::<usize>();
+                        for c in 0..s.cin {
+                            for kz in 0..s.kernel[0] {
+                                for ky in 0..s.kernel[1] {
+                                    for kx in 0..s.kernel[2] {
+                                        if let (Some(z), Some(y), Some(x0)) =
+                                            (at(0, z, kz), at(1, y, ky), at(2, x0, kx))
+                                        {
+                                            let v = x[((c * iz + z) * iy + y) * ix + x0];
+                                            sum += f64::from(v) * f64::from(w[k]);
+                                        }
+                                        k += 1;
+                                    }
+                                }
+                            }
+                        }
+                        out.push(sum);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn equals_its_definition(
+            (cin, cout) in (1usize..6, 1usize..19),
+            input in [1usize..9, 1usize..14, 1usize..40],
+            kernel in [1usize..4, 1usize..4, 1usize..5],
+            stride in [1usize..4, 1usize..4, 1usize..4],
+            dilation in [1usize..4, 1usize..4, 1usize..4],
+            pad in [0usize..4, 0usize..4, 0usize..4],
+            after in [0usize..3, 0usize..3, 0usize..3],
+            seed in 0usize..1000,
+        ) {
+            let mut output = [0; 3];
+            for a in 0..3 {
+                let reach = (kernel[a] - 1) * dilation[a] + 1;
+                let padded = input[a] + pad[a] + after[a];
+                prop_assume!(padded >= reach);
+                output[a] = (padded - reach) / stride[a] + 1;
+            }
+            let s = ConvShape { cin, cout, input, output, kernel, stride, dilation, pad_before: pad };
+            let w = values(cout * cin * kernel.iter().product::<usize>(), seed);
+            let bias = values(cout, seed + 1);
+            let x = values(cin * input.iter().product::<usize>(), seed + 2);
+            let conv = Conv::new(&s, &w, &bias);
+            let mut out = vec![f32::NAN; cout * output.iter().product::<usize>()];
+            let planes: Vec<&[f32]> = x.chunks_exact(input.iter().product()).collect();
+            // What the scratch held before must not show.
+            let mut scratch = vec![f32::NAN; conv.scratch_floats()];
+            conv.run(&planes, &mut out, &mut scratch);
+            for (got, want) in out.iter().zip(naive(&s, &w, &bias, &x)) {
+                prop_assert!((f64::from(*got) - want).abs() < 1e-4, "{got} {want}");
+            }
+        }
+
+        #[test]
+        fn upsampling_gives_each_voxel_its_tap(
+            (cin, cout) in (1usize..5, 1usize..9),
+            input in [1usize..5, 1usize..6, 1usize..21],
+            kernel in [1usize..3, 1usize..4, 1usize..4],
+            seed in 0usize..1000,
+        ) {
+            let taps: usize = kernel.iter().product();
+            let w = values(cout * cin * taps, seed);
+            let bias = values(cout, seed + 1);
+            let voxels: usize = input.iter().product();
+            let x = values(cin * voxels, seed + 2);
+            let up = Upsample::new(cin, cout, input, kernel, &w, &bias);
+            let [oz, oy, ox] = up.output();
+            let mut out = vec![f32::NAN; cout * oz * oy * ox];
+            let planes: Vec<&[f32]> = x.chunks_exact(voxels).collect();
+            up.run(&planes, &mut out, &mut vec![f32::NAN; up.scratch_floats()]);
+            for (i, got) in out.iter().enumerate() {
+                let (o, z, y, x0) = (i / (oz * oy * ox), i / (oy * ox) % oz, i / ox % oy, i % ox);
+                let tap = ((z % kernel[0]) * kernel[1] + y % kernel[1]) * kernel[2] + x0 % kernel[2];
+                let from = ((z / kernel[0]) * input[1] + y / kernel[1]) * input[2] + x0 / kernel[2];
+                let want: f32 = (0..cin).map(|c| w[(o * cin + c) * taps + tap] * x[c * voxels + from]).sum::<f32>() + bias[o];
+                prop_assert!((got - want).abs() < 1e-5, "{got} {want}");
+            }
+        }
+    }
+}

@@ -231,7 +231,8 @@ impl Pool {
             let start = o * self.stride[axis];
             let lo = start.max(self.pad_before[axis]) - self.pad_before[axis];
             let hi = (start + self.kernel[axis]).saturating_sub(self.pad_before[axis]).min(from[axis]);
-            lo..hi
+            // A last window of ceil mode may lie wholly in the padding.
+            lo.min(hi)..hi
         };
         let full: usize = self.kernel.iter().product();
         let mut i = 0;

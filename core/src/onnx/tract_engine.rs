@@ -63,7 +63,7 @@ impl TractEngine {
     /// # Errors
     /// An operator tract does not know (by name), shapes that disagree with the manifest, or a graph tract cannot type.
     pub fn new(proto: &ModelProto, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
-        Self::build(proto, manifest, true)
+        guarded(|| Self::build(proto, manifest, true))
     }
 
     /// As [`Self::new`], but always in tract's own executor: a second opinion for tests and for `inspect`.
@@ -71,7 +71,7 @@ impl TractEngine {
     /// # Errors
     /// As [`Self::new`].
     pub fn without_lowering(proto: &ModelProto, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
-        Self::build(proto, manifest, false)
+        guarded(|| Self::build(proto, manifest, false))
     }
 
     fn build(proto: &ModelProto, manifest: &Manifest, lowering: bool) -> Result<TractEngine, OnnxError> {
@@ -261,6 +261,12 @@ impl Engine for TractEngine {
             }
         }
     }
+}
+
+/// Graph code that was not written for hostile files may panic on one; to the user that is a bad model, not a crash.
+fn guarded<T>(build: impl FnOnce() -> Result<T, OnnxError>) -> Result<T, OnnxError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(build))
+        .unwrap_or_else(|_| Err(OnnxError::Graph("reading it failed inside the graph library".into())))
 }
 
 /// Names every operator that tract has no builder for, with the first node that uses it.
