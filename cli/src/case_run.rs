@@ -44,11 +44,13 @@ pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<Planned
     if !args.allow_label_input {
         label_like::refuse(&mut source, files.header())?;
     }
-    let bounds =
-        preprocess::find_box(&mut source, model.manifest.crop_to_nonzero).or_exit(Exit::BadInput)?;
+    let bounds = preprocess::find_box(&mut source, model.manifest.crop_to_nonzero).or_exit(Exit::BadInput)?;
     let grid = files.grid();
-    let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, run_options(args))
-        .or_exit(Exit::BadInput)?;
+    let layout =
+        Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, run_options(args)).map_err(|e| {
+            let model_is_at_fault = matches!(e, LayoutError::Resampling(_));
+            Failure::new(if model_is_at_fault { Exit::BadModel } else { Exit::BadInput }, e)
+        })?;
     let surroundings = Surroundings {
         process_bytes: model.process_bytes,
         loading_bytes: model.loading_bytes,
@@ -58,13 +60,10 @@ pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<Planned
     };
     // The weights are in the process already.
     let engine = EngineFootprint { shared_bytes: 0, ..model.engine.footprint() };
-    let workers = args.threads.map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        usize::from,
-    );
+    let workers = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let budget = args.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
-    let memory = memory::plan(&layout, &model.manifest, engine, &surroundings, workers, budget)
-        .or_exit(Exit::DoesNotFit)?;
+    let memory =
+        memory::plan(&layout, &model.manifest, engine, &surroundings, workers, budget).or_exit(Exit::DoesNotFit)?;
     Ok(PlannedCase { files, source, layout, memory })
 }
 

@@ -46,7 +46,10 @@ pub(crate) fn find(input: &[PathBuf], channels: usize) -> Result<Cases, Failure>
             if let Some(folder) = several.iter().find(|p| p.is_dir()) {
                 return Err(Failure::says(
                     Exit::Usage,
-                    format!("{} is a folder; give either one folder or the channel files of one scan", folder.display()),
+                    format!(
+                        "{} is a folder; give either one folder or the channel files of one scan",
+                        folder.display()
+                    ),
                 ));
             }
             Ok(single(several.to_vec()))
@@ -88,7 +91,10 @@ fn from_folder(folder: &Path, channels: usize) -> Result<Cases, Failure> {
     if cases.good.is_empty() && cases.bad.is_empty() {
         return Err(Failure::says(
             Exit::BadInput,
-            format!("{} holds no .nii or .nii.gz files; cases are named CASE_0000.nii.gz, CASE_0001.nii.gz ...", folder.display()),
+            format!(
+                "{} holds no .nii or .nii.gz files; cases are named CASE_0000.nii.gz, CASE_0001.nii.gz ...",
+                folder.display()
+            ),
         ));
     }
     Ok(cases)

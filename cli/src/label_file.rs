@@ -35,8 +35,9 @@ impl LabelFile {
         let compress = path.to_string_lossy().ends_with(".gz");
         let target = PendingFile::create(path)?;
         let state = if layout.decision.largest_value() < FIRST_WIDE_VALUE {
-            let writer = LabelWriter::create(BufWriter::new(target), header, compress, LabelType::U8, &description(key))
-                .or_exit_with(Exit::CouldNotWrite, cannot)?;
+            let writer =
+                LabelWriter::create(BufWriter::new(target), header, compress, LabelType::U8, &description(key))
+                    .or_exit_with(Exit::CouldNotWrite, cannot)?;
             State::Narrow(writer)
         } else {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -54,10 +55,16 @@ impl LabelFile {
             State::Narrow(writer) => writer,
             State::Spooled { spool, target, largest, plane } => {
                 let kind = if largest < FIRST_WIDE_VALUE { LabelType::U8 } else { LabelType::U16 };
-                let mut writer =
-                    LabelWriter::create(BufWriter::new(target), &self.header, self.compress, kind, &description(&self.key))
-                        .or_exit_with(Exit::CouldNotWrite, cannot)?;
-                let mut spool = spool.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, cannot)?;
+                let mut writer = LabelWriter::create(
+                    BufWriter::new(target),
+                    &self.header,
+                    self.compress,
+                    kind,
+                    &description(&self.key),
+                )
+                .or_exit_with(Exit::CouldNotWrite, cannot)?;
+                let mut spool =
+                    spool.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, cannot)?;
                 spool.rewind().or_exit_with(Exit::CouldNotWrite, cannot)?;
                 let mut spool = BufReader::new(spool);
                 let (mut bytes, mut labels) = (vec![0; 2 * plane], vec![0; plane]);

@@ -55,11 +55,7 @@ fn compare(args: &evaluate::EvaluateArgs) -> Result<Exit, Failure> {
     let read = |path: &Path| {
         let volume = scanside_core::nifti::read_labels(path)?;
         let grid = volume.grid();
-        Ok(evaluate::LabelVolume {
-            shape_zyx: grid.shape_zyx,
-            spacing_mm: grid.spacing_mm,
-            voxels: volume.labels,
-        })
+        Ok(evaluate::LabelVolume { shape_zyx: grid.shape_zyx, spacing_mm: grid.spacing_mm, voxels: volume.labels })
     };
     let classes = |path: &Path| {
         let (manifest, _) = model::read(path, None, &[], model::DEFAULT_CHECKPOINT).map_err(|f| f.error)?;

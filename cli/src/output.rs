@@ -31,11 +31,8 @@ impl PendingFile {
         std::fs::create_dir_all(folder).or_exit_with(Exit::CouldNotWrite, cannot)?;
         remove_stale(folder, &name);
         let partial = folder.join(format!(".{name}.{}{SUFFIX}", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&partial)
-            .or_exit_with(Exit::CouldNotWrite, cannot)?;
+        let file =
+            OpenOptions::new().write(true).create_new(true).open(&partial).or_exit_with(Exit::CouldNotWrite, cannot)?;
         Ok(PendingFile { target: target.to_owned(), partial, file: Some(file) })
     }
 

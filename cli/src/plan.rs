@@ -83,7 +83,8 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         }
     }
     if args.json {
-        let errors: Vec<_> = failures.iter().map(|(n, f)| serde_json::json!({"case": n, "error": f.to_string()})).collect();
+        let errors: Vec<_> =
+            failures.iter().map(|(n, f)| serde_json::json!({"case": n, "error": f.to_string()})).collect();
         let document = serde_json::json!({"format": 1, "cases": reports, "failed": errors});
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
     } else {
@@ -100,7 +101,10 @@ fn print(report: &PlanReport) {
     say!("  network grid   {} voxels, patch {}", list(&report.network_shape), list(&report.patch));
     say!(
         "  work           {} tiles, {} network passes ({} per tile, {} fold(s))",
-        report.tiles, report.network_passes, report.mirrored_passes_per_tile, report.folds
+        report.tiles,
+        report.network_passes,
+        report.mirrored_passes_per_tile,
+        report.folds
     );
     say!("  threads        {}", report.workers);
     say!("  peak RAM       {}", human_bytes(report.peak_ram_bytes));

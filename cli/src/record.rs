@@ -87,9 +87,8 @@ impl RunRecord {
         } else {
             None
         };
-        let started_unix = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
+        let started_unix =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         Ok(RunRecord {
             format: 1,
             program: "scanside",

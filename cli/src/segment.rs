@@ -104,8 +104,8 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
     let output = output_path(case, cases, &args.output)?;
     let mut inputs = Vec::new();
     for path in &case.channels {
-        let sha256 = digest::file_sha256(path)
-            .or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))?;
+        let sha256 =
+            digest::file_sha256(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))?;
         inputs.push(FileRecord { path: path.clone(), sha256 });
     }
     let key = result_key(model, &inputs, args);

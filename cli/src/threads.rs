@@ -29,7 +29,9 @@ impl Executor for Threads {
 
     fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
         match &self.pool {
-            Some(pool) => pool.install(|| items.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, item)| work(i, item))),
+            Some(pool) => {
+                pool.install(|| items.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, item)| work(i, item)))
+            }
             None => items.iter_mut().enumerate().for_each(|(i, item)| work(i, item)),
         }
     }

@@ -100,6 +100,8 @@ pub fn plan(
     budget_bytes: Option<usize>,
 ) -> Result<MemoryPlan, DoesNotFit> {
     let budget = budget_bytes.unwrap_or(usize::MAX);
+    // Tiles run side by side within a row; a worker without a tile would only hold memory.
+    let workers = workers.min(layout.tiling.starts[1].len() * layout.tiling.starts[2].len());
     let mut least: Option<usize> = None;
     let ways: &[bool] = if layout.transpose[0] == 0 { &[false] } else { &[true, false] };
     for &resident in ways {

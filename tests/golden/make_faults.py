@@ -238,9 +238,9 @@ def model_folder(out):
     put("tensor_extra", weights(lambda w: w.update({"encoder.surplus.weight": torch.zeros(2)})), "an extra tensor: loading is strict")
     put("tensor_shape", weights(lambda w: w.update({head: torch.zeros(3, 2, 1, 1, 1)})), "the head has 3 outputs, dataset.json needs 2")
     put("tensor_nan", weights(lambda w: w.update({head: torch.full((2, 2, 1, 1, 1), float("nan"))})), "weights are NaN")
-    put("tensor_int", weights(lambda w: w.update({head: torch.zeros(2, 2, 1, 1, 1, dtype=torch.int64)})), "weights are int64: PyTorch would convert them")
+    put("tensor_int", weights(lambda w: w.update({head: torch.zeros(2, 2, 1, 1, 1, dtype=torch.int64)})), "weights are int64: PyTorch would convert them", False)
     put("alias_disagrees", weights(lambda w: w.update({first.replace("conv.weight", "all_modules.0.weight"): torch.ones(2, 1, 1, 1, 1)})),
-        "two names of one weight hold different values: PyTorch would let the last name in module order win")
+        "two names of one weight hold different values: PyTorch would let the last name in module order win", False)
     put("module_prefix", pth(dict(base, network_weights={"module." + k: v for k, v in base["network_weights"].items()})),
         "all names start with module.: PyTorch's strict load refuses them at inference")
     put("mirror_empty", pth(dict(base, inference_allowed_mirroring_axes=())), "empty mirror tuple: nnU-Net crashes, no mirroring is the plain meaning", False)

@@ -26,7 +26,8 @@ pub fn write(out: impl Write, shape_zyx: [usize; 3], spacing_mm: [f64; 3], gz: b
                 let (b, c) = (unit(y, ny), unit(x, nx));
                 let body = (b / 0.7).powi(2) + (c / 0.85).powi(2);
                 let bone = (b - 0.4).powi(2) + c.powi(2) < 0.01 && z % 24 < 16;
-                let tissue = if bone { 700.0 } else { 40.0 + 60.0 * (9.0 * b).sin() * (7.0 * c + 0.05 * z as f32).cos() };
+                let tissue =
+                    if bone { 700.0 } else { 40.0 + 60.0 * (9.0 * b).sin() * (7.0 * c + 0.05 * z as f32).cos() };
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let noise = (state >> 24) as f32 / 8.0 - 16.0;
                 *v = (if body < 1.0 { tissue + noise } else { -1000.0 + noise.max(0.0) }).round();

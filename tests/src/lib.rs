@@ -28,6 +28,9 @@ pub fn data(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED: {} is not there; set SCANSIDE_DATA to the folder of test data (CONTRIBUTING.md)", path.display());
+    eprintln!(
+        "SKIPPED: {} is not there; set SCANSIDE_DATA to the folder of test data (CONTRIBUTING.md)",
+        path.display()
+    );
     None
 }

@@ -60,6 +60,11 @@ fn parse(bytes: &[u8], name: &str) -> Array {
             .map(|b| scanside_core::half_float::f16_to_f32(u16::from_le_bytes([b[0], b[1]])) as f64)
             .collect(),
         "|u1" | "|b1" => data.iter().map(|&b| b as f64).collect(),
+        "<i8" => data
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f64)
+            .collect(),
+        "<i2" => data.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]]) as f64).collect(),
         "<u2" => data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]) as f64).collect(),
         other => panic!("{name}: type {other} is not read"),
     };

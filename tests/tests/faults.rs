@@ -91,12 +91,16 @@ fn good_files_of_the_set_run() {
 
 #[test]
 fn scans() {
-    check_all("nifti/", BAD_INPUT, |name, labels| segment(&faults().join("onnx/ok.onnx"), &faults().join(name), labels));
+    check_all("nifti/", BAD_INPUT, |name, labels| {
+        segment(&faults().join("onnx/ok.onnx"), &faults().join(name), labels)
+    });
 }
 
 #[test]
 fn onnx_files() {
-    check_all("onnx/", BAD_MODEL, |name, labels| segment(&faults().join(name), &faults().join("nifti/ok.nii.gz"), labels));
+    check_all("onnx/", BAD_MODEL, |name, labels| {
+        segment(&faults().join(name), &faults().join("nifti/ok.nii.gz"), labels)
+    });
 }
 
 /// A copy of the good folder with one file exchanged.

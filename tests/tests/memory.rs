@@ -80,7 +80,8 @@ fn the_announced_peak_holds_whatever_the_budget() {
         let mut budget = u64::MAX / 2;
         let mut ways = 0;
         // Each run's peak is the next one's budget, less a little, until nothing fits.
-        while let Ok(plan) = plan(&model, &scan, &["--threads", "2", "--disable-tta", "--max-ram", &budget.to_string()]) {
+        while let Ok(plan) = plan(&model, &scan, &["--threads", "2", "--disable-tta", "--max-ram", &budget.to_string()])
+        {
             let name = format!("{} worker(s), scan kept: {}", plan["workers"], plan["scan_kept_in_memory"]);
             let (_, record) =
                 segment(&model, &scan, folder.path(), 4000, &["--threads", "2", "--max-ram", &budget.to_string()]);

@@ -58,9 +58,10 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let root = std::env::var_os("SCANSIDE_PARITY")
-        .map_or_else(|| scanside_tests::golden().join("parity"), PathBuf::from);
-    let index: Value = serde_json::from_slice(&std::fs::read(root.join("index.json")).expect("an index")).expect("JSON");
+    let root =
+        std::env::var_os("SCANSIDE_PARITY").map_or_else(|| scanside_tests::golden().join("parity"), PathBuf::from);
+    let index: Value =
+        serde_json::from_slice(&std::fs::read(root.join("index.json")).expect("an index")).expect("JSON");
     let mut cases = Vec::new();
     for (variant, names) in index.as_object().expect("variants") {
         for name in names.as_object().expect("cases").keys() {
@@ -71,6 +72,10 @@ fn cases() -> Vec<Case> {
             let folds = folds.iter().map(|f| f.to_string().trim_matches('"').parse::<FoldName>().expect("a fold"));
             let options = ImportOptions { folds: Some(folds.collect()), ..Default::default() };
             let (manifest, _) = import_folder(&root.join(variant).join("model"), &options).expect("a model");
+            // Clipped to the range of all logits, so it cannot be decided plane by plane: refused, and tested as refused.
+            if matches!(manifest.resample_logits, Resampling::Spline { order: 3, .. }) {
+                continue;
+            }
             cases.push(Case { name: format!("{variant}/{name}"), folder, facts, manifest });
         }
     }

@@ -33,7 +33,9 @@ fn said(output: &Output) -> String {
 fn the_shipped_model_gives_nnunets_labels_with_any_number_of_threads() {
     let out = tempfile::tempdir().expect("a folder");
     let mut first: Option<Vec<Vec<u8>>> = None;
-    for (run, extra) in [["--threads", "1"], ["--threads", "2"], ["--threads", "2"], ["--engine", "tract"]].iter().enumerate() {
+    for (run, extra) in
+        [["--threads", "1"], ["--threads", "2"], ["--threads", "2"], ["--engine", "tract"]].iter().enumerate()
+    {
         let folder = out.path().join(run.to_string());
         let result = segment(&images(), &folder, extra);
         assert!(result.status.success(), "{}", said(&result));
@@ -41,7 +43,8 @@ fn the_shipped_model_gives_nnunets_labels_with_any_number_of_threads() {
         let files: Vec<PathBuf> = cases.iter().map(|c| folder.join(format!("{c}.nii.gz"))).collect();
         for (case, file) in cases.iter().zip(&files) {
             let mine = read_labels(file).expect("labels").labels;
-            let theirs = read_labels(golden().join(format!("hippocampus/labels_tta/{case}.nii.gz"))).expect("labels").labels;
+            let theirs =
+                read_labels(golden().join(format!("hippocampus/labels_tta/{case}.nii.gz"))).expect("labels").labels;
             let different = mine.iter().zip(&theirs).filter(|(a, b)| a != b).count();
             assert!(different * 100_000 <= mine.len(), "{case}: {different} of {} voxels differ", mine.len());
         }
@@ -68,7 +71,10 @@ fn a_folder_goes_on_after_bad_cases_and_resumes_by_content() {
     let first = segment(&input, &output, &["--record", record_arg]);
     assert_eq!(first.status.code(), Some(7), "{}", said(&first));
     let summary = said(&first);
-    assert!(summary.contains("2 of 4 cases failed") && summary.contains("broken") && summary.contains("orphan"), "{summary}");
+    assert!(
+        summary.contains("2 of 4 cases failed") && summary.contains("broken") && summary.contains("orphan"),
+        "{summary}"
+    );
     assert_eq!(std::fs::read_dir(&output).expect("a folder").count(), 2);
 
     let facts: Value = serde_json::from_slice(&bytes(&record)).expect("JSON");

@@ -49,14 +49,7 @@ fn random(count: usize, seed: u64) -> impl Iterator<Item = u64> {
 }
 
 fn axes() -> impl Strategy<Value = [usize; 3]> {
-    prop_oneof![
-        Just([0, 1, 2]),
-        Just([0, 2, 1]),
-        Just([1, 0, 2]),
-        Just([1, 2, 0]),
-        Just([2, 0, 1]),
-        Just([2, 1, 0])
-    ]
+    prop_oneof![Just([0, 1, 2]), Just([0, 2, 1]), Just([1, 0, 2]), Just([1, 2, 0]), Just([2, 0, 1]), Just([2, 1, 0])]
 }
 
 proptest! {

@@ -21,10 +21,7 @@ impl ChannelFiles {
     /// # Errors
     /// Those of [`NiftiFile::open`]; shapes or spacings that are not exactly equal.
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, NiftiError> {
-        let files = paths
-            .iter()
-            .map(NiftiFile::open)
-            .collect::<Result<Vec<_>, _>>()?;
+        let files = paths.iter().map(NiftiFile::open).collect::<Result<Vec<_>, _>>()?;
         let Some((first, others)) = files.split_first() else {
             return Err(NiftiError::NoFiles);
         };
@@ -40,16 +37,8 @@ impl ChannelFiles {
             let (a, b) = (first.grid(), other.grid());
             let shape = |f: &NiftiFile| {
                 let [z, y, x] = f.grid().shape_zyx;
-                let channels = if f.channels() > 1 {
-                    format!(" x {} channels", f.channels())
-                } else {
-                    String::new()
-                };
-                let axes = if f.header().is_planar() {
-                    format!("{x} x {y}")
-                } else {
-                    format!("{x} x {y} x {z}")
-                };
+                let channels = if f.channels() > 1 { format!(" x {} channels", f.channels()) } else { String::new() };
+                let axes = if f.header().is_planar() { format!("{x} x {y}") } else { format!("{x} x {y} x {z}") };
                 axes + &channels
             };
             if shape(first) != shape(other) {
@@ -57,23 +46,11 @@ impl ChannelFiles {
             }
             if a.spacing_mm != b.spacing_mm {
                 let spacing = |[z, y, x]: [f64; 3]| format!("{x} x {y} x {z} mm");
-                return Err(differ(
-                    "voxel spacing",
-                    spacing(a.spacing_mm),
-                    spacing(b.spacing_mm),
-                ));
+                return Err(differ("voxel spacing", spacing(a.spacing_mm), spacing(b.spacing_mm)));
             }
             for (what, one, two) in [
-                (
-                    "origin",
-                    format!("{:?} mm", a.origin),
-                    format!("{:?} mm", b.origin),
-                ),
-                (
-                    "direction",
-                    format!("{:?}", a.direction),
-                    format!("{:?}", b.direction),
-                ),
+                ("origin", format!("{:?} mm", a.origin), format!("{:?} mm", b.origin)),
+                ("direction", format!("{:?}", a.direction), format!("{:?}", b.direction)),
             ] {
                 if one != two {
                     warnings.push(format!(
@@ -111,10 +88,7 @@ impl ChannelFiles {
     /// Bytes of all voxels of all channels in their stored types, uncompressed: what
     /// [`ResidentSource`](super::ResidentSource) keeps.
     pub fn stored_bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .map(NiftiFile::data_bytes)
-            .fold(0, u64::saturating_add)
+        self.files.iter().map(NiftiFile::data_bytes).fold(0, u64::saturating_add)
     }
 
     /// What the channels differ in without it being an error: origin and direction.

@@ -34,11 +34,7 @@ pub enum HeaderError {
     /// An element type the format does not have.
     UnknownType { code: i16 },
     /// `bitpix` contradicts `datatype`.
-    BitsPerVoxel {
-        got: i16,
-        expected: usize,
-        code: i16,
-    },
+    BitsPerVoxel { got: i16, expected: usize, code: i16 },
     /// Voxels that start inside the header or at no whole byte.
     VoxelOffset { got: f64, least: u64 },
     /// A voxel spacing that is zero or no number.
@@ -132,12 +128,7 @@ pub enum NiftiError {
     /// The header is refused.
     Header { path: PathBuf, problem: HeaderError },
     /// Fewer voxel bytes than the header asks for. `at_most` marks a count that the file's length implies.
-    Truncated {
-        path: PathBuf,
-        expected: u64,
-        got: u64,
-        at_most: bool,
-    },
+    Truncated { path: PathBuf, expected: u64, got: u64, at_most: bool },
     /// The compressed data contradict themselves.
     Damaged { path: PathBuf, source: io::Error },
     /// The file is no longer the one that was opened.
@@ -147,21 +138,11 @@ pub enum NiftiError {
     /// A case without files.
     NoFiles,
     /// Two channels of a case differ in what must be equal.
-    Mismatch {
-        what: &'static str,
-        first: PathBuf,
-        first_has: String,
-        second: PathBuf,
-        second_has: String,
-    },
+    Mismatch { what: &'static str, first: PathBuf, first_has: String, second: PathBuf, second_has: String },
     /// A label volume with more than one channel.
     ManyChannels { path: PathBuf, channels: usize },
     /// A voxel that is no label. Position in x, y, z.
-    NotALabel {
-        path: PathBuf,
-        value: f64,
-        at_xyz: [usize; 3],
-    },
+    NotALabel { path: PathBuf, value: f64, at_xyz: [usize; 3] },
     /// A grid that no NIfTI header can hold.
     Unwritable { problem: HeaderError },
     /// A plane of the wrong length was handed to a writer.
@@ -182,9 +163,7 @@ impl NiftiError {
             io::ErrorKind::NotFound => NiftiError::NotFound { path, source },
             io::ErrorKind::PermissionDenied => NiftiError::Denied { path, source },
             // What flate2 says of bytes that cannot be inflated or fail their checksum.
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                NiftiError::Damaged { path, source }
-            }
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => NiftiError::Damaged { path, source },
             _ => NiftiError::Read { path, source },
         }
     }
@@ -197,62 +176,33 @@ impl NiftiError {
 impl fmt::Display for NiftiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NiftiError::NotFound { path, .. } => write!(
-                f,
-                "{}: there is no such file; check the path",
-                path.display()
-            ),
+            NiftiError::NotFound { path, .. } => write!(f, "{}: there is no such file; check the path", path.display()),
             NiftiError::Denied { path, .. } => {
-                write!(
-                    f,
-                    "{}: permission to read it is denied; check its owner and mode",
-                    path.display()
-                )
+                write!(f, "{}: permission to read it is denied; check its owner and mode", path.display())
             }
             NiftiError::Read { path, source } => {
                 write!(f, "{}: reading failed: {source}", path.display())
             }
             NiftiError::Header { path, problem } => write!(f, "{}: {problem}", path.display()),
-            NiftiError::Truncated {
-                path,
-                expected,
-                got,
-                at_most,
-            } => write!(
+            NiftiError::Truncated { path, expected, got, at_most } => write!(
                 f,
                 "{}: its header asks for {expected} bytes of voxels and the file holds {}{got}; the file is cut off, so copy it again",
                 path.display(),
                 if *at_most { "at most " } else { "" }
             ),
             NiftiError::Damaged { path, source } => {
-                write!(
-                    f,
-                    "{}: its compressed data are damaged ({source}); copy the file again",
-                    path.display()
-                )
+                write!(f, "{}: its compressed data are damaged ({source}); copy the file again", path.display())
             }
             NiftiError::Changed { path } => {
-                write!(
-                    f,
-                    "{}: it changed while it was being read; start again once it is complete",
-                    path.display()
-                )
+                write!(f, "{}: it changed while it was being read; start again once it is complete", path.display())
             }
             NiftiError::Memory { path, bytes } => write!(
                 f,
                 "{}: its voxels take {bytes} bytes and there is no memory for them; read it slice by slice instead",
                 path.display()
             ),
-            NiftiError::NoFiles => {
-                f.write_str("a case needs at least one image file and none was given")
-            }
-            NiftiError::Mismatch {
-                what,
-                first,
-                first_has,
-                second,
-                second_has,
-            } => write!(
+            NiftiError::NoFiles => f.write_str("a case needs at least one image file and none was given"),
+            NiftiError::Mismatch { what, first, first_has, second, second_has } => write!(
                 f,
                 "the channels differ in {what}: {} has {first_has} and {} has {second_has}; resample them to one grid",
                 first.display(),
@@ -263,11 +213,7 @@ impl fmt::Display for NiftiError {
                 "{}: it holds {channels} volumes and labels are one; save the one that is meant as a 3-D file",
                 path.display()
             ),
-            NiftiError::NotALabel {
-                path,
-                value,
-                at_xyz: [x, y, z],
-            } => write!(
+            NiftiError::NotALabel { path, value, at_xyz: [x, y, z] } => write!(
                 f,
                 "{}: voxel ({x}, {y}, {z}) is {value} and a label is a whole number from 0 to {}; \
                  is this an image, or labels that were interpolated?",
@@ -278,22 +224,13 @@ impl fmt::Display for NiftiError {
                 write!(f, "this grid cannot be written as NIfTI: {problem}")
             }
             NiftiError::PlaneSize { expected, got } => {
-                write!(
-                    f,
-                    "a plane of {got} voxels was given and the header asks for {expected}"
-                )
+                write!(f, "a plane of {got} voxels was given and the header asks for {expected}")
             }
             NiftiError::PlaneCount { expected, got } => {
-                write!(
-                    f,
-                    "{got} planes were given and the header asks for {expected}"
-                )
+                write!(f, "{got} planes were given and the header asks for {expected}")
             }
             NiftiError::LabelTooLarge { value, most } => {
-                write!(
-                    f,
-                    "label {value} does not fit: the file's voxels hold at most {most}; write it with 16 bits"
-                )
+                write!(f, "label {value} does not fit: the file's voxels hold at most {most}; write it with 16 bits")
             }
             NiftiError::Write { source } => write!(f, "writing failed: {source}"),
         }
@@ -308,9 +245,7 @@ impl std::error::Error for NiftiError {
             | NiftiError::Read { source, .. }
             | NiftiError::Damaged { source, .. }
             | NiftiError::Write { source } => Some(source),
-            NiftiError::Header { problem, .. } | NiftiError::Unwritable { problem } => {
-                Some(problem)
-            }
+            NiftiError::Header { problem, .. } | NiftiError::Unwritable { problem } => Some(problem),
             _ => None,
         }
     }

@@ -41,32 +41,16 @@ impl NiftiFile {
         let path = path.as_ref();
         let mut stream = Stream::open(path)?;
         let start = stream.head(path)?;
-        let header = Header::parse(&start).map_err(|problem| NiftiError::Header {
-            path: path.to_path_buf(),
-            problem,
-        })?;
+        let header =
+            Header::parse(&start).map_err(|problem| NiftiError::Header { path: path.to_path_buf(), problem })?;
         let (file_bytes, gzipped) = (stream.file_bytes, matches!(stream.bytes, Bytes::Gzip(_)));
         let expected = header.data_bytes();
-        let most = if gzipped {
-            file_bytes.saturating_mul(MOST_INFLATION)
-        } else {
-            file_bytes
-        };
+        let most = if gzipped { file_bytes.saturating_mul(MOST_INFLATION) } else { file_bytes };
         let got = most.saturating_sub(header.voxels_at());
         if got < expected {
-            return Err(NiftiError::Truncated {
-                path: path.to_path_buf(),
-                expected,
-                got,
-                at_most: gzipped,
-            });
+            return Err(NiftiError::Truncated { path: path.to_path_buf(), expected, got, at_most: gzipped });
         }
-        Ok(NiftiFile {
-            path: path.to_path_buf(),
-            header,
-            file_bytes,
-            gzipped,
-        })
+        Ok(NiftiFile { path: path.to_path_buf(), header, file_bytes, gzipped })
     }
 
     /// The path it was opened by.
@@ -106,18 +90,11 @@ impl NiftiFile {
 
     /// The bytes for which room may be made before any has arrived.
     pub(super) fn backed_bytes(&self) -> u64 {
-        if self.gzipped {
-            self.file_bytes.saturating_mul(TRUSTED_INFLATION)
-        } else {
-            self.file_bytes
-        }
+        if self.gzipped { self.file_bytes.saturating_mul(TRUSTED_INFLATION) } else { self.file_bytes }
     }
 
     /// Hands over all voxel bytes in pieces of whole voxels, then checks the checksum of compressed data.
-    pub(super) fn read_all(
-        &self,
-        mut each: impl FnMut(&[u8]) -> Result<(), NiftiError>,
-    ) -> Result<(), NiftiError> {
+    pub(super) fn read_all(&self, mut each: impl FnMut(&[u8]) -> Result<(), NiftiError>) -> Result<(), NiftiError> {
         let mut cursor = Cursor::new();
         cursor.seek(self, 0)?;
         let mut scratch = vec![0; BUFFER_BYTES];
@@ -144,10 +121,7 @@ impl Cursor {
     pub(super) const BYTES: usize = 3 * BUFFER_BYTES + INFLATE_BYTES;
 
     pub(super) fn new() -> Self {
-        Cursor {
-            stream: None,
-            at: 0,
-        }
+        Cursor { stream: None, at: 0 }
     }
 
     /// Moves to a voxel, counted from the file's first. Going back in compressed data reads them from their start.
@@ -158,55 +132,36 @@ impl Cursor {
             let mut stream = Stream::open(&file.path)?;
             let start = stream.head(&file.path)?;
             if start != file.header.raw() {
-                return Err(NiftiError::Changed {
-                    path: file.path.clone(),
-                });
+                return Err(NiftiError::Changed { path: file.path.clone() });
             }
             let gap = file.header.voxels_at() - start.len() as u64;
-            stream
-                .skip(gap)
-                .map_err(|e| NiftiError::reading(&file.path, e))?;
+            stream.skip(gap).map_err(|e| NiftiError::reading(&file.path, e))?;
             self.at = 0;
             self.stream = Some(stream);
         }
         if let Some(stream) = &mut self.stream {
-            stream
-                .skip(to - self.at)
-                .map_err(|e| self.fault(file, e, 0))?;
+            stream.skip(to - self.at).map_err(|e| self.fault(file, e, 0))?;
         }
         self.at = to;
         Ok(())
     }
 
     /// Reads the next voxels, scaled; the position moves on.
-    pub(super) fn read(
-        &mut self,
-        file: &NiftiFile,
-        scratch: &mut Vec<u8>,
-        out: &mut [f32],
-    ) -> Result<(), NiftiError> {
+    pub(super) fn read(&mut self, file: &NiftiFile, scratch: &mut Vec<u8>, out: &mut [f32]) -> Result<(), NiftiError> {
         let header = &file.header;
         let each = header.voxel_type().bytes();
         scratch.resize(BUFFER_BYTES, 0);
         for part in out.chunks_mut(BUFFER_BYTES / each) {
             let bytes = &mut scratch[..part.len() * each];
             self.fill(file, bytes)?;
-            decode_into(
-                header.voxel_type(),
-                bytes,
-                header.big_endian(),
-                header.scaling(),
-                part,
-            );
+            decode_into(header.voxel_type(), bytes, header.big_endian(), header.scaling(), part);
         }
         Ok(())
     }
 
     fn fill(&mut self, file: &NiftiFile, out: &mut [u8]) -> Result<(), NiftiError> {
         let Some(stream) = &mut self.stream else {
-            return Err(NiftiError::Changed {
-                path: file.path.clone(),
-            });
+            return Err(NiftiError::Changed { path: file.path.clone() });
         };
         let mut done = 0;
         while done < out.len() {
@@ -219,9 +174,7 @@ impl Cursor {
         }
         self.at += out.len() as u64;
         if self.at == file.data_bytes() {
-            stream
-                .check_end()
-                .map_err(|e| NiftiError::reading(&file.path, e))?;
+            stream.check_end().map_err(|e| NiftiError::reading(&file.path, e))?;
         }
         Ok(())
     }
@@ -231,12 +184,7 @@ impl Cursor {
         self.stream = None;
         if error.kind() == io::ErrorKind::UnexpectedEof {
             let (expected, got) = (file.data_bytes(), self.at + done as u64);
-            NiftiError::Truncated {
-                path: file.path.clone(),
-                expected,
-                got,
-                at_most: false,
-            }
+            NiftiError::Truncated { path: file.path.clone(), expected, got, at_most: false }
         } else {
             NiftiError::reading(&file.path, error)
         }
@@ -265,17 +213,11 @@ impl Stream {
         let mut disk = BufReader::with_capacity(BUFFER_BYTES, file);
         let gzipped = disk.fill_buf().map_err(fault)?.starts_with(&[0x1f, 0x8b]);
         let bytes = if gzipped {
-            Bytes::Gzip(Box::new(BufReader::with_capacity(
-                BUFFER_BYTES,
-                MultiGzDecoder::new(disk),
-            )))
+            Bytes::Gzip(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(disk))))
         } else {
             Bytes::Plain(disk)
         };
-        Ok(Stream {
-            bytes,
-            file_bytes: about.len(),
-        })
+        Ok(Stream { bytes, file_bytes: about.len() })
     }
 
     /// The bytes of the header, or as many as there are. Not one more: what follows a small volume need not be gzip.

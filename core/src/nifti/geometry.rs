@@ -24,11 +24,7 @@ struct Affine {
 }
 
 /// The placement that ITK gives an image with these fields; `axes` of x, y, z are real (2 or 3).
-pub(super) fn placement(
-    f: &Fields,
-    version: Version,
-    axes: usize,
-) -> Result<Placement, HeaderError> {
+pub(super) fn placement(f: &Fields, version: Version, axes: usize) -> Result<Placement, HeaderError> {
     const METRE: i32 = 1;
     const MICRON: i32 = 3;
     // ITK takes any other code, unknown ones too, for millimetres.
@@ -68,16 +64,8 @@ pub(super) fn placement(
             }
         }
     }
-    if origin
-        .iter()
-        .chain(direction.iter().flatten())
-        .all(|v| v.is_finite())
-    {
-        Ok(Placement {
-            spacing_xyz,
-            origin,
-            direction,
-        })
+    if origin.iter().chain(direction.iter().flatten()).all(|v| v.is_finite()) {
+        Ok(Placement { spacing_xyz, origin, direction })
     } else {
         Err(HeaderError::NotFinite)
     }
@@ -89,21 +77,13 @@ fn chosen_transform(f: &Fields, version: Version) -> Result<Option<Affine>, Head
     if f.sform_code <= 0 {
         return Ok(qform);
     }
-    let sform = Affine {
-        rows: f.srow.map(|[a, b, c, _]| [a, b, c]),
-        offset: f.srow.map(|row| row[3]),
-    };
+    let sform = Affine { rows: f.srow.map(|[a, b, c, _]| [a, b, c]), offset: f.srow.map(|row| row[3]) };
     let usable = is_orthonormal(&sform);
     const SCANNER: i32 = 1;
     match qform {
         None if usable => Ok(Some(sform)),
-        None => Err(HeaderError::NotOrthonormal {
-            sform_code: f.sform_code,
-            qform_code: f.qform_code,
-        }),
-        Some(qform) if usable && (f.sform_code == SCANNER || same_axes(&sform, &qform)) => {
-            Ok(Some(sform))
-        }
+        None => Err(HeaderError::NotOrthonormal { sform_code: f.sform_code, qform_code: f.qform_code }),
+        Some(qform) if usable && (f.sform_code == SCANNER || same_axes(&sform, &qform)) => Ok(Some(sform)),
         Some(qform) => Ok(Some(qform)),
     }
 }
@@ -126,13 +106,7 @@ fn qform(f: &Fields, version: Version) -> Affine {
     } else {
         (1.0 - squares).sqrt()
     };
-    let mut size: [f64; 3] = std::array::from_fn(|k| {
-        if f.pixdim[k + 1] > 0.0 {
-            f.pixdim[k + 1]
-        } else {
-            1.0
-        }
-    });
+    let mut size: [f64; 3] = std::array::from_fn(|k| if f.pixdim[k + 1] > 0.0 { f.pixdim[k + 1] } else { 1.0 });
     if f.pixdim[0] < 0.0 {
         size[2] = -size[2];
     }
@@ -145,21 +119,9 @@ fn qform(f: &Fields, version: Version) -> Affine {
 
 fn rotation(a: f64, b: f64, c: f64, d: f64) -> Rows {
     [
-        [
-            a * a + b * b - c * c - d * d,
-            2.0 * (b * c - a * d),
-            2.0 * (b * d + a * c),
-        ],
-        [
-            2.0 * (b * c + a * d),
-            a * a + c * c - b * b - d * d,
-            2.0 * (c * d - a * b),
-        ],
-        [
-            2.0 * (b * d - a * c),
-            2.0 * (c * d + a * b),
-            a * a + d * d - c * c - b * b,
-        ],
+        [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), 2.0 * (b * d + a * c)],
+        [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, 2.0 * (c * d - a * b)],
+        [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - c * c - b * b],
     ]
 }
 
@@ -172,9 +134,7 @@ fn length(rows: &Rows, k: usize) -> f64 {
 
 /// Whether the columns, made of length 1, form a matrix whose transpose is its inverse to 1e-4.
 fn is_orthonormal(affine: &Affine) -> bool {
-    let unit: Rows = std::array::from_fn(|r| {
-        std::array::from_fn(|k| affine.rows[r][k] / length(&affine.rows, k))
-    });
+    let unit: Rows = std::array::from_fn(|r| std::array::from_fn(|k| affine.rows[r][k] / length(&affine.rows, k)));
     let rows_fit = (0..3).all(|i| {
         (0..3).all(|j| {
             let dot: f64 = (0..3).map(|k| unit[i][k] * unit[j][k]).sum();
@@ -218,8 +178,7 @@ pub(super) fn encode(p: &Placement) -> ([f64; 4], [f64; 3], [[f64; 4]; 3]) {
 }
 
 fn determinant(m: &Rows) -> f64 {
-    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
-        - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
         + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
 }
 
@@ -228,12 +187,8 @@ fn determinant(m: &Rows) -> f64 {
 /// Starts from the largest of the four squares, so that no division loses digits.
 fn quaternion(m: &Rows) -> [f64; 3] {
     let trace = m[0][0] + m[1][1] + m[2][2];
-    let [sa, sb, sc, sd] = [
-        1.0 + trace,
-        1.0 + 2.0 * m[0][0] - trace,
-        1.0 + 2.0 * m[1][1] - trace,
-        1.0 + 2.0 * m[2][2] - trace,
-    ];
+    let [sa, sb, sc, sd] =
+        [1.0 + trace, 1.0 + 2.0 * m[0][0] - trace, 1.0 + 2.0 * m[1][1] - trace, 1.0 + 2.0 * m[2][2] - trace];
     let most = sa.max(sb).max(sc).max(sd);
     let half = 0.5 * most.max(0.0).sqrt();
     let part = |v: f64| v / (4.0 * half);

@@ -28,30 +28,17 @@ fn folder() -> PathBuf {
 }
 
 fn record() -> BTreeMap<String, Value> {
-    let text = std::fs::read_to_string(folder().join("nifti.json"))
-        .expect("tests/golden/nifti/nifti.json");
+    let text = std::fs::read_to_string(folder().join("nifti.json")).expect("tests/golden/nifti/nifti.json");
     let all: Value = serde_json::from_str(&text).expect("valid JSON");
     assert_eq!(all["format"], 1);
-    let files: BTreeMap<_, _> = all["files"]
-        .as_object()
-        .expect("files")
-        .iter()
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
-    assert!(
-        files.len() > 90,
-        "only {} fixtures are recorded",
-        files.len()
-    );
+    let files: BTreeMap<_, _> =
+        all["files"].as_object().expect("files").iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    assert!(files.len() > 90, "only {} fixtures are recorded", files.len());
     files
 }
 
 fn numbers(v: &Value) -> Vec<f64> {
-    v.as_array()
-        .expect("an array")
-        .iter()
-        .map(|x| x.as_f64().expect("a number"))
-        .collect()
+    v.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
 fn crc(values: &[f32]) -> u64 {
@@ -64,18 +51,13 @@ fn all_voxels(source: &mut dyn VoxelSource) -> Vec<f32> {
     let bounds = Box3::full(source.shape_zyx());
     let mut out = vec![0.0; bounds.voxels() * source.channels()];
     for (channel, part) in out.chunks_mut(bounds.voxels()).enumerate() {
-        source
-            .read(channel, &bounds, part)
-            .expect("readable voxels");
+        source.read(channel, &bounds, part).expect("readable voxels");
     }
     out
 }
 
 fn close(got: f64, expected: f64, tolerance: f64, what: &str) {
-    assert!(
-        (got - expected).abs() <= tolerance * expected.abs().max(1.0),
-        "{what}: got {got}, expected {expected}"
-    );
+    assert!((got - expected).abs() <= tolerance * expected.abs().max(1.0), "{what}: got {got}, expected {expected}");
 }
 
 #[test]
@@ -89,15 +71,9 @@ fn voxels_are_those_of_the_reference_readers() {
         let reference = if itk["crc"].is_u64() { itk } else { nibabel };
         let files = ChannelFiles::open(&[folder().join(&name)]).unwrap_or_else(|e| panic!("{e}"));
         let streamed = all_voxels(&mut NiftiSource::new(files.clone()));
-        let resident =
-            all_voxels(&mut ResidentSource::load(files).unwrap_or_else(|e| panic!("{e}")));
+        let resident = all_voxels(&mut ResidentSource::load(files).unwrap_or_else(|e| panic!("{e}")));
         let sum: f64 = streamed.iter().map(|v| f64::from(*v)).sum();
-        assert_eq!(
-            Some(crc(&streamed)),
-            reference["crc"].as_u64(),
-            "{name}: sum {sum}, expected {}",
-            reference["sum"]
-        );
+        assert_eq!(Some(crc(&streamed)), reference["crc"].as_u64(), "{name}: sum {sum}, expected {}", reference["sum"]);
         assert_eq!(streamed, resident, "{name}");
         compared += 1;
     }
@@ -127,34 +103,16 @@ fn geometry_is_that_of_itk() {
             assert_eq!(grid.spacing_mm[2 - k], *s, "{name}: spacing is exact");
         }
         if axes == 2 {
-            assert_eq!(
-                grid.spacing_mm[0],
-                999.0 * spacing[0].max(spacing[1]),
-                "{name}"
-            );
+            assert_eq!(grid.spacing_mm[0], 999.0 * spacing[0].max(spacing[1]), "{name}");
         }
         // Where sform and qform differ by less than 1e-4, ITK's choice between them is an accident of rounding.
-        let tolerance = if name == "form_both_near.nii" {
-            1e-4
-        } else {
-            1e-12
-        };
+        let tolerance = if name == "form_both_near.nii" { 1e-4 } else { 1e-12 };
         let (origin, direction) = (numbers(&itk["origin"]), numbers(&itk["direction"]));
         for k in 0..axes {
-            close(
-                grid.origin[k],
-                origin[k],
-                tolerance,
-                &format!("{name}: origin {k}"),
-            );
+            close(grid.origin[k], origin[k], tolerance, &format!("{name}: origin {k}"));
             for r in 0..axes {
                 let expected = direction[r * size.len() + k];
-                close(
-                    grid.direction[r][k],
-                    expected,
-                    tolerance,
-                    &format!("{name}: direction {r},{k}"),
-                );
+                close(grid.direction[r][k], expected, tolerance, &format!("{name}: direction {r},{k}"));
             }
         }
         compared += 1;
@@ -178,12 +136,7 @@ fn nifti2_lies_where_nibabel_says() {
             let sign = if r < 2 { -1.0 } else { 1.0 };
             close(sign * grid.origin[r], affine[4 * r + 3], 1e-12, &name);
             for k in 0..3 {
-                close(
-                    sign * grid.direction[r][k] * grid.spacing_mm[2 - k],
-                    affine[4 * r + k],
-                    1e-12,
-                    &name,
-                );
+                close(sign * grid.direction[r][k] * grid.spacing_mm[2 - k], affine[4 * r + k], 1e-12, &name);
             }
         }
         compared += 1;
@@ -196,23 +149,18 @@ fn refused_files_say_why() {
     let known = record();
     for (name, phrase) in REFUSED {
         assert!(known.contains_key(name), "{name} is not among the fixtures");
-        let error = NiftiFile::open(folder().join(name))
-            .expect_err(name)
-            .to_string();
+        let error = NiftiFile::open(folder().join(name)).expect_err(name).to_string();
         assert!(error.contains(phrase) && error.contains(name), "{error}");
     }
 }
 
 #[test]
 fn labels_under_every_fixture_keep_its_geometry() {
-    for name in record()
-        .keys()
-        .filter(|name| !REFUSED.iter().any(|(refused, _)| refused == name))
-    {
+    for name in record().keys().filter(|name| !REFUSED.iter().any(|(refused, _)| refused == name)) {
         let file = NiftiFile::open(folder().join(name)).unwrap_or_else(|e| panic!("{e}"));
         let [nz, ny, nx] = file.grid().shape_zyx;
-        let mut writer = LabelWriter::create(Vec::new(), file.header(), false, LabelType::U16, "made by a test")
-            .expect("a header");
+        let mut writer =
+            LabelWriter::create(Vec::new(), file.header(), false, LabelType::U16, "made by a test").expect("a header");
         for z in 0..nz {
             let plane: Vec<u16> = (0..ny * nx).map(|n| (300 * z + n) as u16).collect();
             writer.write_plane(&plane).expect("a plane");
@@ -220,16 +168,10 @@ fn labels_under_every_fixture_keep_its_geometry() {
         let bytes = writer.finish().expect("a file");
         let written = Header::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(written.grid(), file.grid(), "{name}");
-        assert_eq!(
-            (written.version(), written.big_endian()),
-            (file.header().version(), file.header().big_endian())
-        );
+        assert_eq!((written.version(), written.big_endian()), (file.header().version(), file.header().big_endian()));
         assert_eq!((written.channels(), written.scaling()), (1, None), "{name}");
         assert_eq!(written.is_planar(), file.header().is_planar(), "{name}");
-        assert_eq!(
-            bytes.len() as u64,
-            written.voxels_at() + written.data_bytes()
-        );
+        assert_eq!(bytes.len() as u64, written.voxels_at() + written.data_bytes());
         let (old, new) = (file.header().raw(), written.raw());
         let kept = match written.version() {
             Version::One => [76..108, 123..124, 252..328],
@@ -239,14 +181,8 @@ fn labels_under_every_fixture_keep_its_geometry() {
             assert_eq!(old[range.clone()], new[range], "{name}: bit for bit");
         }
         let private = b"private note";
-        assert!(
-            old.windows(private.len()).any(|w| w == private),
-            "the fixture tries"
-        );
-        assert!(
-            !bytes.windows(private.len()).any(|w| w == private),
-            "{name}"
-        );
+        assert!(old.windows(private.len()).any(|w| w == private), "the fixture tries");
+        assert!(!bytes.windows(private.len()).any(|w| w == private), "{name}");
         assert!(!bytes.windows(6).any(|w| w == b"SECRET"), "{name}");
     }
 }

@@ -66,10 +66,7 @@ impl Header {
     /// Says which field is refused, what it holds and what to do.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         let Some(&first) = bytes.first_chunk::<4>() else {
-            return Err(HeaderError::TooShort {
-                got: bytes.len(),
-                needed: 348,
-            });
+            return Err(HeaderError::TooShort { got: bytes.len(), needed: 348 });
         };
         let (version, big_endian) = match (i32::from_le_bytes(first), i32::from_be_bytes(first)) {
             (348, _) => (Version::One, false),
@@ -79,20 +76,13 @@ impl Header {
             (first, _) => return Err(HeaderError::NotNifti { first }),
         };
         let needed = version.layout().header_bytes;
-        let raw = bytes.get(..needed).ok_or(HeaderError::TooShort {
-            got: bytes.len(),
-            needed,
-        })?;
+        let raw = bytes.get(..needed).ok_or(HeaderError::TooShort { got: bytes.len(), needed })?;
         check_mark(raw, version)?;
         let fields = match version {
             Version::One => {
                 // Checked before the crate parses: it guesses the byte order from this number.
                 let count = [raw[40], raw[41]];
-                let count = if big_endian {
-                    i16::from_be_bytes(count)
-                } else {
-                    i16::from_le_bytes(count)
-                };
+                let count = if big_endian { i16::from_be_bytes(count) } else { i16::from_le_bytes(count) };
                 check_count(i64::from(count))?;
                 layout::fields_1(raw)?
             }
@@ -102,9 +92,7 @@ impl Header {
         let (axes, shape_zyx, channels) = sizes(&fields.dim)?;
         let voxel_type = voxel_type(fields.datatype, fields.bitpix)?;
 
-        let too_many = || HeaderError::TooManyVoxels {
-            sizes: tail(&fields.dim),
-        };
+        let too_many = || HeaderError::TooManyVoxels { sizes: tail(&fields.dim) };
         let data_bytes = crate::volume::checked_voxels(shape_zyx)
             .and_then(|n| n.checked_mul(channels)?.checked_mul(voxel_type.bytes()))
             // A vector holds at most this many bytes; below it no later product of positions overflows.
@@ -134,12 +122,7 @@ impl Header {
             voxels_at: got as u64,
             data_bytes,
             scaling: scaling(fields.slope, fields.inter),
-            grid: Grid {
-                shape_zyx,
-                spacing_mm: [z, y, x],
-                origin: placed.origin,
-                direction: placed.direction,
-            },
+            grid: Grid { shape_zyx, spacing_mm: [z, y, x], origin: placed.origin, direction: placed.direction },
         })
     }
 
@@ -223,11 +206,7 @@ fn check_mark(raw: &[u8], version: Version) -> Result<(), HeaderError> {
 }
 
 fn check_count(got: i64) -> Result<(), HeaderError> {
-    if (1..=7).contains(&got) {
-        Ok(())
-    } else {
-        Err(HeaderError::DimensionCount { got })
-    }
+    if (1..=7).contains(&got) { Ok(()) } else { Err(HeaderError::DimensionCount { got }) }
 }
 
 /// Number of spatial axes (2 or 3), their sizes and the channels. Trailing axes of size 1 beyond z do not count, as in ITK.
@@ -235,14 +214,10 @@ fn sizes(dim: &[i64; 8]) -> Result<(usize, [usize; 3], usize), HeaderError> {
     let mut count = dim[0] as usize;
     let mut size = [1usize; 8];
     for axis in 1..=count {
-        size[axis] =
-            usize::try_from(dim[axis])
-                .ok()
-                .filter(|&n| n > 0)
-                .ok_or(HeaderError::EmptyAxis {
-                    axis,
-                    size: dim[axis],
-                })?;
+        size[axis] = usize::try_from(dim[axis])
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or(HeaderError::EmptyAxis { axis, size: dim[axis] })?;
     }
     while count > 3 && size[count] == 1 {
         count -= 1;
@@ -254,9 +229,7 @@ fn sizes(dim: &[i64; 8]) -> Result<(usize, [usize; 3], usize), HeaderError> {
         4 => Ok((3, [size[3], size[2], size[1]], size[4])),
         _ => {
             let used = dim[0] as usize;
-            Err(HeaderError::TooManyAxes {
-                sizes: std::array::from_fn(|k| if k < used { dim[k + 1] } else { 1 }),
-            })
+            Err(HeaderError::TooManyAxes { sizes: std::array::from_fn(|k| if k < used { dim[k + 1] } else { 1 }) })
         }
     }
 }
@@ -293,11 +266,7 @@ fn voxel_type(code: i16, bitpix: i16) -> Result<VoxelType, HeaderError> {
     if usize::try_from(bitpix) == Ok(expected) {
         Ok(found)
     } else {
-        Err(HeaderError::BitsPerVoxel {
-            got: bitpix,
-            expected,
-            code,
-        })
+        Err(HeaderError::BitsPerVoxel { got: bitpix, expected, code })
     }
 }
 

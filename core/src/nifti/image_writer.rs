@@ -25,46 +25,26 @@ impl<W: Write> ImageWriter<W> {
     ///
     /// # Errors
     /// A grid that this module would refuse to read; writing failed.
-    pub fn create(
-        out: W,
-        grid: &Grid,
-        voxel_type: VoxelType,
-        gz: bool,
-    ) -> Result<Self, NiftiError> {
+    pub fn create(out: W, grid: &Grid, voxel_type: VoxelType, gz: bool) -> Result<Self, NiftiError> {
         let [nz, ny, nx] = grid.shape_zyx;
         let [z, y, x] = grid.spacing_mm;
         let long = grid.shape_zyx.iter().any(|&n| i16::try_from(n).is_err());
         let mut draft = Draft::new(if long { Version::Two } else { Version::One }, false);
         draft.set_sizes(&[nx, ny, nz]);
-        let code = TYPE_CODES
-            .iter()
-            .find(|(_, t)| *t == voxel_type)
-            .map_or(0, |(code, _)| *code);
+        let code = TYPE_CODES.iter().find(|(_, t)| *t == voxel_type).map_or(0, |(code, _)| *code);
         draft.set_type(code, voxel_type.bytes());
-        let (pixdim, quatern, srow) = geometry::encode(&Placement {
-            spacing_xyz: [x, y, z],
-            origin: grid.origin,
-            direction: grid.direction,
-        });
+        let (pixdim, quatern, srow) =
+            geometry::encode(&Placement { spacing_xyz: [x, y, z], origin: grid.origin, direction: grid.direction });
         draft.set_geometry(pixdim, quatern, srow);
         let header = draft.into_bytes();
         // What is written must be readable: the parser judges empty axes, spacings and directions.
         let read = Header::parse(&header).map_err(|problem| NiftiError::Unwritable { problem })?;
         if read.voxel_type() != voxel_type {
-            return Err(NiftiError::Unwritable {
-                problem: HeaderError::UnknownType { code },
-            });
+            return Err(NiftiError::Unwritable { problem: HeaderError::UnknownType { code } });
         }
         let mut sink = Sink::new(out, gz);
         sink.write(&header)?;
-        Ok(ImageWriter {
-            sink,
-            voxel_type,
-            plane_voxels: ny * nx,
-            planes: nz,
-            written: 0,
-            bytes: Vec::new(),
-        })
+        Ok(ImageWriter { sink, voxel_type, plane_voxels: ny * nx, planes: nz, written: 0, bytes: Vec::new() })
     }
 
     /// Writes the next plane: `y, x` with `x` fastest. Integers are rounded to nearest (halves away from 0) and clamped
@@ -77,8 +57,7 @@ impl<W: Write> ImageWriter<W> {
         self.bytes.clear();
         macro_rules! put {
             ($convert:expr) => {
-                self.bytes
-                    .extend(values.iter().flat_map(|&v| $convert(v).to_le_bytes()))
+                self.bytes.extend(values.iter().flat_map(|&v| $convert(v).to_le_bytes()))
             };
         }
         match self.voxel_type {
@@ -104,10 +83,7 @@ impl<W: Write> ImageWriter<W> {
     /// Planes are missing; writing failed.
     pub fn finish(self) -> Result<W, NiftiError> {
         if self.written != self.planes {
-            return Err(NiftiError::PlaneCount {
-                expected: self.planes,
-                got: self.written,
-            });
+            return Err(NiftiError::PlaneCount { expected: self.planes, got: self.written });
         }
         self.sink.finish()
     }

@@ -44,13 +44,7 @@ impl<W: Write> LabelWriter<W> {
     ///
     /// # Errors
     /// Writing failed.
-    pub fn create(
-        out: W,
-        header: &Header,
-        gz: bool,
-        dtype: LabelType,
-        description: &str,
-    ) -> Result<Self, NiftiError> {
+    pub fn create(out: W, header: &Header, gz: bool, dtype: LabelType, description: &str) -> Result<Self, NiftiError> {
         let [nz, ny, nx] = header.grid().shape_zyx;
         let mut draft = Draft::new(header.version(), header.big_endian());
         draft.copy_geometry(header.raw());
@@ -83,17 +77,12 @@ impl<W: Write> LabelWriter<W> {
             (LabelType::U8, _) => {
                 let most = u16::from(u8::MAX);
                 for &value in labels {
-                    let small = u8::try_from(value)
-                        .map_err(|_| NiftiError::LabelTooLarge { value, most })?;
+                    let small = u8::try_from(value).map_err(|_| NiftiError::LabelTooLarge { value, most })?;
                     self.bytes.push(small);
                 }
             }
-            (LabelType::U16, true) => self
-                .bytes
-                .extend(labels.iter().flat_map(|v| v.to_be_bytes())),
-            (LabelType::U16, false) => self
-                .bytes
-                .extend(labels.iter().flat_map(|v| v.to_le_bytes())),
+            (LabelType::U16, true) => self.bytes.extend(labels.iter().flat_map(|v| v.to_be_bytes())),
+            (LabelType::U16, false) => self.bytes.extend(labels.iter().flat_map(|v| v.to_le_bytes())),
         }
         self.sink.write(&self.bytes)?;
         self.written += 1;
@@ -106,28 +95,17 @@ impl<W: Write> LabelWriter<W> {
     /// Planes are missing; writing failed.
     pub fn finish(self) -> Result<W, NiftiError> {
         if self.written != self.planes {
-            return Err(NiftiError::PlaneCount {
-                expected: self.planes,
-                got: self.written,
-            });
+            return Err(NiftiError::PlaneCount { expected: self.planes, got: self.written });
         }
         self.sink.finish()
     }
 }
 
-pub(super) fn check_plane(
-    got: usize,
-    expected: usize,
-    written: usize,
-    planes: usize,
-) -> Result<(), NiftiError> {
+pub(super) fn check_plane(got: usize, expected: usize, written: usize, planes: usize) -> Result<(), NiftiError> {
     if got != expected {
         Err(NiftiError::PlaneSize { expected, got })
     } else if written == planes {
-        Err(NiftiError::PlaneCount {
-            expected: planes,
-            got: written + 1,
-        })
+        Err(NiftiError::PlaneCount { expected: planes, got: written + 1 })
     } else {
         Ok(())
     }

@@ -32,10 +32,7 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<LabelVolume, NiftiError> {
     let file = NiftiFile::open(path)?;
     let path = || file.path().to_path_buf();
     if file.channels() != 1 {
-        return Err(NiftiError::ManyChannels {
-            path: path(),
-            channels: file.channels(),
-        });
+        return Err(NiftiError::ManyChannels { path: path(), channels: file.channels() });
     }
     let (scaling, big_endian) = (file.header().scaling(), file.header().big_endian());
     let mut labels: Vec<u32> = Vec::new();
@@ -58,8 +55,5 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<LabelVolume, NiftiError> {
         });
         Ok(())
     })?;
-    Ok(LabelVolume {
-        header: file.header().clone(),
-        labels,
-    })
+    Ok(LabelVolume { header: file.header().clone(), labels })
 }

@@ -124,32 +124,16 @@ pub(super) fn fields_1(bytes: &[u8]) -> Result<Fields, HeaderError> {
 /// NIfTI-2 fields from 540 bytes.
 pub(super) fn fields_2(bytes: &[u8], big_endian: bool) -> Fields {
     let i16_at = |at| {
-        if big_endian {
-            i16::from_be_bytes(array(bytes, at))
-        } else {
-            i16::from_le_bytes(array(bytes, at))
-        }
+        if big_endian { i16::from_be_bytes(array(bytes, at)) } else { i16::from_le_bytes(array(bytes, at)) }
     };
     let i32_at = |at| {
-        if big_endian {
-            i32::from_be_bytes(array(bytes, at))
-        } else {
-            i32::from_le_bytes(array(bytes, at))
-        }
+        if big_endian { i32::from_be_bytes(array(bytes, at)) } else { i32::from_le_bytes(array(bytes, at)) }
     };
     let i64_at = |at| {
-        if big_endian {
-            i64::from_be_bytes(array(bytes, at))
-        } else {
-            i64::from_le_bytes(array(bytes, at))
-        }
+        if big_endian { i64::from_be_bytes(array(bytes, at)) } else { i64::from_le_bytes(array(bytes, at)) }
     };
     let f64_at = |at| {
-        if big_endian {
-            f64::from_be_bytes(array(bytes, at))
-        } else {
-            f64::from_le_bytes(array(bytes, at))
-        }
+        if big_endian { f64::from_be_bytes(array(bytes, at)) } else { f64::from_le_bytes(array(bytes, at)) }
     };
     let l = &LAYOUT_2;
     let quatern = l.transforms.start + 8;
@@ -166,9 +150,7 @@ pub(super) fn fields_2(bytes: &[u8], big_endian: bool) -> Fields {
         sform_code: i32_at(l.transforms.start + 4),
         quatern: std::array::from_fn(|k| f64_at(quatern + 8 * k)),
         qoffset: std::array::from_fn(|k| f64_at(quatern + 24 + 8 * k)),
-        srow: std::array::from_fn(|r| {
-            std::array::from_fn(|c| f64_at(quatern + 48 + 8 * (4 * r + c)))
-        }),
+        srow: std::array::from_fn(|r| std::array::from_fn(|c| f64_at(quatern + 48 + 8 * (4 * r + c)))),
     }
 }
 
@@ -182,11 +164,7 @@ pub(super) struct Draft {
 impl Draft {
     pub(super) fn new(version: Version, big_endian: bool) -> Self {
         let l = version.layout();
-        let mut draft = Draft {
-            bytes: vec![0; l.voxels_at as usize],
-            version,
-            big_endian,
-        };
+        let mut draft = Draft { bytes: vec![0; l.voxels_at as usize], version, big_endian };
         draft.put_i32(0, l.header_bytes as i32);
         match version {
             Version::One => {
@@ -232,10 +210,7 @@ impl Draft {
         };
         self.put_int(l.dim, sizes_xyz.len() as i64);
         for k in 0..7 {
-            self.put_int(
-                l.dim + step * (k + 1),
-                sizes_xyz.get(k).map_or(1, |&n| n as i64),
-            );
+            self.put_int(l.dim + step * (k + 1), sizes_xyz.get(k).map_or(1, |&n| n as i64));
         }
     }
 
@@ -246,23 +221,14 @@ impl Draft {
     }
 
     /// Both transforms with code 1 (scanner), spacing in millimetres; rows are RAS.
-    pub(super) fn set_geometry(
-        &mut self,
-        pixdim: [f64; 4],
-        quatern: [f64; 3],
-        srow: [[f64; 4]; 3],
-    ) {
+    pub(super) fn set_geometry(&mut self, pixdim: [f64; 4], quatern: [f64; 3], srow: [[f64; 4]; 3]) {
         let l = self.version.layout();
         let real = self.real_bytes();
         for (k, v) in pixdim.into_iter().chain([1.0; 4]).enumerate() {
             self.put_real(l.pixdim + real * k, v);
         }
         const MILLIMETRE: u8 = 2;
-        let units = if self.big_endian {
-            l.units.end - 1
-        } else {
-            l.units.start
-        };
+        let units = if self.big_endian { l.units.end - 1 } else { l.units.start };
         self.bytes[units] = MILLIMETRE;
         let code_bytes = match self.version {
             Version::One => 2,
@@ -275,10 +241,7 @@ impl Draft {
             }
         }
         let offset = srow.map(|row| row[3]);
-        let reals = quatern
-            .into_iter()
-            .chain(offset)
-            .chain(srow.into_iter().flatten());
+        let reals = quatern.into_iter().chain(offset).chain(srow.into_iter().flatten());
         for (k, v) in reals.enumerate() {
             self.put_real(l.transforms.start + 2 * code_bytes + real * k, v);
         }

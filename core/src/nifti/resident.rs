@@ -49,10 +49,9 @@ fn load(file: &NiftiFile) -> Result<Stored, NiftiError> {
         let (capacity, there) = stored.room();
         if capacity - there < more {
             let room = further_room(file, there).max(more);
-            stored.reserve(room).map_err(|_| NiftiError::Memory {
-                path: file.path().to_path_buf(),
-                bytes: file.data_bytes(),
-            })?;
+            stored
+                .reserve(room)
+                .map_err(|_| NiftiError::Memory { path: file.path().to_path_buf(), bytes: file.data_bytes() })?;
         }
         stored.extend(bytes, file.header().big_endian());
         Ok(())
@@ -73,10 +72,7 @@ impl VoxelSource for ResidentSource {
         let shape = self.shape_zyx();
         check(shape, self.channels(), channel, bounds, out)?;
         let (file, first) = self.files.place(channel);
-        let (stored, by) = (
-            &self.stored[file],
-            self.files.files()[file].header().scaling(),
-        );
+        let (stored, by) = (&self.stored[file], self.files.files()[file].header().scaling());
         runs(shape, bounds, out, |voxel, part| {
             stored.copy_row(first + voxel, by, part);
             Ok(())

@@ -17,11 +17,7 @@ impl<W: Write> Sink<W> {
         let out = BufWriter::with_capacity(64 * 1024, out);
         if gz {
             // No name and no time: the same labels give the same bytes.
-            Sink::Gzip(
-                GzBuilder::new()
-                    .mtime(0)
-                    .write(out, Compression::new(LEVEL)),
-            )
+            Sink::Gzip(GzBuilder::new().mtime(0).write(out, Compression::new(LEVEL)))
         } else {
             Sink::Plain(out)
         }
@@ -40,10 +36,7 @@ impl<W: Write> Sink<W> {
             Sink::Plain(out) => out,
             Sink::Gzip(out) => out.finish().map_err(NiftiError::writing)?,
         };
-        let mut inner = out
-            .into_inner()
-            .map_err(IntoInnerError::into_error)
-            .map_err(NiftiError::writing)?;
+        let mut inner = out.into_inner().map_err(IntoInnerError::into_error).map_err(NiftiError::writing)?;
         inner.flush().map_err(NiftiError::writing)?;
         Ok(inner)
     }

@@ -18,11 +18,7 @@ impl NiftiSource {
     /// Starts at the first plane of every channel; opens nothing yet.
     pub fn new(files: ChannelFiles) -> Self {
         let cursors = (0..files.channels()).map(|_| Cursor::new()).collect();
-        NiftiSource {
-            files,
-            cursors,
-            scratch: Vec::new(),
-        }
+        NiftiSource { files, cursors, scratch: Vec::new() }
     }
 
     /// The files read from.
@@ -39,11 +35,7 @@ pub(super) fn check(
     bounds: &Box3,
     out: &[f32],
 ) -> Result<(), SourceError> {
-    let inside = bounds
-        .0
-        .iter()
-        .zip(shape)
-        .all(|(range, n)| range.start <= range.end && range.end <= n);
+    let inside = bounds.0.iter().zip(shape).all(|(range, n)| range.start <= range.end && range.end <= n);
     if channel < channels && inside && out.len() == bounds.voxels() {
         return Ok(());
     }

@@ -30,9 +30,7 @@ fn grid(shape_zyx: [usize; 3]) -> Grid {
 fn image(grid: &Grid, voxel_type: VoxelType, gz: bool, values: &[f32]) -> Vec<u8> {
     let mut writer = ImageWriter::create(Vec::new(), grid, voxel_type, gz).expect("a header");
     let plane = grid.shape_zyx[1] * grid.shape_zyx[2];
-    values
-        .chunks(plane)
-        .for_each(|p| writer.write_plane(p).expect("a plane"));
+    values.chunks(plane).for_each(|p| writer.write_plane(p).expect("a plane"));
     writer.finish().expect("a file")
 }
 
@@ -51,10 +49,7 @@ fn cut(values: &[f32], shape: [usize; 3], bounds: &Box3) -> Vec<f32> {
     let mut out = Vec::new();
     for z in zs {
         for y in ys.clone() {
-            out.extend(
-                xs.clone()
-                    .map(|x| values[(z * shape[1] + y) * shape[2] + x]),
-            );
+            out.extend(xs.clone().map(|x| values[(z * shape[1] + y) * shape[2] + x]));
         }
     }
     out
@@ -89,11 +84,7 @@ fn a_refused_field_is_named_with_its_value() {
         (40, i16s(&[1, 9]), "one line of 9 voxels"),
         (42, i16s(&[0]), "axis 1 a size of 0"),
         (44, i16s(&[-5]), "axis 2 a size of -5"),
-        (
-            40,
-            i16s(&[7, 32767, 32767, 32767, 32767, 32767, 32767, 32767]),
-            "[32767, 32767",
-        ),
+        (40, i16s(&[7, 32767, 32767, 32767, 32767, 32767, 32767, 32767]), "[32767, 32767"),
         (70, i16s(&[32]), "complex numbers of 64 bits (type code 32)"),
         (70, i16s(&[77]), "code is 77"),
         (72, i16s(&[8]), "8 bits per voxel"),
@@ -109,29 +100,16 @@ fn a_refused_field_is_named_with_its_value() {
         let said = spoiled(at, &bytes);
         assert!(said.contains(phrase), "{said:?} should say {phrase:?}");
     }
-    assert!(
-        Header::parse(&good_header()[..300])
-            .expect_err("short")
-            .to_string()
-            .contains("300 bytes")
-    );
+    assert!(Header::parse(&good_header()[..300]).expect_err("short").to_string().contains("300 bytes"));
     assert!(Header::parse(&[]).is_err());
 }
 
 #[test]
 fn nifti2_sizes_that_overflow_are_refused() {
-    let long = Grid {
-        shape_zyx: [1, 1, 40_000],
-        ..grid([1, 1, 1])
-    };
+    let long = Grid { shape_zyx: [1, 1, 40_000], ..grid([1, 1, 1]) };
     let file = image(&long, VoxelType::U8, false, &vec![1.0; 40_000]);
     assert_eq!(Header::parse(&file).map(|h| h.version()), Ok(Version::Two));
-    for sizes in [
-        [i64::MAX, i64::MAX, 1],
-        [1 << 40, 1 << 40, 2],
-        [i64::MAX, 1, 1],
-        [1 << 62, 4, 1],
-    ] {
+    for sizes in [[i64::MAX, i64::MAX, 1], [1 << 40, 1 << 40, 2], [i64::MAX, 1, 1], [1 << 62, 4, 1]] {
         let mut bad = file[..544].to_vec();
         for (k, n) in sizes.iter().enumerate() {
             bad[24 + 8 * k..32 + 8 * k].copy_from_slice(&n.to_le_bytes());
@@ -140,20 +118,12 @@ fn nifti2_sizes_that_overflow_are_refused() {
         // i64::MAX single bytes can be counted, though no file holds them.
         match sizes {
             [i64::MAX, 1, 1] => assert_eq!(error, Ok(i64::MAX as u64)),
-            _ => assert!(
-                matches!(error, Err(HeaderError::TooManyVoxels { .. })),
-                "{error:?}"
-            ),
+            _ => assert!(matches!(error, Err(HeaderError::TooManyVoxels { .. })), "{error:?}"),
         }
     }
     let mut mark = file[..544].to_vec();
     mark[8] = b'\n';
-    assert!(
-        Header::parse(&mark)
-            .expect_err("damaged")
-            .to_string()
-            .contains("binary mode")
-    );
+    assert!(Header::parse(&mark).expect_err("damaged").to_string().contains("binary mode"));
 }
 
 #[test]
@@ -166,10 +136,7 @@ fn sizes_beyond_what_the_file_can_hold_are_refused_at_once() {
     for (name, bytes) in [("a.nii", bytes), ("a.nii.gz", gz.finish().expect("gz"))] {
         let error = NiftiFile::open(saved(folder.path(), name, &bytes)).expect_err("too large");
         let expected = 2 * 32767u64.pow(3);
-        assert!(
-            matches!(error, NiftiError::Truncated { expected: e, .. } if e == expected),
-            "{error}"
-        );
+        assert!(matches!(error, NiftiError::Truncated { expected: e, .. } if e == expected), "{error}");
         assert!(error.to_string().contains(&expected.to_string()), "{error}");
     }
 }
@@ -180,59 +147,32 @@ fn missing_and_forbidden_files_are_told_apart() {
     let error = NiftiFile::open(folder.path().join("none.nii")).expect_err("missing");
     assert!(matches!(&error, NiftiError::NotFound { .. }), "{error}");
     assert!(std::error::Error::source(&error).is_some());
-    let denied = NiftiError::reading(
-        Path::new("x.nii"),
-        std::io::ErrorKind::PermissionDenied.into(),
-    );
-    assert!(
-        matches!(denied, NiftiError::Denied { .. }) && denied.to_string().contains("permission")
-    );
+    let denied = NiftiError::reading(Path::new("x.nii"), std::io::ErrorKind::PermissionDenied.into());
+    assert!(matches!(denied, NiftiError::Denied { .. }) && denied.to_string().contains("permission"));
     let error = NiftiFile::open(folder.path()).expect_err("a folder");
     assert!(matches!(&error, NiftiError::Read { .. }), "{error}");
-    assert!(matches!(
-        ChannelFiles::open::<PathBuf>(&[]),
-        Err(NiftiError::NoFiles)
-    ));
+    assert!(matches!(ChannelFiles::open::<PathBuf>(&[]), Err(NiftiError::NoFiles)));
 }
 
 #[test]
 fn truncated_data_give_both_counts() {
     let folder = tempfile::tempdir().expect("a folder");
     let shape = [3, 40, 50];
-    let values: Vec<f32> = (0..6000)
-        .map(|k| ((k * 7919) % 30011) as f32 - 15000.0)
-        .collect();
+    let values: Vec<f32> = (0..6000).map(|k| ((k * 7919) % 30011) as f32 - 15000.0).collect();
     let plain = image(&grid(shape), VoxelType::I16, false, &values);
     let path = saved(folder.path(), "short.nii", &plain[..plain.len() - 1]);
     let error = NiftiFile::open(&path).expect_err("short");
-    assert!(
-        error.to_string().contains("12000 bytes") && error.to_string().contains("11999"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("12000 bytes") && error.to_string().contains("11999"), "{error}");
 
     let packed = image(&grid(shape), VoxelType::I16, true, &values);
     let path = saved(folder.path(), "short.nii.gz", &packed[..packed.len() / 2]);
     let files = ChannelFiles::open(&[&path]).expect("the header is there");
-    let error = ResidentSource::load(files.clone())
-        .err()
-        .expect("half a file");
-    assert!(
-        matches!(error, NiftiError::Truncated { expected: 12000, got, .. } if got > 0 && got < 12000),
-        "{error}"
-    );
+    let error = ResidentSource::load(files.clone()).err().expect("half a file");
+    assert!(matches!(error, NiftiError::Truncated { expected: 12000, got, .. } if got > 0 && got < 12000), "{error}");
     let mut out = vec![0.0; 6000];
-    let said = NiftiSource::new(files)
-        .read(0, &Box3::full(shape), &mut out)
-        .expect_err("half a file")
-        .to_string();
-    assert!(
-        said.contains("12000 bytes") && said.contains("short.nii.gz"),
-        "{said}"
-    );
-    assert!(matches!(
-        read_labels(&path),
-        Err(NiftiError::Truncated { .. } | NiftiError::NotALabel { .. })
-    ));
+    let said = NiftiSource::new(files).read(0, &Box3::full(shape), &mut out).expect_err("half a file").to_string();
+    assert!(said.contains("12000 bytes") && said.contains("short.nii.gz"), "{said}");
+    assert!(matches!(read_labels(&path), Err(NiftiError::Truncated { .. } | NiftiError::NotALabel { .. })));
 }
 
 #[test]
@@ -241,36 +181,24 @@ fn a_wrong_checksum_is_an_error_where_all_was_read() {
     let mut packed = image(&grid([2, 3, 4]), VoxelType::I16, true, &counted(24));
     let crc = packed.len() - 8;
     packed[crc] ^= 1;
-    let files =
-        ChannelFiles::open(&[saved(folder.path(), "bad.nii.gz", &packed)]).expect("a header");
+    let files = ChannelFiles::open(&[saved(folder.path(), "bad.nii.gz", &packed)]).expect("a header");
     let error = ResidentSource::load(files).err().expect("a wrong checksum");
     assert!(matches!(error, NiftiError::Damaged { .. }), "{error}");
 
     // Padding behind the data is no fault.
     packed[crc] ^= 1;
     packed.extend([0; 700]);
-    let files =
-        ChannelFiles::open(&[saved(folder.path(), "padded.nii.gz", &packed)]).expect("a header");
+    let files = ChannelFiles::open(&[saved(folder.path(), "padded.nii.gz", &packed)]).expect("a header");
     assert!(ResidentSource::load(files).is_ok());
 }
 
 #[test]
 fn a_file_that_changes_between_reads_is_noticed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = saved(
-        folder.path(),
-        "a.nii",
-        &image(&grid([2, 3, 4]), VoxelType::I16, false, &counted(24)),
-    );
+    let path = saved(folder.path(), "a.nii", &image(&grid([2, 3, 4]), VoxelType::I16, false, &counted(24)));
     let mut source = NiftiSource::new(ChannelFiles::open(&[&path]).expect("a file"));
-    fs::write(
-        &path,
-        image(&grid([2, 4, 3]), VoxelType::I16, false, &counted(24)),
-    )
-    .expect("a file");
-    let error = source
-        .read(0, &Box3::full([2, 3, 4]), &mut [0.0; 24])
-        .expect_err("another file");
+    fs::write(&path, image(&grid([2, 4, 3]), VoxelType::I16, false, &counted(24))).expect("a file");
+    let error = source.read(0, &Box3::full([2, 3, 4]), &mut [0.0; 24]).expect_err("another file");
     assert!(error.to_string().contains("changed"), "{error}");
 }
 
@@ -280,92 +208,39 @@ fn channels_must_share_shape_and_spacing_but_not_place() {
     let base = grid([2, 3, 4]);
     let save = |name: &str, g: &Grid| {
         let n = g.shape_zyx.iter().product();
-        saved(
-            folder.path(),
-            name,
-            &image(g, VoxelType::I16, true, &counted(n)),
-        )
+        saved(folder.path(), name, &image(g, VoxelType::I16, true, &counted(n)))
     };
     let first = save("c_0000.nii.gz", &base);
     let same = save("c_0001.nii.gz", &base);
     let files = ChannelFiles::open(&[&first, &same]).expect("alike");
-    assert_eq!(
-        (
-            files.channels(),
-            files.warnings().len(),
-            files.stored_bytes()
-        ),
-        (2, 0, 96)
-    );
+    assert_eq!((files.channels(), files.warnings().len(), files.stored_bytes()), (2, 0, 96));
 
-    let moved = save(
-        "moved.nii.gz",
-        &Grid {
-            origin: [0.0, 1.0, 2.0],
-            ..base.clone()
-        },
-    );
+    let moved = save("moved.nii.gz", &Grid { origin: [0.0, 1.0, 2.0], ..base.clone() });
     let files = ChannelFiles::open(&[&first, &moved]).expect("a warning");
     assert_eq!(files.warnings().len(), 1);
-    assert!(
-        files.warnings()[0].contains("origin") && files.warnings()[0].contains("moved"),
-        "{:?}",
-        files.warnings()
-    );
+    assert!(files.warnings()[0].contains("origin") && files.warnings()[0].contains("moved"), "{:?}", files.warnings());
 
     let shape = save("shape.nii.gz", &grid([2, 4, 3]));
-    let error = ChannelFiles::open(&[&first, &shape])
-        .expect_err("shapes")
-        .to_string();
-    assert!(
-        error.contains("4 x 3 x 2") && error.contains("3 x 4 x 2") && error.contains("c_0000"),
-        "{error}"
-    );
+    let error = ChannelFiles::open(&[&first, &shape]).expect_err("shapes").to_string();
+    assert!(error.contains("4 x 3 x 2") && error.contains("3 x 4 x 2") && error.contains("c_0000"), "{error}");
 
-    let spacing = save(
-        "spacing.nii.gz",
-        &Grid {
-            spacing_mm: [2.5, 0.75, 0.500001],
-            ..base
-        },
-    );
-    let error = ChannelFiles::open(&[&first, &spacing])
-        .expect_err("spacings")
-        .to_string();
-    assert!(
-        error.contains("0.5 x 0.75 x 2.5 mm") && error.contains("0.50000"),
-        "{error}"
-    );
+    let spacing = save("spacing.nii.gz", &Grid { spacing_mm: [2.5, 0.75, 0.500001], ..base });
+    let error = ChannelFiles::open(&[&first, &spacing]).expect_err("spacings").to_string();
+    assert!(error.contains("0.5 x 0.75 x 2.5 mm") && error.contains("0.50000"), "{error}");
 }
 
 #[test]
 fn what_a_caller_must_not_ask_is_an_error_not_a_panic() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = saved(
-        folder.path(),
-        "a.nii",
-        &image(&grid([2, 3, 4]), VoxelType::I16, false, &counted(24)),
-    );
+    let path = saved(folder.path(), "a.nii", &image(&grid([2, 3, 4]), VoxelType::I16, false, &counted(24)));
     let files = ChannelFiles::open(&[path]).expect("a file");
     let mut streamed = NiftiSource::new(files.clone());
     let mut resident = ResidentSource::load(files).expect("voxels");
     assert_eq!(resident.resident_bytes(), 48);
     for source in [&mut streamed as &mut dyn VoxelSource, &mut resident] {
-        assert!(
-            source
-                .read(1, &Box3::full([2, 3, 4]), &mut [0.0; 24])
-                .is_err()
-        );
-        assert!(
-            source
-                .read(0, &Box3([0..3, 0..3, 0..4]), &mut [0.0; 36])
-                .is_err()
-        );
-        assert!(
-            source
-                .read(0, &Box3::full([2, 3, 4]), &mut [0.0; 23])
-                .is_err()
-        );
+        assert!(source.read(1, &Box3::full([2, 3, 4]), &mut [0.0; 24]).is_err());
+        assert!(source.read(0, &Box3([0..3, 0..3, 0..4]), &mut [0.0; 36]).is_err());
+        assert!(source.read(0, &Box3::full([2, 3, 4]), &mut [0.0; 23]).is_err());
         assert!(source.read(0, &Box3([1..1, 0..3, 0..4]), &mut []).is_ok());
     }
 }
@@ -375,48 +250,15 @@ fn writers_count_planes_and_refuse_large_labels() {
     let header = Header::parse(&good_header()).expect("a header");
     let new = |t| LabelWriter::create(Vec::new(), &header, true, t, "made by a test").expect("a header");
     let mut writer = new(LabelType::U8);
-    assert!(matches!(
-        writer.write_plane(&[1, 2]),
-        Err(NiftiError::PlaneSize {
-            expected: 1,
-            got: 2
-        })
-    ));
-    assert!(matches!(
-        writer.write_plane(&[256]),
-        Err(NiftiError::LabelTooLarge {
-            value: 256,
-            most: 255
-        })
-    ));
-    assert!(matches!(
-        new(LabelType::U8).finish(),
-        Err(NiftiError::PlaneCount {
-            expected: 1,
-            got: 0
-        })
-    ));
+    assert!(matches!(writer.write_plane(&[1, 2]), Err(NiftiError::PlaneSize { expected: 1, got: 2 })));
+    assert!(matches!(writer.write_plane(&[256]), Err(NiftiError::LabelTooLarge { value: 256, most: 255 })));
+    assert!(matches!(new(LabelType::U8).finish(), Err(NiftiError::PlaneCount { expected: 1, got: 0 })));
     writer.write_plane(&[255]).expect("a plane");
-    assert!(matches!(
-        writer.write_plane(&[1]),
-        Err(NiftiError::PlaneCount {
-            expected: 1,
-            got: 2
-        })
-    ));
+    assert!(matches!(writer.write_plane(&[1]), Err(NiftiError::PlaneCount { expected: 1, got: 2 })));
     let bytes = writer.finish().expect("a file");
-    assert_eq!(
-        bytes[..10],
-        [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, bytes[8], 0xff],
-        "no name, no time, no system"
-    );
-    let bad = Grid {
-        spacing_mm: [0.0, 1.0, 1.0],
-        ..grid([1, 1, 1])
-    };
-    let error = ImageWriter::create(Vec::new(), &bad, VoxelType::U8, false)
-        .err()
-        .expect("a refusal");
+    assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, bytes[8], 0xff], "no name, no time, no system");
+    let bad = Grid { spacing_mm: [0.0, 1.0, 1.0], ..grid([1, 1, 1]) };
+    let error = ImageWriter::create(Vec::new(), &bad, VoxelType::U8, false).err().expect("a refusal");
     assert!(error.to_string().contains("axis 3 is 0"), "{error}");
 }
 
@@ -425,40 +267,17 @@ fn labels_of_any_type_are_read_and_others_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let values = counted(24);
     for voxel_type in TYPES {
-        let path = saved(
-            folder.path(),
-            "l.nii.gz",
-            &image(&grid([2, 3, 4]), voxel_type, true, &values),
-        );
+        let path = saved(folder.path(), "l.nii.gz", &image(&grid([2, 3, 4]), voxel_type, true, &values));
         let read = read_labels(path).expect("labels");
         assert_eq!(read.grid(), &grid([2, 3, 4]));
-        assert!(
-            read.labels
-                .iter()
-                .zip(&values)
-                .all(|(l, v)| *l as f32 == *v),
-            "{voxel_type:?}"
-        );
+        assert!(read.labels.iter().zip(&values).all(|(l, v)| *l as f32 == *v), "{voxel_type:?}");
     }
     for bad in [0.5, -1.0, f32::NAN, f32::INFINITY, 1e10] {
         let mut values = counted(24);
         values[12 + 4 + 2] = bad;
-        let path = saved(
-            folder.path(),
-            "l.nii",
-            &image(&grid([2, 3, 4]), VoxelType::F32, false, &values),
-        );
+        let path = saved(folder.path(), "l.nii", &image(&grid([2, 3, 4]), VoxelType::F32, false, &values));
         let error = read_labels(path).expect_err("no label");
-        assert!(
-            matches!(
-                error,
-                NiftiError::NotALabel {
-                    at_xyz: [2, 1, 1],
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, NiftiError::NotALabel { at_xyz: [2, 1, 1], .. }), "{error}");
     }
 }
 
@@ -466,11 +285,7 @@ fn labels_of_any_type_are_read_and_others_refused() {
 fn integers_are_rounded_and_clamped_when_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let values = [-40000.0, -1.5, -0.4, 0.0, 0.5, 1.49, 40000.0, f32::NAN];
-    let path = saved(
-        folder.path(),
-        "a.nii",
-        &image(&grid([1, 2, 4]), VoxelType::I16, false, &values),
-    );
+    let path = saved(folder.path(), "a.nii", &image(&grid([1, 2, 4]), VoxelType::I16, false, &values));
     let mut source = NiftiSource::new(ChannelFiles::open(&[path]).expect("a file"));
     let expected = [-32768.0, -2.0, 0.0, 0.0, 1.0, 1.0, 32767.0, 0.0];
     assert_eq!(read(&mut source, 0, &Box3::full([1, 2, 4])), expected);
@@ -484,21 +299,9 @@ fn a_rotation() -> impl Strategy<Value = [[f64; 3]; 3]> {
         let [a, b, c, d] = q.map(|v| v / length);
         let flip = if mirrored { -1.0 } else { 1.0 };
         [
-            [
-                a * a + b * b - c * c - d * d,
-                2.0 * (b * c - a * d),
-                flip * 2.0 * (b * d + a * c),
-            ],
-            [
-                2.0 * (b * c + a * d),
-                a * a + c * c - b * b - d * d,
-                flip * 2.0 * (c * d - a * b),
-            ],
-            [
-                2.0 * (b * d - a * c),
-                2.0 * (c * d + a * b),
-                flip * (a * a + d * d - c * c - b * b),
-            ],
+            [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), flip * 2.0 * (b * d + a * c)],
+            [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, flip * 2.0 * (c * d - a * b)],
+            [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), flip * (a * a + d * d - c * c - b * b)],
         ]
     })
 }
@@ -510,36 +313,20 @@ fn a_grid() -> impl Strategy<Value = Grid> {
         [-900.0..900.0f64, -900.0..900.0, -900.0..900.0],
         a_rotation(),
     )
-        .prop_map(|(shape_zyx, spacing_mm, origin, direction)| Grid {
-            shape_zyx,
-            spacing_mm,
-            origin,
-            direction,
-        })
+        .prop_map(|(shape_zyx, spacing_mm, origin, direction)| Grid { shape_zyx, spacing_mm, origin, direction })
 }
 
 fn a_box(shape: [usize; 3]) -> impl Strategy<Value = Box3> {
     shape
-        .map(|n| {
-            (0..n)
-                .prop_flat_map(move |start| (Just(start), start + 1..=n))
-                .prop_map(|(a, b)| a..b)
-        })
+        .map(|n| (0..n).prop_flat_map(move |start| (Just(start), start + 1..=n)).prop_map(|(a, b)| a..b))
         .prop_map(Box3)
 }
 
 fn near(a: &Grid, b: &Grid) -> bool {
     let flat = |g: &Grid| {
-        g.spacing_mm
-            .into_iter()
-            .chain(g.origin)
-            .chain(g.direction.into_iter().flatten())
-            .collect::<Vec<_>>()
+        g.spacing_mm.into_iter().chain(g.origin).chain(g.direction.into_iter().flatten()).collect::<Vec<_>>()
     };
-    flat(a)
-        .iter()
-        .zip(flat(b))
-        .all(|(x, y)| (x - y).abs() <= 3e-7 * y.abs().max(1.0))
+    flat(a).iter().zip(flat(b)).all(|(x, y)| (x - y).abs() <= 3e-7 * y.abs().max(1.0))
 }
 
 proptest! {
@@ -612,14 +399,7 @@ fn survive(bytes: &[u8]) {
     let path = saved(folder.path(), "x", bytes);
     let _ = read_labels(&path);
     if let Ok(header) = Header::parse(bytes) {
-        assert!(
-            header
-                .grid()
-                .direction
-                .iter()
-                .flatten()
-                .all(|v| v.is_finite())
-        );
+        assert!(header.grid().direction.iter().flatten().all(|v| v.is_finite()));
         let writer = LabelWriter::create(Vec::new(), &header, false, LabelType::U8, "made by a test");
         assert!(writer.is_ok());
     }
@@ -632,9 +412,7 @@ fn survive(bytes: &[u8]) {
     for channel in 0..files.channels().min(3) {
         let _ = NiftiSource::new(files.clone()).read(channel, &Box3::full(shape), &mut out);
         if let Ok(mut resident) = ResidentSource::load(files.clone()) {
-            resident
-                .read(channel, &Box3::full(shape), &mut out)
-                .expect("what was loaded can be read");
+            resident.read(channel, &Box3::full(shape), &mut out).expect("what was loaded can be read");
         }
     }
 }
@@ -650,9 +428,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "time.nii",
         "plane.nii",
     ];
-    names
-        .map(|name| fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
-        .to_vec()
+    names.map(|name| fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))).to_vec()
 }
 
 proptest! {

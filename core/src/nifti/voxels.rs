@@ -21,11 +21,7 @@ pub(super) trait Element: Copy {
 
 fn whole(value: f64) -> Result<u32, f64> {
     // Also false for NaN; -0.0 is 0.
-    if value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0 {
-        Ok(value as u32)
-    } else {
-        Err(value)
-    }
+    if value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0 { Ok(value as u32) } else { Err(value) }
 }
 
 macro_rules! element {
@@ -34,13 +30,11 @@ macro_rules! element {
             #[inline]
             fn decode(bytes: &[u8], big_endian: bool) -> impl ExactSizeIterator<Item = Self> {
                 let (whole, _) = bytes.as_chunks::<{ size_of::<$type>() }>();
-                whole.iter().map(move |b| {
-                    if big_endian {
-                        <$type>::from_be_bytes(*b)
-                    } else {
-                        <$type>::from_le_bytes(*b)
-                    }
-                })
+                whole.iter().map(
+                    move |b| {
+                        if big_endian { <$type>::from_be_bytes(*b) } else { <$type>::from_le_bytes(*b) }
+                    },
+                )
             }
 
             #[inline]
@@ -78,11 +72,7 @@ macro_rules! integers {
 }
 
 integers!(u8, i8, u16, i16, u32, i32, u64, i64);
-element!(
-    f32,
-    |v, by| (f64::from(v) * by.slope + by.inter) as f32,
-    |v| whole(f64::from(v))
-);
+element!(f32, |v, by| (f64::from(v) * by.slope + by.inter) as f32, |v| whole(f64::from(v)));
 element!(f64, |v, by| (v * by.slope + by.inter) as f32, whole);
 
 /// Runs `$body` with `$t` naming the Rust type of a [`VoxelType`].
@@ -136,13 +126,7 @@ macro_rules! with_type {
 pub(super) use with_type;
 
 /// Decodes `bytes` into `out`, one value per element, scaled. Lengths agree.
-pub(super) fn decode_into(
-    voxel_type: VoxelType,
-    bytes: &[u8],
-    big_endian: bool,
-    by: Option<Scaling>,
-    out: &mut [f32],
-) {
+pub(super) fn decode_into(voxel_type: VoxelType, bytes: &[u8], big_endian: bool, by: Option<Scaling>, out: &mut [f32]) {
     with_type!(voxel_type, T => {
         let stored = out.iter_mut().zip(T::decode(bytes, big_endian));
         match by {

@@ -113,15 +113,8 @@ impl UNet {
         input_channels: usize,
         heads: usize,
     ) -> Result<UNet, NnUnetError> {
-        let place = format!(
-            "configurations.{}.architecture.arch_kwargs",
-            configuration.name
-        );
-        let arguments = Field::new(
-            &configuration.path,
-            &place,
-            &configuration.network_arguments,
-        );
+        let place = format!("configurations.{}.architecture.arch_kwargs", configuration.name);
+        let arguments = Field::new(&configuration.path, &place, &configuration.network_arguments);
         let axes = configuration.patch.len();
         // The class's module has moved over time, and nnU-Net finds it by its last name. A class of the same name in
         // somebody else's package is another class.
@@ -144,40 +137,27 @@ impl UNet {
         class_name(&arguments.require("conv_op")?, &[&format!("Conv{axes}d")])?;
 
         let count = arguments.require("n_stages")?.whole(2..=MAX_STAGES)?;
-        let features = per_stage(
-            &arguments.require("features_per_stage")?,
-            count,
-            1..=MAX_FEATURES,
-        )?;
-        let kernels =
-            per_stage_and_axis(&arguments.require("kernel_sizes")?, count, axes, MAX_KERNEL)?;
+        let features = per_stage(&arguments.require("features_per_stage")?, count, 1..=MAX_FEATURES)?;
+        let kernels = per_stage_and_axis(&arguments.require("kernel_sizes")?, count, axes, MAX_KERNEL)?;
         let strides = per_stage_and_axis(&arguments.require("strides")?, count, axes, MAX_STRIDE)?;
         for (stage, kernel) in kernels.iter().enumerate() {
             // Their padding is one-sided in effect: sizes shrink, and no plan has them.
             if kernel.iter().any(|k| k % 2 == 0) {
-                return Err(arguments.unsupported(format!(
-                    "stage {stage} has kernels {kernel:?}; only odd ones are supported"
-                )));
+                return Err(
+                    arguments.unsupported(format!("stage {stage} has kernels {kernel:?}; only odd ones are supported"))
+                );
             }
         }
         let stages = features
             .into_iter()
             .zip(kernels)
             .zip(strides)
-            .map(|((features, kernel), stride)| Stage {
-                features,
-                kernel,
-                stride,
-            })
+            .map(|((features, kernel), stride)| Stage { features, kernel, stride })
             .collect::<Vec<_>>();
 
         let encoder = if residual {
             Encoder::Residual {
-                blocks: per_stage(
-                    &arguments.require("n_blocks_per_stage")?,
-                    count,
-                    1..=MAX_REPEATS,
-                )?,
+                blocks: per_stage(&arguments.require("n_blocks_per_stage")?, count, 1..=MAX_REPEATS)?,
                 stem_features: match arguments.get_set("stem_channels")? {
                     Some(channels) => channels.whole(1..=MAX_FEATURES)?,
                     None => stages[0].features,
@@ -185,33 +165,19 @@ impl UNet {
                 bottleneck: bottleneck(&arguments, count)?,
             }
         } else {
-            Encoder::Plain {
-                convs: per_stage(
-                    &arguments.require("n_conv_per_stage")?,
-                    count,
-                    1..=MAX_REPEATS,
-                )?,
-            }
+            Encoder::Plain { convs: per_stage(&arguments.require("n_conv_per_stage")?, count, 1..=MAX_REPEATS)? }
         };
         let unet = UNet {
             input_channels,
             heads,
             stages,
             encoder,
-            decoder_convs: per_stage(
-                &arguments.require("n_conv_per_stage_decoder")?,
-                count - 1,
-                1..=MAX_REPEATS,
-            )?,
-            conv_bias: arguments
-                .get("conv_bias")?
-                .map_or(Ok(false), |bias| bias.truth())?,
+            decoder_convs: per_stage(&arguments.require("n_conv_per_stage_decoder")?, count - 1, 1..=MAX_REPEATS)?,
+            conv_bias: arguments.get("conv_bias")?.map_or(Ok(false), |bias| bias.truth())?,
             norm: norm(&arguments, axes, trainer)?,
             activation: activation(&arguments)?,
             dropout: arguments.get_set("dropout_op")?.is_some(),
-            activation_first: arguments
-                .get("nonlin_first")?
-                .map_or(Ok(false), |first| first.truth())?,
+            activation_first: arguments.get("nonlin_first")?.map_or(Ok(false), |first| first.truth())?,
         };
         unet.check_patch(&configuration.patch, &arguments)?;
         Ok(unet)
@@ -227,15 +193,9 @@ impl UNet {
         let mut size = patch.to_vec();
         for (s, stage) in self.stages.iter().enumerate() {
             if s == 0 && stage.stride.iter().any(|stride| *stride != 1) {
-                return Err(arguments.wrong(
-                    "has a first stage with a stride, so the output is smaller than the patch",
-                ));
+                return Err(arguments.wrong("has a first stage with a stride, so the output is smaller than the patch"));
             }
-            if size
-                .iter()
-                .zip(&stage.stride)
-                .any(|(n, stride)| n % stride != 0)
-            {
+            if size.iter().zip(&stage.stride).any(|(n, stride)| n % stride != 0) {
                 return Err(arguments.wrong(format!(
                     "has strides that do not divide the patch {patch:?}: stage {s} gets {size:?} and divides by {:?}",
                     stage.stride
@@ -273,18 +233,11 @@ fn check_names(arguments: &Field<'_>, residual: bool) -> Result<(), NnUnetError>
         "deep_supervision",
     ];
     const PLAIN: &[&str] = &["n_conv_per_stage", "nonlin_first"];
-    const RESIDUAL: &[&str] = &[
-        "n_blocks_per_stage",
-        "block",
-        "bottleneck_channels",
-        "stem_channels",
-    ];
+    const RESIDUAL: &[&str] = &["n_blocks_per_stage", "block", "bottleneck_channels", "stem_channels"];
     let own = if residual { RESIDUAL } else { PLAIN };
     for (name, argument) in arguments.entries()? {
         if !BOTH.contains(&name) && !own.contains(&name) {
-            return Err(
-                argument.unsupported(format!("the network's argument {name} is not supported"))
-            );
+            return Err(argument.unsupported(format!("the network's argument {name} is not supported")));
         }
     }
     Ok(())
@@ -297,10 +250,7 @@ fn class_name<'a>(field: &Field<'a>, allowed: &[&str]) -> Result<&'a str, NnUnet
     if allowed.contains(&class) {
         Ok(class)
     } else {
-        Err(field.unsupported(format!(
-            "{name} is not supported here; {} is",
-            allowed.join(" or ")
-        )))
+        Err(field.unsupported(format!("{name} is not supported here; {} is", allowed.join(" or "))))
     }
 }
 
@@ -315,10 +265,7 @@ fn per_stage(
     }
     let items = field.items()?;
     if items.len() != count {
-        return Err(field.wrong(format!(
-            "has {} entries where {count} are needed",
-            items.len()
-        )));
+        return Err(field.wrong(format!("has {} entries where {count} are needed", items.len())));
     }
     items.iter().map(|item| item.whole(range.clone())).collect()
 }
@@ -335,15 +282,9 @@ fn per_stage_and_axis(
     }
     let items = field.items()?;
     if items.len() != count {
-        return Err(field.wrong(format!(
-            "has {} entries where {count} are needed",
-            items.len()
-        )));
+        return Err(field.wrong(format!("has {} entries where {count} are needed", items.len())));
     }
-    items
-        .iter()
-        .map(|item| per_stage(item, axes, 1..=most))
-        .collect()
+    items.iter().map(|item| per_stage(item, axes, 1..=most)).collect()
 }
 
 fn bottleneck(arguments: &Field<'_>, count: usize) -> Result<Option<Vec<usize>>, NnUnetError> {
@@ -353,21 +294,13 @@ fn bottleneck(arguments: &Field<'_>, count: usize) -> Result<Option<Vec<usize>>,
     if class_name(&block, &["BasicBlockD", "BottleneckD"])? == "BasicBlockD" {
         return Ok(None);
     }
-    per_stage(
-        &arguments.require("bottleneck_channels")?,
-        count,
-        1..=MAX_FEATURES,
-    )
-    .map(Some)
+    per_stage(&arguments.require("bottleneck_channels")?, count, 1..=MAX_FEATURES).map(Some)
 }
 
 fn norm(arguments: &Field<'_>, axes: usize, trainer: Trainer) -> Result<Norm, NnUnetError> {
     if trainer == Trainer::BatchNorm {
         arguments.require("norm_op")?;
-        return Ok(Norm::Batch {
-            epsilon: 1e-5,
-            affine: true,
-        });
+        return Ok(Norm::Batch { epsilon: 1e-5, affine: true });
     }
     let Some(operator) = arguments.get_set("norm_op")? else {
         return Ok(Norm::Off);
@@ -384,19 +317,14 @@ fn norm(arguments: &Field<'_>, axes: usize, trainer: Trainer) -> Result<Norm, Nn
                 "momentum" => {}
                 "track_running_stats" if option.truth()? != is_instance => {}
                 _ => {
-                    return Err(option.unsupported(format!(
-                        "the normalisation's {key} {} is not supported",
-                        option.value()
-                    )));
+                    return Err(
+                        option.unsupported(format!("the normalisation's {key} {} is not supported", option.value()))
+                    );
                 }
             }
         }
     }
-    Ok(if is_instance {
-        Norm::Instance { epsilon, affine }
-    } else {
-        Norm::Batch { epsilon, affine }
-    })
+    Ok(if is_instance { Norm::Instance { epsilon, affine } } else { Norm::Batch { epsilon, affine } })
 }
 
 fn activation(arguments: &Field<'_>) -> Result<Activation, NnUnetError> {
@@ -411,16 +339,10 @@ fn activation(arguments: &Field<'_>) -> Result<Activation, NnUnetError> {
                 "inplace" => {}
                 "negative_slope" if class == "LeakyReLU" => slope = option.number()? as f32,
                 _ => {
-                    return Err(
-                        option.unsupported(format!("the activation's {key} is not supported"))
-                    );
+                    return Err(option.unsupported(format!("the activation's {key} is not supported")));
                 }
             }
         }
     }
-    Ok(if class == "ReLU" {
-        Activation::Relu
-    } else {
-        Activation::LeakyRelu { slope }
-    })
+    Ok(if class == "ReLU" { Activation::Relu } else { Activation::LeakyRelu { slope } })
 }

@@ -34,10 +34,7 @@ impl Checkpoint<BufReader<File>> {
     /// # Errors
     /// Everything that keeps the checkpoint from being one of nnU-Net v2, with the file's name.
     pub fn open(path: &Path) -> Result<Self, NnUnetError> {
-        let file = File::open(path).map_err(|source| NnUnetError::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let file = File::open(path).map_err(|source| NnUnetError::Io { path: path.to_path_buf(), source })?;
         Checkpoint::from_reader(BufReader::new(file), path)
     }
 }
@@ -48,22 +45,14 @@ impl<R: Read + Seek> Checkpoint<R> {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_reader(mut reader: R, path: &Path) -> Result<Self, NnUnetError> {
-        let wrong = |problem: &str| NnUnetError::Checkpoint {
-            path: path.to_path_buf(),
-            problem: problem.into(),
-        };
+        let wrong = |problem: &str| NnUnetError::Checkpoint { path: path.to_path_buf(), problem: problem.into() };
         refuse_legacy(&mut reader, path)?;
-        let mut archive = ZipArchive::new(reader).map_err(|source| NnUnetError::Zip {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let mut archive =
+            ZipArchive::new(reader).map_err(|source| NnUnetError::Zip { path: path.to_path_buf(), source })?;
 
         let mut roots = Vec::new();
         for name in archive.file_names() {
-            let name = name.map_err(|source| NnUnetError::Zip {
-                path: path.to_path_buf(),
-                source,
-            })?;
+            let name = name.map_err(|source| NnUnetError::Zip { path: path.to_path_buf(), source })?;
             if let Some(prefix) = name.strip_suffix("data.pkl")
                 && (prefix.is_empty() || prefix.ends_with('/'))
             {
@@ -73,9 +62,7 @@ impl<R: Read + Seek> Checkpoint<R> {
         let prefix = match roots.as_slice() {
             [one] => one.clone(),
             [] => {
-                return Err(wrong(
-                    "the archive has no data.pkl, so it is no PyTorch checkpoint",
-                ));
+                return Err(wrong("the archive has no data.pkl, so it is no PyTorch checkpoint"));
             }
             _ => return Err(wrong("the archive has more than one data.pkl")),
         };
@@ -84,33 +71,17 @@ impl<R: Read + Seek> Checkpoint<R> {
         if archive.index_for_name(&order_entry).is_some() {
             let order = read_entry(&mut archive, path, &order_entry, 16)?;
             if order.trim_ascii() != b"little" {
-                return Err(wrong(
-                    "it was written on a big-endian machine; save it again on a little-endian one",
-                ));
+                return Err(wrong("it was written on a big-endian machine; save it again on a little-endian one"));
             }
         }
 
-        let bytes = read_entry(
-            &mut archive,
-            path,
-            &format!("{prefix}data.pkl"),
-            pickle::MAX_BYTES as u64,
-        )?;
-        let pickle = Pickle::parse(&bytes).map_err(|source| NnUnetError::Pickle {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let bytes = read_entry(&mut archive, path, &format!("{prefix}data.pkl"), pickle::MAX_BYTES as u64)?;
+        let pickle =
+            Pickle::parse(&bytes).map_err(|source| NnUnetError::Pickle { path: path.to_path_buf(), source })?;
         drop(bytes);
-        let contents = Contents {
-            pickle: &pickle,
-            path,
-        };
+        let contents = Contents { pickle: &pickle, path };
         let weights = contents.weights()?;
-        let index = weights
-            .iter()
-            .enumerate()
-            .map(|(i, (name, _))| (name.clone(), i))
-            .collect();
+        let index = weights.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
         Ok(Checkpoint {
             path: path.to_path_buf(),
             archive,
@@ -148,9 +119,7 @@ impl<R: Read + Seek> Checkpoint<R> {
 
     /// The network's tensors in the order of the file.
     pub fn weights(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.weights
-            .iter()
-            .map(|(name, info)| (name.as_str(), info))
+        self.weights.iter().map(|(name, info)| (name.as_str(), info))
     }
 
     /// The tensor called `name`.
@@ -163,14 +132,8 @@ impl<R: Read + Seek> Checkpoint<R> {
     /// # Errors
     /// There is no such tensor, its storage has another size than it says, or its bytes are damaged.
     pub fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, NnUnetError> {
-        let wrong = |problem: String| NnUnetError::Checkpoint {
-            path: self.path.clone(),
-            problem,
-        };
-        let tensor = self
-            .tensor(name)
-            .ok_or_else(|| wrong(format!("it has no tensor `{name}`")))?
-            .clone();
+        let wrong = |problem: String| NnUnetError::Checkpoint { path: self.path.clone(), problem };
+        let tensor = self.tensor(name).ok_or_else(|| wrong(format!("it has no tensor `{name}`")))?.clone();
         let span = tensor.span().ok_or_else(|| {
             wrong(format!(
                 "`{name}` of shape {:?}, strides {:?} and offset {} does not lie in its storage of {} values",
@@ -179,10 +142,7 @@ impl<R: Read + Seek> Checkpoint<R> {
         })?;
         let size = tensor.dtype.bytes() as u64;
         let entry = format!("{}data/{}", self.prefix, tensor.storage);
-        let zip = |source| NnUnetError::Zip {
-            path: self.path.clone(),
-            source,
-        };
+        let zip = |source| NnUnetError::Zip { path: self.path.clone(), source };
         let mut file = self.archive.by_name(&entry).map_err(zip)?;
         if tensor.storage_len.checked_mul(size) != Some(file.size()) {
             let problem = format!(
@@ -190,27 +150,14 @@ impl<R: Read + Seek> Checkpoint<R> {
                 tensor.storage_len,
                 file.size()
             );
-            return Err(NnUnetError::Checkpoint {
-                path: self.path.clone(),
-                problem,
-            });
+            return Err(NnUnetError::Checkpoint { path: self.path.clone(), problem });
         }
-        let io = |source| NnUnetError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| NnUnetError::Io { path: self.path.clone(), source };
         // Neither product overflows: both numbers are at most the entry's size.
-        io::copy(
-            &mut file.by_ref().take(tensor.offset * size),
-            &mut io::sink(),
-        )
-        .map_err(io)?;
+        io::copy(&mut file.by_ref().take(tensor.offset * size), &mut io::sink()).map_err(io)?;
         let wanted = span * size;
         let mut bytes = Vec::new();
-        file.by_ref()
-            .take(wanted)
-            .read_to_end(&mut bytes)
-            .map_err(io)?;
+        file.by_ref().take(wanted).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 != wanted {
             return Err(io(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -222,16 +169,9 @@ impl<R: Read + Seek> Checkpoint<R> {
 
 /// PyTorch before 1.6 wrote several pickles in a row, without an archive.
 fn refuse_legacy<R: Read + Seek>(reader: &mut R, path: &Path) -> Result<(), NnUnetError> {
-    let io = |source| NnUnetError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io = |source| NnUnetError::Io { path: path.to_path_buf(), source };
     let mut start = Vec::new();
-    reader
-        .by_ref()
-        .take(4)
-        .read_to_end(&mut start)
-        .map_err(io)?;
+    reader.by_ref().take(4).read_to_end(&mut start).map_err(io)?;
     reader.seek(SeekFrom::Start(0)).map_err(io)?;
     // A pickle of protocol 2 or later starts with its protocol.
     if let [0x80, 2..=5, ..] = start.as_slice() {
@@ -251,23 +191,14 @@ fn read_entry<R: Read + Seek>(
     name: &str,
     limit: u64,
 ) -> Result<Vec<u8>, NnUnetError> {
-    let file = archive.by_name(name).map_err(|source| NnUnetError::Zip {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let file = archive.by_name(name).map_err(|source| NnUnetError::Zip { path: path.to_path_buf(), source })?;
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(|source| NnUnetError::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        .map_err(|source| NnUnetError::Io { path: path.to_path_buf(), source })?;
     if bytes.len() as u64 > limit {
         let problem = format!("its entry {name} has more than {limit} bytes");
-        return Err(NnUnetError::Checkpoint {
-            path: path.to_path_buf(),
-            problem,
-        });
+        return Err(NnUnetError::Checkpoint { path: path.to_path_buf(), problem });
     }
     Ok(bytes)
 }
@@ -280,34 +211,25 @@ struct Contents<'a> {
 
 impl Contents<'_> {
     fn wrong(&self, problem: String) -> NnUnetError {
-        NnUnetError::Checkpoint {
-            path: self.path.to_path_buf(),
-            problem,
-        }
+        NnUnetError::Checkpoint { path: self.path.to_path_buf(), problem }
     }
 
     fn entry(&self, dict: NodeId, key: &str) -> Result<NodeId, NnUnetError> {
         if !matches!(self.pickle.get(dict), Node::Dict(_)) {
             let kind = self.pickle.get(dict).kind();
-            return Err(self.wrong(format!(
-                "`{key}` should be in a dictionary, but {kind} is in its place"
-            )));
+            return Err(self.wrong(format!("`{key}` should be in a dictionary, but {kind} is in its place")));
         }
-        self.pickle.entry(dict, key).ok_or_else(|| {
-            self.wrong(format!(
-                "it has no `{key}`, so it is no checkpoint of nnU-Net v2"
-            ))
-        })
+        self.pickle
+            .entry(dict, key)
+            .ok_or_else(|| self.wrong(format!("it has no `{key}`, so it is no checkpoint of nnU-Net v2")))
     }
 
     fn text(&self, dict: NodeId, key: &str) -> Result<String, NnUnetError> {
         let value = self.entry(dict, key)?;
-        self.pickle.text(value).map(str::to_string).ok_or_else(|| {
-            self.wrong(format!(
-                "`{key}` should be a text, but is {}",
-                self.pickle.get(value).kind()
-            ))
-        })
+        self.pickle
+            .text(value)
+            .map(str::to_string)
+            .ok_or_else(|| self.wrong(format!("`{key}` should be a text, but is {}", self.pickle.get(value).kind())))
     }
 
     fn mirror_axes(&self) -> Result<Vec<usize>, NnUnetError> {
@@ -319,10 +241,7 @@ impl Contents<'_> {
             return Ok(Vec::new());
         }
         let axes = self.pickle.items(value).and_then(|items| {
-            items
-                .iter()
-                .map(|id| usize::try_from(self.pickle.int(*id)?).ok())
-                .collect::<Option<Vec<_>>>()
+            items.iter().map(|id| usize::try_from(self.pickle.int(*id)?).ok()).collect::<Option<Vec<_>>>()
         });
         axes.ok_or_else(|| self.wrong(format!("`{KEY}` should be a tuple of axis numbers or None")))
     }
@@ -335,10 +254,7 @@ impl Contents<'_> {
             return Err(self.wrong(format!("`{KEY}` should be a dictionary, but is {kind}")));
         };
         if pairs.len() > MAX_TENSORS {
-            return Err(self.wrong(format!(
-                "`{KEY}` has {} tensors; at most {MAX_TENSORS} are read",
-                pairs.len()
-            )));
+            return Err(self.wrong(format!("`{KEY}` has {} tensors; at most {MAX_TENSORS} are read", pairs.len())));
         }
         let mut weights: Vec<(String, TensorInfo)> = Vec::with_capacity(pairs.len());
         let mut index = HashMap::with_capacity(pairs.len());
@@ -360,31 +276,19 @@ impl Contents<'_> {
     }
 
     fn tensor(&self, name: &str, value: NodeId) -> Result<TensorInfo, NnUnetError> {
-        let malformed = || {
-            self.wrong(format!(
-                "the tensor `{name}` is not described as PyTorch describes tensors"
-            ))
-        };
+        let malformed = || self.wrong(format!("the tensor `{name}` is not described as PyTorch describes tensors"));
         let (mut global, mut arguments) = match self.pickle.get(value) {
             Node::Call(global, arguments) => (*global, *arguments),
             Node::Opaque(class) => {
-                return Err(self.wrong(format!(
-                    "`{name}` is made by `{class}`, which is not supported"
-                )));
+                return Err(self.wrong(format!("`{name}` is made by `{class}`, which is not supported")));
             }
             other => {
-                return Err(self.wrong(format!(
-                    "`{name}` should be a tensor, but is {}",
-                    other.kind()
-                )));
+                return Err(self.wrong(format!("`{name}` should be a tensor, but is {}", other.kind())));
             }
         };
         // A parameter is a tensor in a wrapper.
         if global == Global::RebuildParameter {
-            let inner = self
-                .pickle
-                .items(arguments)
-                .and_then(|items| items.first().copied());
+            let inner = self.pickle.items(arguments).and_then(|items| items.first().copied());
             match inner.map(|id| self.pickle.get(id)) {
                 Some(Node::Call(inner_global, inner_arguments)) => {
                     (global, arguments) = (*inner_global, *inner_arguments);
@@ -395,17 +299,13 @@ impl Contents<'_> {
         if global != Global::RebuildTensor {
             return Err(malformed());
         }
-        let [storage, offset, shape, stride, ..] =
-            *self.pickle.items(arguments).ok_or_else(malformed)?
-        else {
+        let [storage, offset, shape, stride, ..] = *self.pickle.items(arguments).ok_or_else(malformed)? else {
             return Err(malformed());
         };
         let Node::Persistent(id) = *self.pickle.get(storage) else {
             return Err(malformed());
         };
-        let [kind, class, key, _location, storage_len] =
-            *self.pickle.items(id).ok_or_else(malformed)?
-        else {
+        let [kind, class, key, _location, storage_len] = *self.pickle.items(id).ok_or_else(malformed)? else {
             return Err(malformed());
         };
         if self.pickle.text(kind) != Some("storage") {
@@ -414,20 +314,12 @@ impl Contents<'_> {
         let dtype = match self.pickle.get(class) {
             Node::Global(Global::Storage(dtype)) => *dtype,
             Node::Opaque(class) => {
-                return Err(self.wrong(format!(
-                    "`{name}` has the number type `{class}`, which is not supported"
-                )));
+                return Err(self.wrong(format!("`{name}` has the number type `{class}`, which is not supported")));
             }
             _ => return Err(malformed()),
         };
         let number = |id: NodeId| u64::try_from(self.pickle.int(id)?).ok();
-        let numbers = |id: NodeId| {
-            self.pickle
-                .items(id)?
-                .iter()
-                .map(|id| number(*id))
-                .collect::<Option<Vec<_>>>()
-        };
+        let numbers = |id: NodeId| self.pickle.items(id)?.iter().map(|id| number(*id)).collect::<Option<Vec<_>>>();
         let shape = numbers(shape).ok_or_else(malformed)?;
         let stride = numbers(stride).ok_or_else(malformed)?;
         // PyTorch itself stops at 64 axes.
@@ -436,17 +328,8 @@ impl Contents<'_> {
         }
         let tensor = TensorInfo {
             dtype,
-            shape: shape
-                .into_iter()
-                .map(|n| usize::try_from(n).ok())
-                .collect::<Option<_>>()
-                .ok_or_else(malformed)?,
-            storage: self
-                .pickle
-                .text(key)
-                .filter(|key| key.len() <= MAX_NAME)
-                .ok_or_else(malformed)?
-                .to_string(),
+            shape: shape.into_iter().map(|n| usize::try_from(n).ok()).collect::<Option<_>>().ok_or_else(malformed)?,
+            storage: self.pickle.text(key).filter(|key| key.len() <= MAX_NAME).ok_or_else(malformed)?.to_string(),
             storage_len: number(storage_len).ok_or_else(malformed)?,
             offset: number(offset).ok_or_else(malformed)?,
             stride,

@@ -110,12 +110,7 @@ pub enum NnUnetError {
 /// The first few names of a list, for a sentence.
 fn few(names: &[String]) -> String {
     const SHOWN: usize = 4;
-    let mut text = names
-        .iter()
-        .take(SHOWN)
-        .map(|n| format!("`{n}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
@@ -131,87 +126,46 @@ impl fmt::Display for NnUnetError {
             NnUnetError::Json { path, source } => {
                 write!(f, "{} is not valid JSON: {source}", path.display())
             }
-            NnUnetError::NotFinite {
-                path,
-                literal,
-                line,
-            } => write!(
+            NnUnetError::NotFinite { path, literal, line } => write!(
                 f,
                 "{} has {literal} on line {line}, which is not a number in JSON; replace it by a number",
                 path.display()
             ),
-            NnUnetError::Field {
-                path,
-                field,
-                problem,
-            } => {
+            NnUnetError::Field { path, field, problem } => {
                 write!(f, "{}: `{field}` {problem}", path.display())
             }
             NnUnetError::Unsupported { path, what } => write!(f, "{}: {what}", path.display()),
             NnUnetError::Zip { path, source } => {
-                write!(
-                    f,
-                    "{} is not a readable PyTorch checkpoint: {source}",
-                    path.display()
-                )
+                write!(f, "{} is not a readable PyTorch checkpoint: {source}", path.display())
             }
             NnUnetError::Pickle { path, source } => write!(f, "{}: {source}", path.display()),
             NnUnetError::Checkpoint { path, problem } => write!(f, "{}: {problem}", path.display()),
-            NnUnetError::Weights {
-                path,
-                missing,
-                unexpected,
-            } => {
-                write!(
-                    f,
-                    "{} does not fit the network in plans.json:",
-                    path.display()
-                )?;
+            NnUnetError::Weights { path, missing, unexpected } => {
+                write!(f, "{} does not fit the network in plans.json:", path.display())?;
                 if !missing.is_empty() {
-                    write!(
-                        f,
-                        " {} tensors are missing ({})",
-                        missing.len(),
-                        few(missing)
-                    )?;
+                    write!(f, " {} tensors are missing ({})", missing.len(), few(missing))?;
                 }
                 if !missing.is_empty() && !unexpected.is_empty() {
                     f.write_str(" and")?;
                 }
                 if !unexpected.is_empty() {
-                    write!(
-                        f,
-                        " {} are not part of it ({})",
-                        unexpected.len(),
-                        few(unexpected)
-                    )?;
+                    write!(f, " {} are not part of it ({})", unexpected.len(), few(unexpected))?;
                 }
                 Ok(())
             }
-            NnUnetError::TensorShape {
-                path,
-                name,
-                expected,
-                found,
-            } => write!(
+            NnUnetError::TensorShape { path, name, expected, found } => write!(
                 f,
                 "{}: `{name}` has shape {found:?}, but the network in plans.json needs {expected:?}",
                 path.display()
             ),
-            NnUnetError::TooLarge {
-                bytes_per_fold,
-                folds,
-                limit,
-            } => write!(
+            NnUnetError::TooLarge { bytes_per_fold, folds, limit } => write!(
                 f,
                 "{folds} folds of {bytes_per_fold} bytes of weights do not fit one ONNX file, which ends at {limit} \
                  bytes; import fewer folds"
             ),
-            NnUnetError::NoFold { path, checkpoint } => write!(
-                f,
-                "{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it",
-                path.display()
-            ),
+            NnUnetError::NoFold { path, checkpoint } => {
+                write!(f, "{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it", path.display())
+            }
         }
     }
 }

@@ -70,10 +70,7 @@ impl Dataset {
         Ok(Dataset {
             channels: channels(&root)?,
             labels: heads(&labels, &root, path)?,
-            licence: ["licence", "license"]
-                .iter()
-                .find_map(|key| rest.get(key)?.as_str())
-                .map(str::to_string),
+            licence: ["licence", "license"].iter().find_map(|key| rest.get(key)?.as_str()).map(str::to_string),
         })
     }
 }
@@ -92,10 +89,7 @@ fn channels(root: &Field<'_>) -> Result<Vec<String>, NnUnetError> {
         .map(|i| {
             let name = channels.require(&i.to_string())?;
             // Numbers do occur as names; only the count matters to nnU-Net.
-            Ok(name
-                .value()
-                .as_str()
-                .map_or_else(|| name.value().to_string(), str::to_string))
+            Ok(name.value().as_str().map_or_else(|| name.value().to_string(), str::to_string))
         })
         .collect()
 }
@@ -107,13 +101,7 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
     for (name, value) in &labels.0 {
         let field = Field::new(path, &format!("labels.{name}"), value);
         let values = match value {
-            Value::Array(_) => Values::Region(
-                field
-                    .items()?
-                    .iter()
-                    .map(label_value)
-                    .collect::<Result<_, _>>()?,
-            ),
+            Value::Array(_) => Values::Region(field.items()?.iter().map(label_value).collect::<Result<_, _>>()?),
             _ => Values::One(label_value(&field)?),
         };
         if values.all().is_empty() {
@@ -135,16 +123,11 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
         return Err(NnUnetError::Field {
             path: path.to_path_buf(),
             field: "labels.background".into(),
-            problem: "is missing; nnU-Net v2 writes labels as name: value, with background 0"
-                .into(),
+            problem: "is missing; nnU-Net v2 writes labels as name: value, with background 0".into(),
         });
     }
 
-    let mut all: Vec<usize> = named
-        .iter()
-        .flat_map(|(_, values)| values.all())
-        .copied()
-        .collect();
+    let mut all: Vec<usize> = named.iter().flat_map(|(_, values)| values.all()).copied().collect();
     all.sort_unstable();
     all.dedup();
     // `background` is among them, so there is a largest.
@@ -152,16 +135,10 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
     if let Some((value, field)) = ignore
         && value != largest + 1
     {
-        return Err(field.wrong(format!(
-            "is {value}, but must be {}, one above all other labels",
-            largest + 1
-        )));
+        return Err(field.wrong(format!("is {value}, but must be {}, one above all other labels", largest + 1)));
     }
 
-    if named
-        .iter()
-        .any(|(_, values)| matches!(values, Values::Region(v) if v.len() > 1))
-    {
+    if named.iter().any(|(_, values)| matches!(values, Values::Region(v) if v.len() > 1)) {
         return regions(&named, root);
     }
     // The value nnU-Net writes is the head's index, never looked up: with gaps it would write wrong labels.
@@ -169,9 +146,7 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
         return Err(NnUnetError::Field {
             path: path.to_path_buf(),
             field: "labels".into(),
-            problem: format!(
-                "must be consecutive from 0, but {value} follows where {index} is due"
-            ),
+            problem: format!("must be consecutive from 0, but {value} follows where {index} is due"),
         });
     }
     let mut names = BTreeMap::new();
@@ -180,20 +155,12 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
             names.entry(*value).or_insert(*name);
         }
     }
-    Ok(Labels::Exclusive {
-        heads: names
-            .into_iter()
-            .map(|(value, name)| label(name, value))
-            .collect(),
-    })
+    Ok(Labels::Exclusive { heads: names.into_iter().map(|(value, name)| label(name, value)).collect() })
 }
 
 fn regions(named: &[(&str, Values)], root: &Field<'_>) -> Result<Labels, NnUnetError> {
-    let regions: Vec<&str> = named
-        .iter()
-        .filter(|(_, values)| values.all().iter().any(|v| *v != 0))
-        .map(|(name, _)| *name)
-        .collect();
+    let regions: Vec<&str> =
+        named.iter().filter(|(_, values)| values.all().iter().any(|v| *v != 0)).map(|(name, _)| *name).collect();
     let order = root.require("regions_class_order")?;
     let values = order.items()?;
     if values.len() != regions.len() {
@@ -218,12 +185,7 @@ fn label_value(field: &Field<'_>) -> Result<usize, NnUnetError> {
 
 fn label(name: &str, value: usize) -> Label {
     // `label_value` has checked the range.
-    Label {
-        name: name.to_string(),
-        value: value as u16,
-        snomed: None,
-        rgb: None,
-    }
+    Label { name: name.to_string(), value: value as u16, snomed: None, rgb: None }
 }
 
 #[cfg(test)]
@@ -237,12 +199,7 @@ mod tests {
 
     fn heads(labels: &str, rest: &str) -> Vec<(String, u16)> {
         let dataset = parse(labels, rest).unwrap();
-        dataset
-            .labels
-            .heads()
-            .iter()
-            .map(|l| (l.name.clone(), l.value))
-            .collect()
+        dataset.labels.heads().iter().map(|l| (l.name.clone(), l.value)).collect()
     }
 
     fn pairs(expected: &[(&str, u16)]) -> Vec<(String, u16)> {
@@ -254,14 +211,8 @@ mod tests {
         let expected = pairs(&[("background", 0), ("a", 1), ("b", 2)]);
         assert_eq!(heads(r#"{"background": 0, "b": 2, "a": 1}"#, ""), expected);
         // Lists of one entry are plain labels.
-        assert_eq!(
-            heads(r#"{"background": 0, "b": [2], "a": [1]}"#, ""),
-            expected
-        );
-        assert_eq!(
-            heads(r#"{"background": 0, "b": 2, "a": 1, "ignore": 3}"#, ""),
-            expected
-        );
+        assert_eq!(heads(r#"{"background": 0, "b": [2], "a": [1]}"#, ""), expected);
+        assert_eq!(heads(r#"{"background": 0, "b": 2, "a": 1, "ignore": 3}"#, ""), expected);
     }
 
     #[test]
@@ -280,38 +231,14 @@ mod tests {
         for (labels, rest, says) in [
             (r#"{"a": 1}"#, "", "`labels.background` is missing"),
             (r#"{"background": 1}"#, "", "`labels.background` must be 0"),
-            (
-                r#"{"background": [0]}"#,
-                "",
-                "`labels.background` must be 0",
-            ),
-            (
-                r#"{"background": 0, "a": 2}"#,
-                "",
-                "2 follows where 1 is due",
-            ),
+            (r#"{"background": [0]}"#, "", "`labels.background` must be 0"),
+            (r#"{"background": 0, "a": 2}"#, "", "2 follows where 1 is due"),
             (r#"{"background": 0, "a": 1, "ignore": 3}"#, "", "must be 2"),
-            (
-                r#"{"background": 0, "a": 1, "ignore": [2]}"#,
-                "",
-                "not a region",
-            ),
+            (r#"{"background": 0, "a": 1, "ignore": [2]}"#, "", "not a region"),
             (r#"{"background": 0, "a": []}"#, "", "region without labels"),
-            (
-                r#"{"background": 0, "a": [1, 2]}"#,
-                "",
-                "`regions_class_order` is missing",
-            ),
-            (
-                r#"{"background": 0, "a": [1, 2]}"#,
-                r#", "regions_class_order": []"#,
-                "has 0 entries",
-            ),
-            (
-                r#"{"background": 0, "a": [1, 2]}"#,
-                r#", "regions_class_order": [65536]"#,
-                "from 0 to 65535",
-            ),
+            (r#"{"background": 0, "a": [1, 2]}"#, "", "`regions_class_order` is missing"),
+            (r#"{"background": 0, "a": [1, 2]}"#, r#", "regions_class_order": []"#, "has 0 entries"),
+            (r#"{"background": 0, "a": [1, 2]}"#, r#", "regions_class_order": [65536]"#, "from 0 to 65535"),
             (r#"{"background": 0, "a": -1}"#, "", "from 0 to 65535"),
             (r#"{"0": "background"}"#, "", "should be a whole number"),
         ] {

@@ -113,10 +113,8 @@ impl Unit {
             Norm::Instance { affine, .. } => (affine, false),
             Norm::Batch { affine, .. } => (affine, true),
         };
-        let place =
-            1 + usize::from(self.dropout) + usize::from(self.active && self.activation_first);
-        let mut add =
-            |role, leaf, shape| tensors.push(self.tensor(role, "norm", place, leaf, shape));
+        let place = 1 + usize::from(self.dropout) + usize::from(self.active && self.activation_first);
+        let mut add = |role, leaf, shape| tensors.push(self.tensor(role, "norm", place, leaf, shape));
         if affine {
             add(Role::Scale, "weight", channels.clone());
             add(Role::Shift, "bias", channels.clone());
@@ -129,27 +127,13 @@ impl Unit {
         tensors
     }
 
-    fn tensor(
-        &self,
-        role: Role,
-        module: &str,
-        place: usize,
-        leaf: &str,
-        shape: Vec<usize>,
-    ) -> Expected {
-        let copies: &[&str] = if self.in_encoder {
-            &["", "decoder."]
-        } else {
-            &[""]
-        };
+    fn tensor(&self, role: Role, module: &str, place: usize, leaf: &str, shape: Vec<usize>) -> Expected {
+        let copies: &[&str] = if self.in_encoder { &["", "decoder."] } else { &[""] };
         let names = copies
             .iter()
             .flat_map(|copy| {
                 let path = &self.path;
-                [
-                    format!("{copy}{path}.{module}.{leaf}"),
-                    format!("{copy}{path}.all_modules.{place}.{leaf}"),
-                ]
+                [format!("{copy}{path}.{module}.{leaf}"), format!("{copy}{path}.all_modules.{place}.{leaf}")]
             })
             .collect();
         Expected { role, shape, names }
@@ -158,16 +142,9 @@ impl Unit {
 
 impl Affine {
     pub(super) fn tensors(&self) -> Vec<Expected> {
-        let tensor = |role, leaf, shape| Expected {
-            role,
-            shape,
-            names: vec![format!("{}.{leaf}", self.path)],
-        };
+        let tensor = |role, leaf, shape| Expected { role, shape, names: vec![format!("{}.{leaf}", self.path)] };
         let mut tensors = vec![tensor(Role::Weight, "weight", self.weight.clone())];
-        tensors.extend(
-            self.bias
-                .map(|channels| tensor(Role::Bias, "bias", vec![channels])),
-        );
+        tensors.extend(self.bias.map(|channels| tensor(Role::Bias, "bias", vec![channels])));
         tensors
     }
 }
@@ -190,23 +167,13 @@ impl Layers {
             activation_first: unet.activation_first && unet.norm != Norm::Off,
         };
         // Units inside and beside residual blocks that end without activation, and never have dropout.
-        let bare = |unit: Unit| Unit {
-            active: false,
-            dropout: false,
-            ..unit
-        };
+        let bare = |unit: Unit| Unit { active: false, dropout: false, ..unit };
 
         let mut channels = unet.input_channels;
         let mut stem = None;
         if let Encoder::Residual { stem_features, .. } = &unet.encoder {
             let kernel = &unet.stages[0].kernel;
-            stem = Some(unit(
-                "encoder.stem.convs.0".into(),
-                channels,
-                *stem_features,
-                kernel,
-                &ones,
-            ));
+            stem = Some(unit("encoder.stem.convs.0".into(), channels, *stem_features, kernel, &ones));
             channels = *stem_features;
         }
         let mut encoder = Vec::new();
@@ -216,31 +183,15 @@ impl Layers {
                 Encoder::Plain { convs } => EncoderStage::Plain(
                     (0..convs[s])
                         .map(|j| {
-                            let (input, stride) = if j == 0 {
-                                (channels, &stage.stride)
-                            } else {
-                                (features, &ones)
-                            };
-                            unit(
-                                format!("encoder.stages.{s}.0.convs.{j}"),
-                                input,
-                                features,
-                                &stage.kernel,
-                                stride,
-                            )
+                            let (input, stride) = if j == 0 { (channels, &stage.stride) } else { (features, &ones) };
+                            unit(format!("encoder.stages.{s}.0.convs.{j}"), input, features, &stage.kernel, stride)
                         })
                         .collect(),
                 ),
-                Encoder::Residual {
-                    blocks, bottleneck, ..
-                } => EncoderStage::Residual(
+                Encoder::Residual { blocks, bottleneck, .. } => EncoderStage::Residual(
                     (0..blocks[s])
                         .map(|b| {
-                            let (input, stride) = if b == 0 {
-                                (channels, &stage.stride)
-                            } else {
-                                (features, &ones)
-                            };
+                            let (input, stride) = if b == 0 { (channels, &stage.stride) } else { (features, &ones) };
                             let path = format!("encoder.stages.{s}.blocks.{b}");
                             let kernel = &stage.kernel;
                             let conv = |n: usize| format!("{path}.conv{n}");
@@ -250,10 +201,7 @@ impl Layers {
                                     bare(unit(conv(2), features, features, kernel, &ones)),
                                 ],
                                 Some(inner) => vec![
-                                    Unit {
-                                        dropout: false,
-                                        ..unit(conv(1), input, inner[s], &ones, &ones)
-                                    },
+                                    Unit { dropout: false, ..unit(conv(1), input, inner[s], &ones, &ones) },
                                     unit(conv(2), inner[s], inner[s], kernel, stride),
                                     bare(unit(conv(3), inner[s], features, &ones, &ones)),
                                 ],
@@ -261,17 +209,9 @@ impl Layers {
                             let pool = stride.iter().any(|n| *n != 1).then(|| stride.clone());
                             let projection = (input != features).then(|| {
                                 let skip = format!("{path}.skip.{}", usize::from(pool.is_some()));
-                                Unit {
-                                    bias: false,
-                                    ..bare(unit(skip, input, features, &ones, &ones))
-                                }
+                                Unit { bias: false, ..bare(unit(skip, input, features, &ones, &ones)) }
                             });
-                            Block {
-                                path,
-                                main,
-                                pool,
-                                projection,
-                            }
+                            Block { path, main, pool, projection }
                         })
                         .collect(),
                 ),
@@ -294,13 +234,7 @@ impl Layers {
                     convs: (0..unet.decoder_convs[i])
                         .map(|j| {
                             let input = if j == 0 { 2 * features } else { features };
-                            unit(
-                                format!("decoder.stages.{i}.convs.{j}"),
-                                input,
-                                features,
-                                &skip.kernel,
-                                &ones,
-                            )
+                            unit(format!("decoder.stages.{i}.convs.{j}"), input, features, &skip.kernel, &ones)
                         })
                         .collect(),
                     head: Affine {
@@ -311,11 +245,7 @@ impl Layers {
                 }
             })
             .collect();
-        Layers {
-            stem,
-            encoder,
-            decoder,
-        }
+        Layers { stem, encoder, decoder }
     }
 
     /// Every tensor of the network.
@@ -326,13 +256,7 @@ impl Layers {
                 EncoderStage::Plain(units) => tensors.extend(units.iter().flat_map(Unit::tensors)),
                 EncoderStage::Residual(blocks) => {
                     for block in blocks {
-                        tensors.extend(
-                            block
-                                .main
-                                .iter()
-                                .chain(&block.projection)
-                                .flat_map(Unit::tensors),
-                        );
+                        tensors.extend(block.main.iter().chain(&block.projection).flat_map(Unit::tensors));
                     }
                 }
             }
@@ -347,10 +271,6 @@ impl Layers {
 
     /// Bytes of all tensors as `f32`.
     pub(super) fn bytes(&self) -> u64 {
-        self.expected()
-            .iter()
-            .map(Expected::len)
-            .sum::<u64>()
-            .saturating_mul(4)
+        self.expected().iter().map(Expected::len).sum::<u64>().saturating_mul(4)
     }
 }

@@ -73,11 +73,7 @@ impl FromStr for FoldName {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "all" {
-            Ok(FoldName::All)
-        } else {
-            text.parse().map(FoldName::Number)
-        }
+        if text == "all" { Ok(FoldName::All) } else { text.parse().map(FoldName::Number) }
     }
 }
 
@@ -96,11 +92,7 @@ pub struct ImportOptions {
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        ImportOptions {
-            folds: None,
-            checkpoint: "checkpoint_final.pth".into(),
-            trust_unknown_trainer: false,
-        }
+        ImportOptions { folds: None, checkpoint: "checkpoint_final.pth".into(), trust_unknown_trainer: false }
     }
 }
 
@@ -109,9 +101,7 @@ pub fn is_model_folder(path: &Path) -> bool {
     path.join("dataset.json").is_file()
         && path.join("plans.json").is_file()
         && fs::read_dir(path).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| fold_name(&entry.file_name()).is_some() && entry.path().is_dir())
+            entries.flatten().any(|entry| fold_name(&entry.file_name()).is_some() && entry.path().is_dir())
         })
 }
 
@@ -123,44 +113,26 @@ pub fn is_model_folder(path: &Path) -> bool {
 ///
 /// # Errors
 /// [`NnUnetError`]: a file is missing or damaged, contradicts another, or asks for something this program does not do.
-pub fn import_folder(
-    path: &Path,
-    options: &ImportOptions,
-) -> Result<(Manifest, ModelProto), NnUnetError> {
+pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, ModelProto), NnUnetError> {
     let dataset = Dataset::read(&path.join("dataset.json"))?;
     let plans = Plans::read(&path.join("plans.json"))?;
     let folds = match &options.folds {
         Some(folds) => folds.clone(),
         None => folds_of(path, &options.checkpoint)?,
     };
-    let files: Vec<PathBuf> = folds
-        .iter()
-        .map(|fold| checkpoint_path(path, *fold, &options.checkpoint))
-        .collect();
-    let no_fold = || NnUnetError::NoFold {
-        path: path.to_path_buf(),
-        checkpoint: options.checkpoint.clone(),
-    };
+    let files: Vec<PathBuf> = folds.iter().map(|fold| checkpoint_path(path, *fold, &options.checkpoint)).collect();
+    let no_fold = || NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: options.checkpoint.clone() };
 
     // As in nnU-Net, the first fold speaks for all but the weights.
     let mut first = Checkpoint::open(files.first().ok_or_else(no_fold)?)?;
     let trainer = check_trainer(&first, options)?;
     let channels = dataset.channels.len();
     let configuration = plans.configuration(first.configuration(), channels)?;
-    let unet = UNet::from_plans(
-        &configuration,
-        trainer,
-        channels,
-        dataset.labels.heads().len(),
-    )?;
+    let unet = UNet::from_plans(&configuration, trainer, channels, dataset.labels.heads().len())?;
     let layers = Layers::of(&unet);
     let bytes_per_fold = layers.bytes();
     if bytes_per_fold.saturating_mul(folds.len() as u64) > MAX_WEIGHT_BYTES {
-        return Err(NnUnetError::TooLarge {
-            bytes_per_fold,
-            folds: folds.len(),
-            limit: MAX_WEIGHT_BYTES,
-        });
+        return Err(NnUnetError::TooLarge { bytes_per_fold, folds: folds.len(), limit: MAX_WEIGHT_BYTES });
     }
     let mirror_axes = mirror_axes(&first, unet.axes())?;
 
@@ -188,10 +160,7 @@ pub fn import_folder(
             .channels
             .into_iter()
             .zip(configuration.normalization)
-            .map(|(name, normalization)| Channel {
-                name,
-                normalization,
-            })
+            .map(|(name, normalization)| Channel { name, normalization })
             .collect(),
         crop_to_nonzero: true,
         resample_data: configuration.resample_data,
@@ -217,10 +186,7 @@ fn fold_name(file_name: &std::ffi::OsStr) -> Option<FoldName> {
 }
 
 fn folds_of(path: &Path, checkpoint: &str) -> Result<Vec<FoldName>, NnUnetError> {
-    let io = |source| NnUnetError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io = |source| NnUnetError::Io { path: path.to_path_buf(), source };
     let mut folds = BTreeSet::new();
     for entry in fs::read_dir(path).map_err(io)? {
         let fold = fold_name(&entry.map_err(io)?.file_name());
@@ -230,42 +196,26 @@ fn folds_of(path: &Path, checkpoint: &str) -> Result<Vec<FoldName>, NnUnetError>
         folds.remove(&FoldName::All);
     }
     if folds.is_empty() {
-        return Err(NnUnetError::NoFold {
-            path: path.to_path_buf(),
-            checkpoint: checkpoint.into(),
-        });
+        return Err(NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: checkpoint.into() });
     }
     Ok(folds.into_iter().collect())
 }
 
-fn check_trainer<R: Read + Seek>(
-    checkpoint: &Checkpoint<R>,
-    options: &ImportOptions,
-) -> Result<Trainer, NnUnetError> {
+fn check_trainer<R: Read + Seek>(checkpoint: &Checkpoint<R>, options: &ImportOptions) -> Result<Trainer, NnUnetError> {
     let name = checkpoint.trainer_name();
-    let refuse = |what: String| {
-        Err(NnUnetError::Unsupported {
-            path: checkpoint.path().to_path_buf(),
-            what,
-        })
-    };
+    let refuse = |what: String| Err(NnUnetError::Unsupported { path: checkpoint.path().to_path_buf(), what });
     match trainers::trainer(name) {
         Trainer::Unknown if options.trust_unknown_trainer => Ok(Trainer::Plain),
         Trainer::Unknown => refuse(format!(
             "the trainer {name} does not come with nnU-Net and may build another network than plans.json says; if it \
              changes only the training, import with unknown trainers trusted"
         )),
-        Trainer::Primus => refuse(format!(
-            "the trainer {name} builds a Primus transformer, which is not supported"
-        )),
+        Trainer::Primus => refuse(format!("the trainer {name} builds a Primus transformer, which is not supported")),
         known => Ok(known),
     }
 }
 
-fn check_tensors<R: Read + Seek>(
-    checkpoint: &Checkpoint<R>,
-    layers: &Layers,
-) -> Result<(), NnUnetError> {
+fn check_tensors<R: Read + Seek>(checkpoint: &Checkpoint<R>, layers: &Layers) -> Result<(), NnUnetError> {
     let expected = layers.expected();
     let mut missing = Vec::new();
     let mut names = BTreeSet::new();
@@ -286,27 +236,17 @@ fn check_tensors<R: Read + Seek>(
             }
         }
     }
-    let unexpected: Vec<String> = checkpoint
-        .weights()
-        .filter(|(name, _)| !names.contains(name))
-        .map(|(name, _)| name.to_string())
-        .collect();
+    let unexpected: Vec<String> =
+        checkpoint.weights().filter(|(name, _)| !names.contains(name)).map(|(name, _)| name.to_string()).collect();
     if missing.is_empty() && unexpected.is_empty() {
         Ok(())
     } else {
-        Err(NnUnetError::Weights {
-            path: checkpoint.path().to_path_buf(),
-            missing,
-            unexpected,
-        })
+        Err(NnUnetError::Weights { path: checkpoint.path().to_path_buf(), missing, unexpected })
     }
 }
 
 /// The mirror axes in the manifest's numbers, where a 2d network's two axes are the last of three.
-fn mirror_axes<R: Read + Seek>(
-    checkpoint: &Checkpoint<R>,
-    axes: usize,
-) -> Result<Vec<usize>, NnUnetError> {
+fn mirror_axes<R: Read + Seek>(checkpoint: &Checkpoint<R>, axes: usize) -> Result<Vec<usize>, NnUnetError> {
     let allowed = checkpoint.mirror_axes();
     let distinct: BTreeSet<usize> = allowed.iter().copied().collect();
     if distinct.len() != allowed.len() || distinct.iter().any(|axis| *axis >= axes) {
@@ -323,21 +263,11 @@ fn grid(plans: &Plans, configuration: &Configuration) -> NetworkGrid {
     let mut patch_zyx = [1; 3];
     let mut spacing_mm = [None; 3];
     let missing = 3 - configuration.patch.len();
-    for (axis, (voxels, mm)) in configuration
-        .patch
-        .iter()
-        .zip(&configuration.spacing_mm)
-        .enumerate()
-    {
+    for (axis, (voxels, mm)) in configuration.patch.iter().zip(&configuration.spacing_mm).enumerate() {
         patch_zyx[missing + axis] = *voxels;
         spacing_mm[missing + axis] = Some(*mm);
     }
-    NetworkGrid {
-        patch_zyx,
-        two_dimensional,
-        spacing_mm,
-        transpose_forward: plans.transpose_forward,
-    }
+    NetworkGrid { patch_zyx, two_dimensional, spacing_mm, transpose_forward: plans.transpose_forward }
 }
 
 fn provenance<R: Read + Seek>(
@@ -352,10 +282,7 @@ fn provenance<R: Read + Seek>(
         ("source".to_string(), "nnU-Net v2 model folder".to_string()),
         ("dataset".to_string(), plans.dataset_name.clone()),
         ("plans".to_string(), plans.plans_name.clone()),
-        (
-            "configuration".to_string(),
-            first.configuration().to_string(),
-        ),
+        ("configuration".to_string(), first.configuration().to_string()),
         ("trainer".to_string(), first.trainer_name().to_string()),
         ("checkpoint".to_string(), options.checkpoint.clone()),
         ("folds".to_string(), folds.join(" ")),
@@ -367,15 +294,8 @@ fn provenance<R: Read + Seek>(
 }
 
 fn file_sha256(path: &Path) -> Result<String, NnUnetError> {
-    let io = |source| NnUnetError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io = |source| NnUnetError::Io { path: path.to_path_buf(), source };
     let mut hasher = Sha256::new();
     std::io::copy(&mut File::open(path).map_err(io)?, &mut hasher).map_err(io)?;
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

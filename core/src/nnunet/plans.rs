@@ -66,20 +66,13 @@ impl Plans {
         if let Some(manager) = field.get("label_manager")?
             && manager.text()? != "LabelManager"
         {
-            return Err(manager.unsupported(format!(
-                "the label manager {} is not supported",
-                manager.value()
-            )));
+            return Err(manager.unsupported(format!("the label manager {} is not supported", manager.value())));
         }
         if let Some(reader) = field.get_set("image_reader_writer")? {
             check_reader(&reader)?;
         }
         let axes = field.require("transpose_forward")?;
-        let transpose = axes
-            .items()?
-            .iter()
-            .map(|axis| axis.whole(0..=2))
-            .collect::<Result<Vec<_>, _>>()?;
+        let transpose = axes.items()?.iter().map(|axis| axis.whole(0..=2)).collect::<Result<Vec<_>, _>>()?;
         let mut sorted = transpose.clone();
         sorted.sort_unstable();
         if sorted != [0, 1, 2] {
@@ -110,34 +103,18 @@ impl Plans {
         }
         let preprocessor = field.require("preprocessor_name")?;
         if preprocessor.text()? != "DefaultPreprocessor" {
-            return Err(preprocessor.unsupported(format!(
-                "the preprocessor {} is not supported",
-                preprocessor.value()
-            )));
+            return Err(preprocessor.unsupported(format!("the preprocessor {} is not supported", preprocessor.value())));
         }
 
         let patch_field = field.require("patch_size")?;
-        let patch: Vec<usize> = patch_field
-            .items()?
-            .iter()
-            .map(|n| n.whole(1..=1 << 14))
-            .collect::<Result<_, _>>()?;
+        let patch: Vec<usize> = patch_field.items()?.iter().map(|n| n.whole(1..=1 << 14)).collect::<Result<_, _>>()?;
         if !matches!(patch.len(), 2 | 3) {
-            return Err(patch_field.wrong(format!(
-                "should have 2 or 3 numbers, but has {}",
-                patch.len()
-            )));
+            return Err(patch_field.wrong(format!("should have 2 or 3 numbers, but has {}", patch.len())));
         }
         let spacing_field = field.require("spacing")?;
-        let spacing_mm: Vec<f64> = spacing_field
-            .items()?
-            .iter()
-            .map(Field::number)
-            .collect::<Result<_, _>>()?;
+        let spacing_mm: Vec<f64> = spacing_field.items()?.iter().map(Field::number).collect::<Result<_, _>>()?;
         if spacing_mm.len() != patch.len() || spacing_mm.iter().any(|mm| *mm <= 0.0) {
-            return Err(
-                spacing_field.wrong(format!("should have {} positive numbers", patch.len()))
-            );
+            return Err(spacing_field.wrong(format!("should have {} positive numbers", patch.len())));
         }
 
         let old_architecture;
@@ -145,11 +122,7 @@ impl Plans {
             Some(architecture) => architecture,
             None => {
                 old_architecture = architecture_of_old_plans(&field, patch.len())?;
-                Field::new(
-                    &self.path,
-                    &format!("configurations.{name}.architecture"),
-                    &old_architecture,
-                )
+                Field::new(&self.path, &format!("configurations.{name}.architecture"), &old_architecture)
             }
         };
         Ok(Configuration {
@@ -157,10 +130,7 @@ impl Plans {
             normalization: self.normalization(&field, channels)?,
             resample_data: resampling(&field, "resampling_fn_data")?,
             resample_logits: resampling(&field, "resampling_fn_probabilities")?,
-            network_class: architecture
-                .require("network_class_name")?
-                .text()?
-                .to_string(),
+            network_class: architecture.require("network_class_name")?.text()?.to_string(),
             network_arguments: architecture.require("arch_kwargs")?.value().clone(),
             path: self.path.clone(),
             patch,
@@ -177,9 +147,7 @@ impl Plans {
         let mut next = name.to_string();
         loop {
             let configuration = all.get(&next)?.ok_or_else(|| {
-                let known: Vec<&str> = all
-                    .object()
-                    .map_or(Vec::new(), |o| o.keys().map(String::as_str).collect());
+                let known: Vec<&str> = all.object().map_or(Vec::new(), |o| o.keys().map(String::as_str).collect());
                 all.wrong(format!("has no {next}; it has {}", known.join(", ")))
             })?;
             for (key, value) in configuration.object()? {
@@ -190,28 +158,19 @@ impl Plans {
             };
             next = parent.text()?.to_string();
             if chain.contains(&next) {
-                return Err(parent.wrong(format!(
-                    "makes a circle: {} and {next} again",
-                    chain.join(", ")
-                )));
+                return Err(parent.wrong(format!("makes a circle: {} and {next} again", chain.join(", "))));
             }
             chain.push(next.clone());
         }
     }
 
-    fn normalization(
-        &self,
-        configuration: &Field<'_>,
-        channels: usize,
-    ) -> Result<Vec<Normalization>, NnUnetError> {
+    fn normalization(&self, configuration: &Field<'_>, channels: usize) -> Result<Vec<Normalization>, NnUnetError> {
         let schemes_field = configuration.require("normalization_schemes")?;
         let masks_field = configuration.require("use_mask_for_norm")?;
         let (schemes, masks) = (schemes_field.items()?, masks_field.items()?);
         for (field, count) in [(&schemes_field, schemes.len()), (&masks_field, masks.len())] {
             if count < channels {
-                return Err(field.wrong(format!(
-                    "has {count} entries, but dataset.json has {channels} channels"
-                )));
+                return Err(field.wrong(format!("has {count} entries, but dataset.json has {channels} channels")));
             }
         }
         let channel = |(c, (scheme, mask)): (usize, (&Field<'_>, &Field<'_>))| {
@@ -223,19 +182,11 @@ impl Plans {
                 "RescaleTo01Normalization" => Normalization::RescaleTo01,
                 "RGBTo01Normalization" => Normalization::RgbTo01,
                 other => {
-                    return Err(
-                        scheme.unsupported(format!("the normalisation {other} is not supported"))
-                    );
+                    return Err(scheme.unsupported(format!("the normalisation {other} is not supported")));
                 }
             })
         };
-        schemes
-            .iter()
-            .zip(&masks)
-            .take(channels)
-            .enumerate()
-            .map(channel)
-            .collect()
+        schemes.iter().zip(&masks).take(channels).enumerate().map(channel).collect()
     }
 
     fn ct(&self, channel: usize) -> Result<Normalization, NnUnetError> {
@@ -253,11 +204,7 @@ impl Plans {
         let constant = |key: &str| -> Result<f32, NnUnetError> {
             let field = properties.require(key)?;
             let number = field.number()? as f32;
-            if number.is_finite() {
-                Ok(number)
-            } else {
-                Err(field.wrong("is beyond the range of float32"))
-            }
+            if number.is_finite() { Ok(number) } else { Err(field.wrong("is beyond the range of float32")) }
         };
         Ok(Normalization::Ct {
             mean: constant("mean")?,
@@ -272,14 +219,11 @@ fn check_reader(reader: &Field<'_>) -> Result<(), NnUnetError> {
     match reader.text()? {
         // Both give the file's own axes, z first.
         "SimpleITKIO" | "NibabelIO" => Ok(()),
-        name @ ("SimpleITKIOWithReorient" | "NibabelIOWithReorient") => {
-            Err(reader.unsupported(format!(
-                "the model was trained on scans turned to RAS ({name}), which is not supported yet"
-            )))
+        name @ ("SimpleITKIOWithReorient" | "NibabelIOWithReorient") => Err(reader
+            .unsupported(format!("the model was trained on scans turned to RAS ({name}), which is not supported yet"))),
+        name @ ("NaturalImage2DIO" | "Tiff3DIO") => {
+            Err(reader.unsupported(format!("the model reads natural images or TIFF ({name}), not medical volumes")))
         }
-        name @ ("NaturalImage2DIO" | "Tiff3DIO") => Err(reader.unsupported(format!(
-            "the model reads natural images or TIFF ({name}), not medical volumes"
-        ))),
         name => Err(reader.unsupported(format!("the image reader {name} is not supported"))),
     }
 }
@@ -294,9 +238,7 @@ fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnet
         "resample_torch_fornnunet" | "resample_torch_simple" => true,
         "no_resampling_hack" => return Ok(Resampling::Keep),
         _ => {
-            return Err(
-                function.unsupported(format!("the resampling function {name} is not supported"))
-            );
+            return Err(function.unsupported(format!("the resampling function {name} is not supported")));
         }
     };
     let simple = name == "resample_torch_simple";
@@ -307,9 +249,7 @@ fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnet
         match key {
             "is_seg" => {
                 if argument.truth()? {
-                    return Err(
-                        argument.wrong("must be false: images and logits are no label maps")
-                    );
+                    return Err(argument.wrong("must be false: images and logits are no label maps"));
                 }
             }
             "force_separate_z" if !simple => force_separate_z = argument.truth_or_null()?,
@@ -324,25 +264,19 @@ fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnet
             "order" if !torch => {
                 order = argument.whole(0..=5)? as u8;
                 if !matches!(order, 0 | 1 | 3) {
-                    return Err(
-                        argument.unsupported(format!("splines of order {order} are not supported"))
-                    );
+                    return Err(argument.unsupported(format!("splines of order {order} are not supported")));
                 }
             }
             "order_z" if !torch => {
                 order_z = argument.whole(0..=5)? as u8;
                 if order_z > 1 {
-                    return Err(argument.unsupported(format!(
-                        "splines of order {order_z} between slices are not supported"
-                    )));
+                    return Err(
+                        argument.unsupported(format!("splines of order {order_z} between slices are not supported"))
+                    );
                 }
             }
             "mode" | "aniso_axis_mode" if torch => {
-                let supported = if key == "mode" {
-                    "linear"
-                } else {
-                    "nearest-exact"
-                };
+                let supported = if key == "mode" { "linear" } else { "nearest-exact" };
                 if argument.text()? != supported {
                     return Err(argument.unsupported(format!(
                         "resampling with {key} {} is not supported; it must be {supported}",
@@ -353,20 +287,14 @@ fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnet
             // Where and how fast label maps are resampled; neither changes images or logits.
             "num_threads" | "device" | "memefficient_seg_resampling" if torch => {}
             _ => {
-                return Err(
-                    argument.unsupported(format!("the argument {key} of {name} is not supported"))
-                );
+                return Err(argument.unsupported(format!("the argument {key} of {name} is not supported")));
             }
         }
     }
     Ok(if torch {
         Resampling::Torch { force_separate_z }
     } else {
-        Resampling::Spline {
-            order,
-            order_z,
-            force_separate_z,
-        }
+        Resampling::Spline { order, order_z, force_separate_z }
     })
 }
 
@@ -380,15 +308,9 @@ fn architecture_of_old_plans(configuration: &Field<'_>, axes: usize) -> Result<V
     };
     let repeats_encoder = configuration.require("n_conv_per_stage_encoder")?;
     let stages = repeats_encoder.items()?.len();
-    let first = configuration
-        .require("UNet_base_num_features")?
-        .whole(1..=1 << 16)?;
-    let most = configuration
-        .require("unet_max_num_features")?
-        .whole(1..=1 << 16)?;
-    let features: Vec<usize> = (0..stages)
-        .map(|s| first.saturating_mul(1 << s.min(16)).min(most))
-        .collect();
+    let first = configuration.require("UNet_base_num_features")?.whole(1..=1 << 16)?;
+    let most = configuration.require("unet_max_num_features")?.whole(1..=1 << 16)?;
+    let features: Vec<usize> = (0..stages).map(|s| first.saturating_mul(1 << s.min(16)).min(most)).collect();
     let mut arguments = json!({
         "n_stages": stages,
         "features_per_stage": features,
@@ -456,47 +378,22 @@ mod tests {
         let c = configuration(&base(), "3d_fullres").unwrap();
         assert_eq!(c.patch, [8, 16, 16]);
         assert_eq!(c.spacing_mm, [3.0, 1.0, 1.0]);
-        assert_eq!(
-            c.normalization,
-            [Normalization::Ct {
-                mean: 98.7,
-                std: 173.4,
-                lower: -870.0,
-                upper: 612.0
-            }]
-        );
-        assert_eq!(
-            c.resample_data,
-            Resampling::Spline {
-                order: 3,
-                order_z: 0,
-                force_separate_z: None
-            }
-        );
-        assert_eq!(
-            c.resample_logits,
-            Resampling::Torch {
-                force_separate_z: Some(false)
-            }
-        );
+        assert_eq!(c.normalization, [Normalization::Ct { mean: 98.7, std: 173.4, lower: -870.0, upper: 612.0 }]);
+        assert_eq!(c.resample_data, Resampling::Spline { order: 3, order_z: 0, force_separate_z: None });
+        assert_eq!(c.resample_logits, Resampling::Torch { force_separate_z: Some(false) });
     }
 
     #[test]
     fn children_replace_entries_whole() {
         let c = configuration(&base(), "grandchild").unwrap();
         assert_eq!(c.patch, [4, 8, 8]);
-        assert_eq!(
-            (c.network_class.as_str(), c.network_arguments),
-            ("X", json!({}))
-        );
+        assert_eq!((c.network_class.as_str(), c.network_arguments), ("X", json!({})));
     }
 
     #[test]
     fn old_plans_get_an_architecture() {
         let mut plans = base();
-        let c = plans["configurations"]["3d_fullres"]
-            .as_object_mut()
-            .unwrap();
+        let c = plans["configurations"]["3d_fullres"].as_object_mut().unwrap();
         c.remove("architecture");
         c.extend(
             json!({
@@ -511,14 +408,8 @@ mod tests {
         );
         let c = configuration(&plans, "3d_fullres").unwrap();
         assert_eq!(c.network_class, "PlainConvUNet");
-        assert_eq!(
-            c.network_arguments["features_per_stage"],
-            json!([32, 64, 100])
-        );
-        assert_eq!(
-            c.network_arguments["norm_op"],
-            "torch.nn.modules.instancenorm.InstanceNorm3d"
-        );
+        assert_eq!(c.network_arguments["features_per_stage"], json!([32, 64, 100]));
+        assert_eq!(c.network_arguments["norm_op"], "torch.nn.modules.instancenorm.InstanceNorm3d");
     }
 
     #[test]
@@ -530,72 +421,25 @@ mod tests {
             ("2d", "has no 2d"),
         ] {
             let error = configuration(&base(), name).unwrap_err();
-            assert!(
-                error.contains(says) && error.starts_with("plans.json"),
-                "{error}"
-            );
+            assert!(error.contains(says) && error.starts_with("plans.json"), "{error}");
         }
         let c = "/configurations/3d_fullres/";
         for (pointer, value, says) in [
-            (
-                format!("{c}preprocessor_name"),
-                json!("MyPreprocessor"),
-                "preprocessor \"MyPreprocessor\"",
-            ),
-            (
-                format!("{c}normalization_schemes"),
-                json!(["MyNorm"]),
-                "normalisation MyNorm",
-            ),
-            (
-                format!("{c}normalization_schemes"),
-                json!([]),
-                "has 0 entries, but dataset.json has 1 channels",
-            ),
-            (
-                format!("{c}resampling_fn_data"),
-                json!("my_fn"),
-                "resampling function my_fn",
-            ),
-            (
-                format!("{c}resampling_fn_data_kwargs/order"),
-                json!(2),
-                "order 2",
-            ),
-            (
-                format!("{c}resampling_fn_data_kwargs/is_seg"),
-                json!(true),
-                "must be false",
-            ),
-            (
-                format!("{c}resampling_fn_data_kwargs/foo"),
-                json!(1),
-                "argument foo",
-            ),
+            (format!("{c}preprocessor_name"), json!("MyPreprocessor"), "preprocessor \"MyPreprocessor\""),
+            (format!("{c}normalization_schemes"), json!(["MyNorm"]), "normalisation MyNorm"),
+            (format!("{c}normalization_schemes"), json!([]), "has 0 entries, but dataset.json has 1 channels"),
+            (format!("{c}resampling_fn_data"), json!("my_fn"), "resampling function my_fn"),
+            (format!("{c}resampling_fn_data_kwargs/order"), json!(2), "order 2"),
+            (format!("{c}resampling_fn_data_kwargs/is_seg"), json!(true), "must be false"),
+            (format!("{c}resampling_fn_data_kwargs/foo"), json!(1), "argument foo"),
             (format!("{c}patch_size"), json!([8]), "2 or 3 numbers"),
             (format!("{c}patch_size"), json!([8, 0, 8]), "patch_size.1"),
             (format!("{c}spacing"), json!([1, 1]), "3 positive numbers"),
-            (
-                "/label_manager".into(),
-                json!("Mine"),
-                "label manager \"Mine\"",
-            ),
-            (
-                "/image_reader_writer".into(),
-                json!("NaturalImage2DIO"),
-                "NaturalImage2DIO",
-            ),
-            (
-                "/image_reader_writer".into(),
-                json!("NibabelIOWithReorient"),
-                "RAS",
-            ),
+            ("/label_manager".into(), json!("Mine"), "label manager \"Mine\""),
+            ("/image_reader_writer".into(), json!("NaturalImage2DIO"), "NaturalImage2DIO"),
+            ("/image_reader_writer".into(), json!("NibabelIOWithReorient"), "RAS"),
             ("/transpose_forward".into(), json!([0, 1, 1]), "once"),
-            (
-                "/foreground_intensity_properties_per_channel".into(),
-                json!({}),
-                "is missing",
-            ),
+            ("/foreground_intensity_properties_per_channel".into(), json!({}), "is missing"),
         ] {
             let error = configuration(&with(&pointer, value), "3d_fullres").unwrap_err();
             assert!(error.contains(says), "{error}");

@@ -59,15 +59,11 @@ impl DType {
     /// One little-endian value of [`DType::bytes`] bytes as `f32`, rounded to nearest.
     fn to_f32(self, b: &[u8]) -> f32 {
         match self {
-            DType::F64 => {
-                f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
-            }
+            DType::F64 => f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32,
             DType::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
             DType::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
             DType::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
-            DType::I64 => {
-                i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
-            }
+            DType::I64 => i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32,
             DType::I32 => i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32,
             DType::I16 => i16::from_le_bytes([b[0], b[1]]).into(),
             DType::I8 => i8::from_le_bytes([b[0]]).into(),
@@ -110,10 +106,7 @@ impl TensorInfo {
     pub(super) fn span(&self) -> Option<u64> {
         // Transposed and channels-last tensors have a factor of 1, slices with a step of 2 per axis at most 8.
         const SPARSE: u64 = 16;
-        let count = self
-            .shape
-            .iter()
-            .try_fold(1u64, |n, s| n.checked_mul(*s as u64))?;
+        let count = self.shape.iter().try_fold(1u64, |n, s| n.checked_mul(*s as u64))?;
         usize::try_from(count).ok()?.checked_mul(8)?;
         if count == 0 {
             return Some(0);
@@ -131,19 +124,12 @@ impl TensorInfo {
     pub(super) fn gather(&self, span: &[u8]) -> Vec<f32> {
         let bytes = self.dtype.bytes();
         if self.is_contiguous() {
-            return span
-                .chunks_exact(bytes)
-                .map(|b| self.dtype.to_f32(b))
-                .collect();
+            return span.chunks_exact(bytes).map(|b| self.dtype.to_f32(b)).collect();
         }
         let mut values = Vec::with_capacity(self.len());
         let mut index = vec![0usize; self.shape.len()];
         for _ in 0..self.len() {
-            let at: usize = index
-                .iter()
-                .zip(&self.stride)
-                .map(|(i, s)| i * *s as usize)
-                .sum();
+            let at: usize = index.iter().zip(&self.stride).map(|(i, s)| i * *s as usize).sum();
             values.push(self.dtype.to_f32(&span[at * bytes..(at + 1) * bytes]));
             for (i, size) in index.iter_mut().zip(&self.shape).rev() {
                 *i += 1;
@@ -213,10 +199,7 @@ mod tests {
     fn every_number_type_becomes_f32() {
         assert_eq!(DType::F64.to_f32(&(-1.5f64).to_le_bytes()), -1.5);
         assert_eq!(DType::F16.to_f32(&f16::from_f32(-1.5).to_le_bytes()), -1.5);
-        assert_eq!(
-            DType::Bf16.to_f32(&bf16::from_f32(-1.5).to_le_bytes()),
-            -1.5
-        );
+        assert_eq!(DType::Bf16.to_f32(&bf16::from_f32(-1.5).to_le_bytes()), -1.5);
         assert_eq!(DType::I64.to_f32(&(-7i64).to_le_bytes()), -7.0);
         assert_eq!(DType::I32.to_f32(&(-7i32).to_le_bytes()), -7.0);
         assert_eq!(DType::I16.to_f32(&(-7i16).to_le_bytes()), -7.0);

@@ -7,8 +7,8 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, type_proto,
 };
 
 /// The file format's version: the newest that tract reads.
@@ -83,10 +83,7 @@ impl ModelBuilder {
     pub fn finish(self, name: &str) -> ModelProto {
         ModelProto {
             ir_version: IR_VERSION,
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: OPSET,
-            }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             producer_name: "scanside".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(GraphProto {
@@ -139,24 +136,14 @@ impl Fold<'_> {
             let stride = &stage.upsample_stride;
             let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
             let up = self.affine("ConvTranspose", &stage.upsample, &value, attributes)?;
-            value = self.node(
-                "Concat",
-                &format!("decoder.concat.{i}"),
-                vec![up, skip.clone()],
-                vec![int("axis", 1)],
-            );
+            value = self.node("Concat", &format!("decoder.concat.{i}"), vec![up, skip.clone()], vec![int("axis", 1)]);
             for unit in &stage.convs {
                 value = self.unit(unit, &value)?;
             }
         }
         if let Some(last) = layers.decoder.last() {
             let ones = vec![1; last.upsample_stride.len()];
-            self.affine(
-                "Conv",
-                &last.head,
-                &value,
-                vec![ints("kernel_shape", &ones)],
-            )?;
+            self.affine("Conv", &last.head, &value, vec![ints("kernel_shape", &ones)])?;
             if let Some(node) = self.nodes.last_mut() {
                 node.output = vec![output.into()];
             }
@@ -173,10 +160,7 @@ impl Fold<'_> {
             ints("pads", &[padding.clone(), padding].concat()),
         ];
         let mut inputs = vec![input.to_string()];
-        for tensor in tensors
-            .iter()
-            .filter(|t| matches!(t.role, Role::Weight | Role::Bias))
-        {
+        for tensor in tensors.iter().filter(|t| matches!(t.role, Role::Weight | Role::Bias)) {
             inputs.push(self.weight(tensor)?);
         }
         let mut value = self.node("Conv", &format!("{}.conv", unit.path), inputs, attributes);
@@ -190,24 +174,13 @@ impl Fold<'_> {
         Ok(value)
     }
 
-    fn normalize(
-        &mut self,
-        unit: &Unit,
-        tensors: &[Expected],
-        value: String,
-    ) -> Result<String, NnUnetError> {
+    fn normalize(&mut self, unit: &Unit, tensors: &[Expected], value: String) -> Result<String, NnUnetError> {
         let (operator, epsilon, roles): (_, _, &[Role]) = match unit.norm() {
             Norm::Off => return Ok(value),
-            Norm::Instance { epsilon, .. } => (
-                "InstanceNormalization",
-                epsilon,
-                &[Role::Scale, Role::Shift],
-            ),
-            Norm::Batch { epsilon, .. } => (
-                "BatchNormalization",
-                epsilon,
-                &[Role::Scale, Role::Shift, Role::Mean, Role::Variance],
-            ),
+            Norm::Instance { epsilon, .. } => ("InstanceNormalization", epsilon, &[Role::Scale, Role::Shift]),
+            Norm::Batch { epsilon, .. } => {
+                ("BatchNormalization", epsilon, &[Role::Scale, Role::Shift, Role::Mean, Role::Variance])
+            }
         };
         let mut inputs = vec![value];
         for role in roles {
@@ -216,25 +189,12 @@ impl Fold<'_> {
                 // Without learned scale and shift; the operators want both nevertheless.
                 None => {
                     let channels = tensors.first().map_or(0, |conv| conv.shape[0]);
-                    let (leaf, fill) = if *role == Role::Scale {
-                        ("ones", 1.0)
-                    } else {
-                        ("zeros", 0.0)
-                    };
-                    self.constant(
-                        &format!("{}.norm.{leaf}", unit.path),
-                        &[channels],
-                        &vec![fill; channels],
-                    )
+                    let (leaf, fill) = if *role == Role::Scale { ("ones", 1.0) } else { ("zeros", 0.0) };
+                    self.constant(&format!("{}.norm.{leaf}", unit.path), &[channels], &vec![fill; channels])
                 }
             });
         }
-        Ok(self.node(
-            operator,
-            &format!("{}.norm", unit.path),
-            inputs,
-            vec![float("epsilon", epsilon)],
-        ))
+        Ok(self.node(operator, &format!("{}.norm", unit.path), inputs, vec![float("epsilon", epsilon)]))
     }
 
     fn activate(&mut self, path: &str, value: &str) -> String {
@@ -243,12 +203,7 @@ impl Fold<'_> {
             Activation::Relu => ("Relu", Vec::new()),
             Activation::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
         };
-        self.node(
-            operator,
-            &format!("{path}.nonlin"),
-            vec![value.to_string()],
-            attributes,
-        )
+        self.node(operator, &format!("{path}.nonlin"), vec![value.to_string()], attributes)
     }
 
     fn block(&mut self, block: &Block, input: &str) -> Result<String, NnUnetError> {
@@ -259,22 +214,12 @@ impl Fold<'_> {
         let mut skip = input.to_string();
         if let Some(stride) = &block.pool {
             let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
-            skip = self.node(
-                "AveragePool",
-                &format!("{}.skip.pool", block.path),
-                vec![skip],
-                attributes,
-            );
+            skip = self.node("AveragePool", &format!("{}.skip.pool", block.path), vec![skip], attributes);
         }
         if let Some(projection) = &block.projection {
             skip = self.unit(projection, &skip)?;
         }
-        let sum = self.node(
-            "Add",
-            &format!("{}.add", block.path),
-            vec![value, skip],
-            Vec::new(),
-        );
+        let sum = self.node("Add", &format!("{}.add", block.path), vec![value, skip], Vec::new());
         Ok(self.activate(&block.path, &sum))
     }
 
@@ -314,13 +259,7 @@ impl Fold<'_> {
         name
     }
 
-    fn node(
-        &mut self,
-        operator: &str,
-        name: &str,
-        inputs: Vec<String>,
-        attributes: Vec<AttributeProto>,
-    ) -> String {
+    fn node(&mut self, operator: &str, name: &str, inputs: Vec<String>, attributes: Vec<AttributeProto>) -> String {
         let name = format!("{}{name}", self.prefix);
         // A suffix keeps values apart from initializers, which carry the modules' names.
         let output = format!("{name}:out");
@@ -339,21 +278,12 @@ impl Fold<'_> {
 fn value_info(name: &str, shape: &[usize]) -> ValueInfoProto {
     let dim = shape
         .iter()
-        .map(|n| Dimension {
-            denotation: String::new(),
-            value: Some(dimension::Value::DimValue(*n as i64)),
-        })
+        .map(|n| Dimension { denotation: String::new(), value: Some(dimension::Value::DimValue(*n as i64)) })
         .collect();
-    let tensor = type_proto::Tensor {
-        elem_type: DataType::Float as i32,
-        shape: Some(TensorShapeProto { dim }),
-    };
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.into(),
-        r#type: Some(TypeProto {
-            denotation: String::new(),
-            value: Some(type_proto::Value::TensorType(tensor)),
-        }),
+        r#type: Some(TypeProto { denotation: String::new(), value: Some(type_proto::Value::TensorType(tensor)) }),
         doc_string: String::new(),
     }
 }
@@ -368,19 +298,9 @@ fn ints(name: &str, values: &[usize]) -> AttributeProto {
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..AttributeProto::default()
-    }
+    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
 }
 
 fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Float as i32,
-        f: value,
-        ..AttributeProto::default()
-    }
+    AttributeProto { name: name.into(), r#type: AttributeType::Float as i32, f: value, ..AttributeProto::default() }
 }

@@ -65,17 +65,10 @@ pub fn trainer(name: &str) -> Trainer {
     // The same trainers with another number of epochs: `_250epochs`, `_5epochs_NoMirroring`. They come with many
     // numbers, and people add more.
     let base = name.strip_suffix("_NoMirroring").unwrap_or(name);
-    let base = match base
-        .strip_suffix("epochs")
-        .or_else(|| base.strip_suffix("epoch"))
-    {
+    let base = match base.strip_suffix("epochs").or_else(|| base.strip_suffix("epoch")) {
         Some(rest) => {
             let trimmed = rest.trim_end_matches(|c: char| c.is_ascii_digit());
-            if trimmed.len() < rest.len() {
-                trimmed.trim_end_matches('_')
-            } else {
-                name
-            }
+            if trimmed.len() < rest.len() { trimmed.trim_end_matches('_') } else { name }
         }
         None => name,
     };
@@ -83,10 +76,7 @@ pub fn trainer(name: &str) -> Trainer {
         Trainer::BatchNorm
     } else if PLAIN.contains(&name) || PLAIN.contains(&base) {
         Trainer::Plain
-    } else if name == "AbstractPrimus"
-        || name.starts_with("nnUNet_Primus")
-        || name.starts_with("_Primus")
-    {
+    } else if name == "AbstractPrimus" || name.starts_with("nnUNet_Primus") || name.starts_with("_Primus") {
         Trainer::Primus
     } else {
         Trainer::Unknown
@@ -114,13 +104,7 @@ mod tests {
         assert_eq!(trainer("nnUNetTrainerBN"), Trainer::BatchNorm);
         assert_eq!(trainer("nnUNet_PrimusV2L_Trainer"), Trainer::Primus);
         assert_eq!(trainer("_Primus_S_96_BS1"), Trainer::Primus);
-        for name in [
-            "nnUNetTrainerUMambaBot",
-            "MedNeXtTrainer_250epochs",
-            "epochs",
-            "_5epochs",
-            "",
-        ] {
+        for name in ["nnUNetTrainerUMambaBot", "MedNeXtTrainer_250epochs", "epochs", "_5epochs", ""] {
             assert_eq!(trainer(name), Trainer::Unknown, "{name}");
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tract_core::internal::*;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 
 use super::OnnxError;
@@ -104,6 +105,7 @@ impl TractEngine {
 
         let typed = {
             let proto = with_f32_tensors(proto);
+            refuse_nan(graph_of(&proto)?)?;
             let mut model = onnx.model_for_proto_model(&proto).map_err(OnnxError::graph)?;
             if model.inputs.len() != 1 {
                 return Err(OnnxError::Graph(format!("it has {} inputs; one is supported", model.inputs.len())));
@@ -267,6 +269,19 @@ impl Engine for TractEngine {
 fn guarded<T>(build: impl FnOnce() -> Result<T, OnnxError>) -> Result<T, OnnxError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(build))
         .unwrap_or_else(|_| Err(OnnxError::Graph("reading it failed inside the graph library".into())))
+}
+
+/// A weight that is not a number makes every logit one: the training diverged, or the file is damaged.
+fn refuse_nan(graph: &GraphProto) -> Result<(), OnnxError> {
+    let nan = |t: &&TensorProto| {
+        t.data_type == DataType::Float as i32
+            && (t.float_data.iter().any(|v| v.is_nan())
+                || t.raw_data.chunks_exact(4).any(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_nan()))
+    };
+    match graph.initializer.iter().find(nan) {
+        Some(t) => Err(OnnxError::Graph(format!("the weight \"{}\" holds NaN: its training diverged", t.name))),
+        None => Ok(()),
+    }
 }
 
 /// Names every operator that tract has no builder for, with the first node that uses it.

@@ -127,10 +127,8 @@ pub(super) fn is_forbidden(module: &str, name: &str) -> bool {
         part.starts_with("__") && part.ends_with("__") && part != "__main__"
             || matches!(part, "os" | "sys" | "subprocess")
     };
-    FORBIDDEN.iter().any(|root| {
-        full.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    }) || full.split('.').any(reflective)
+    FORBIDDEN.iter().any(|root| full.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        || full.split('.').any(reflective)
 }
 
 /// The known global of this name, if it is one.
@@ -139,9 +137,7 @@ pub(super) fn known(module: &str, name: &str) -> Option<Global> {
         ("collections", "OrderedDict") => Global::OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
         ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
-        ("torch" | "torch.storage" | "torch.cuda", class) => {
-            Global::Storage(DType::from_storage_class(class)?)
-        }
+        ("torch" | "torch.storage" | "torch.cuda", class) => Global::Storage(DType::from_storage_class(class)?),
         _ => return None,
     })
 }

@@ -11,10 +11,7 @@ const TRUE: NodeId = NodeId(2);
 
 pub(super) fn run(bytes: &[u8]) -> Result<Pickle, PickleError> {
     if bytes.len() > MAX_BYTES {
-        return Err(PickleError::TooLarge {
-            what: "bytes",
-            limit: MAX_BYTES,
-        });
+        return Err(PickleError::TooLarge { what: "bytes", limit: MAX_BYTES });
     }
     let mut machine = Machine {
         bytes,
@@ -31,10 +28,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle, PickleError> {
             break root;
         }
     };
-    Ok(Pickle {
-        nodes: machine.nodes,
-        root,
-    })
+    Ok(Pickle { nodes: machine.nodes, root })
 }
 
 struct Machine<'a> {
@@ -92,15 +86,11 @@ impl<'a> Machine<'a> {
             }
             0x8b => {
                 let length = i32::from_le_bytes(self.array()?);
-                let length = usize::try_from(length)
-                    .map_err(|_| self.malformed("an integer of negative length"))?;
+                let length = usize::try_from(length).map_err(|_| self.malformed("an integer of negative length"))?;
                 self.long(length)?;
             }
             b'F' => {
-                let value = self
-                    .line()?
-                    .parse()
-                    .map_err(|_| self.malformed("a float that is none"))?;
+                let value = self.line()?.parse().map_err(|_| self.malformed("a float that is none"))?;
                 self.add(Node::Float(value))?;
             }
             b'G' => {
@@ -134,14 +124,12 @@ impl<'a> Machine<'a> {
                     .iter()
                     .find_map(|q| line.strip_prefix(q)?.strip_suffix(q))
                     .ok_or_else(|| self.malformed("a text without quotes"))?;
-                let text = unescape(inner, true)
-                    .ok_or_else(|| self.malformed("a text with a broken escape"))?;
+                let text = unescape(inner, true).ok_or_else(|| self.malformed("a text with a broken escape"))?;
                 self.add(Node::Str(text.into()))?;
             }
             b'V' => {
                 let line = self.line()?;
-                let text = unescape(line, false)
-                    .ok_or_else(|| self.malformed("a text with a broken escape"))?;
+                let text = unescape(line, false).ok_or_else(|| self.malformed("a text with a broken escape"))?;
                 self.add(Node::Str(text.into()))?;
             }
             b'C' => {
@@ -208,10 +196,7 @@ impl<'a> Machine<'a> {
 
             b'(' => {
                 if self.marks.len() >= MAX_DEPTH {
-                    return Err(PickleError::TooLarge {
-                        what: "open marks",
-                        limit: MAX_DEPTH,
-                    });
+                    return Err(PickleError::TooLarge { what: "open marks", limit: MAX_DEPTH });
                 }
                 self.marks.push(self.stack.len());
             }
@@ -231,10 +216,7 @@ impl<'a> Machine<'a> {
                 self.push(top)?;
             }
             b'p' | b'g' => {
-                let key = self
-                    .line()?
-                    .parse()
-                    .map_err(|_| self.malformed("a memo key that is no number"))?;
+                let key = self.line()?.parse().map_err(|_| self.malformed("a memo key that is no number"))?;
                 self.memo(opcode == b'p', key)?;
             }
             b'q' | b'h' => {
@@ -311,20 +293,14 @@ impl<'a> Machine<'a> {
             // Among the rest: the extension registry (0x82..=0x84) and out-of-band buffers (0x97, 0x98), which need
             // things that lie outside the file.
             _ => {
-                return Err(PickleError::UnknownOpcode {
-                    opcode,
-                    offset: self.start,
-                });
+                return Err(PickleError::UnknownOpcode { opcode, offset: self.start });
             }
         }
         Ok(None)
     }
 
     fn malformed(&self, problem: &'static str) -> PickleError {
-        PickleError::Malformed {
-            problem,
-            offset: self.start,
-        }
+        PickleError::Malformed { problem, offset: self.start }
     }
 
     fn truncated(&self) -> PickleError {
@@ -338,14 +314,8 @@ impl<'a> Machine<'a> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], PickleError> {
-        let end = self
-            .at
-            .checked_add(length)
-            .ok_or_else(|| self.truncated())?;
-        let taken = self
-            .bytes
-            .get(self.at..end)
-            .ok_or_else(|| self.truncated())?;
+        let end = self.at.checked_add(length).ok_or_else(|| self.truncated())?;
+        let taken = self.bytes.get(self.at..end).ok_or_else(|| self.truncated())?;
         self.at = end;
         Ok(taken)
     }
@@ -371,18 +341,13 @@ impl<'a> Machine<'a> {
         let window = &rest[..rest.len().min(MAX_LINE)];
         let length = window.iter().position(|b| *b == b'\n').ok_or_else(|| {
             if rest.len() > MAX_LINE {
-                PickleError::TooLarge {
-                    what: "bytes in a line",
-                    limit: MAX_LINE,
-                }
+                PickleError::TooLarge { what: "bytes in a line", limit: MAX_LINE }
             } else {
                 self.truncated()
             }
         })?;
         self.at += length + 1;
-        let line = window[..length]
-            .strip_suffix(b"\r")
-            .unwrap_or(&window[..length]);
+        let line = window[..length].strip_suffix(b"\r").unwrap_or(&window[..length]);
         std::str::from_utf8(line).map_err(|_| self.malformed("a line that is no UTF-8"))
     }
 
@@ -394,10 +359,7 @@ impl<'a> Machine<'a> {
 
     fn keep(&mut self, node: Node) -> Result<NodeId, PickleError> {
         if self.nodes.len() >= MAX_OBJECTS {
-            return Err(PickleError::TooLarge {
-                what: "objects",
-                limit: MAX_OBJECTS,
-            });
+            return Err(PickleError::TooLarge { what: "objects", limit: MAX_OBJECTS });
         }
         self.nodes.push(node);
         Ok(NodeId((self.nodes.len() - 1) as u32))
@@ -410,10 +372,7 @@ impl<'a> Machine<'a> {
 
     fn push(&mut self, id: NodeId) -> Result<(), PickleError> {
         if self.stack.len() >= MAX_OBJECTS {
-            return Err(PickleError::TooLarge {
-                what: "values on its stack",
-                limit: MAX_OBJECTS,
-            });
+            return Err(PickleError::TooLarge { what: "values on its stack", limit: MAX_OBJECTS });
         }
         self.stack.push(id);
         Ok(())
@@ -438,26 +397,17 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_mark(&mut self) -> Result<Vec<NodeId>, PickleError> {
-        let height = self
-            .marks
-            .pop()
-            .ok_or_else(|| self.malformed("an instruction finds no mark"))?;
+        let height = self.marks.pop().ok_or_else(|| self.malformed("an instruction finds no mark"))?;
         Ok(self.stack.split_off(height))
     }
 
     fn memo(&mut self, put: bool, key: u32) -> Result<(), PickleError> {
         if !put {
-            let id = *self
-                .memo
-                .get(&key)
-                .ok_or_else(|| self.malformed("a memo entry that does not exist"))?;
+            let id = *self.memo.get(&key).ok_or_else(|| self.malformed("a memo entry that does not exist"))?;
             return self.push(id);
         }
         if self.memo.len() >= MAX_OBJECTS {
-            return Err(PickleError::TooLarge {
-                what: "memo entries",
-                limit: MAX_OBJECTS,
-            });
+            return Err(PickleError::TooLarge { what: "memo entries", limit: MAX_OBJECTS });
         }
         let top = self.top()?;
         self.memo.insert(key, top);
@@ -480,11 +430,7 @@ impl<'a> Machine<'a> {
     /// A little-endian two's complement integer.
     fn long(&mut self, length: usize) -> Result<(), PickleError> {
         let bytes = self.take(length)?;
-        let filler = if bytes.last().is_some_and(|b| b & 0x80 != 0) {
-            0xff
-        } else {
-            0
-        };
+        let filler = if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
         let mut low = [filler; 8];
         for (to, from) in low.iter_mut().zip(bytes) {
             *to = *from;
@@ -514,10 +460,7 @@ impl<'a> Machine<'a> {
         if !items.len().is_multiple_of(2) {
             return Err(self.malformed("a key without a value"));
         }
-        Ok(items
-            .chunks_exact(2)
-            .map(|pair| (pair[0], pair[1]))
-            .collect())
+        Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
     }
 
     /// Adds items to the container on top. Containers of unknown classes stay opaque.
@@ -543,9 +486,7 @@ impl<'a> Machine<'a> {
 
     fn global(&self, module: &str, name: &str) -> Result<Node, PickleError> {
         if globals::is_forbidden(module, name) {
-            return Err(PickleError::Forbidden {
-                name: globals::dotted(module, name),
-            });
+            return Err(PickleError::Forbidden { name: globals::dotted(module, name) });
         }
         Ok(match globals::known(module, name) {
             Some(global) => Node::Global(global),
@@ -564,20 +505,13 @@ impl<'a> Machine<'a> {
                 if let Some(Node::List(list)) = items.first().map(|id| self.node(*id)) {
                     let copied = self.copied.saturating_add(list.len());
                     if copied > MAX_OBJECTS {
-                        return Err(PickleError::TooLarge {
-                            what: "dictionary entries",
-                            limit: MAX_OBJECTS,
-                        });
+                        return Err(PickleError::TooLarge { what: "dictionary entries", limit: MAX_OBJECTS });
                     }
                     for entry in list {
                         match self.node(*entry) {
-                            Node::Tuple(pair) | Node::List(pair) if pair.len() == 2 => {
-                                entries.push((pair[0], pair[1]))
-                            }
+                            Node::Tuple(pair) | Node::List(pair) if pair.len() == 2 => entries.push((pair[0], pair[1])),
                             _ => {
-                                return Err(self.malformed(
-                                    "an ordered dictionary of something else than pairs",
-                                ));
+                                return Err(self.malformed("an ordered dictionary of something else than pairs"));
                             }
                         }
                     }

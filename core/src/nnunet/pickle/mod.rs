@@ -141,11 +141,7 @@ impl Pickle {
     /// The value of `key` in the dictionary at `id`; of repeated keys the last, as in Python.
     pub fn entry(&self, id: NodeId, key: &str) -> Option<NodeId> {
         match self.get(id) {
-            Node::Dict(pairs) => pairs
-                .iter()
-                .rev()
-                .find(|(k, _)| self.text(*k) == Some(key))
-                .map(|(_, v)| *v),
+            Node::Dict(pairs) => pairs.iter().rev().find(|(k, _)| self.text(*k) == Some(key)).map(|(_, v)| *v),
             _ => None,
         }
     }
@@ -195,10 +191,7 @@ impl fmt::Display for PickleError {
                 write!(f, "the pickle ends inside the instruction at byte {offset}")
             }
             PickleError::UnknownOpcode { opcode, offset } => {
-                write!(
-                    f,
-                    "the pickle has an unknown instruction 0x{opcode:02x} at byte {offset}"
-                )
+                write!(f, "the pickle has an unknown instruction 0x{opcode:02x} at byte {offset}")
             }
             PickleError::Malformed { problem, offset } => {
                 write!(f, "the pickle is malformed at byte {offset}: {problem}")

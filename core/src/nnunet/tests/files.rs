@@ -14,9 +14,7 @@ impl Writer {
     }
 
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        self.raw(b"X")
-            .raw(&(text.len() as u32).to_le_bytes())
-            .raw(text.as_bytes())
+        self.raw(b"X").raw(&(text.len() as u32).to_le_bytes()).raw(text.as_bytes())
     }
 
     pub(super) fn int(&mut self, value: usize) -> &mut Self {
@@ -57,31 +55,17 @@ impl File {
     pub(super) fn pickle(&self) -> Vec<u8> {
         let mut p = Writer::default();
         p.raw(b"\x80\x02}(");
-        p.text("network_weights")
-            .raw(b"ccollections\nOrderedDict\n)R(");
+        p.text("network_weights").raw(b"ccollections\nOrderedDict\n)R(");
         for (key, tensor) in self.tensors.iter().enumerate() {
-            let strides: Vec<usize> = (0..tensor.shape.len())
-                .map(|axis| tensor.shape[axis + 1..].iter().product())
-                .collect();
-            p.text(&tensor.name)
-                .raw(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-            p.text("storage")
-                .raw(b"ctorch\nFloatStorage\n")
-                .text(&key.to_string())
-                .text("cuda:0");
-            p.int(tensor.values.len())
-                .raw(b"tQ")
-                .int(0)
-                .ints(&tensor.shape)
-                .ints(&strides);
+            let strides: Vec<usize> =
+                (0..tensor.shape.len()).map(|axis| tensor.shape[axis + 1..].iter().product()).collect();
+            p.text(&tensor.name).raw(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+            p.text("storage").raw(b"ctorch\nFloatStorage\n").text(&key.to_string()).text("cuda:0");
+            p.int(tensor.values.len()).raw(b"tQ").int(0).ints(&tensor.shape).ints(&strides);
             p.raw(b"\x89ccollections\nOrderedDict\n)RtR");
         }
         p.raw(b"u").text("trainer_name").text(self.trainer);
-        p.text("init_args")
-            .raw(b"}")
-            .text("configuration")
-            .text(self.configuration)
-            .raw(b"s");
+        p.text("init_args").raw(b"}").text("configuration").text(self.configuration).raw(b"s");
         if !self.mirror.is_empty() {
             p.text("inference_allowed_mirroring_axes").raw(self.mirror);
         }
@@ -107,11 +91,8 @@ impl File {
 pub(super) fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in entries {
-        let options =
-            SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-        writer
-            .start_file(format!("any name/{name}"), options)
-            .unwrap();
+        let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        writer.start_file(format!("any name/{name}"), options).unwrap();
         writer.write_all(bytes).unwrap();
     }
     writer.finish().unwrap().into_inner()

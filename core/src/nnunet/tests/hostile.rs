@@ -19,11 +19,8 @@ fn parse(bytes: &[u8]) -> Result<Node, PickleError> {
 }
 
 fn small() -> File {
-    let tensor = |name: &str| Saved {
-        name: name.into(),
-        shape: vec![2, 3],
-        values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
-    };
+    let tensor =
+        |name: &str| Saved { name: name.into(), shape: vec![2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
     File {
         tensors: vec![tensor("b"), tensor("a")],
         trainer: "nnUNetTrainer",
@@ -46,17 +43,11 @@ fn calls_are_refused_by_name_and_never_made() {
         b"\x80\x02csubprocess\nPopen\n)\x81.",
         b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93.",
     ] {
-        assert!(
-            matches!(parse(pickle), Err(PickleError::Forbidden { .. })),
-            "{pickle:?}"
-        );
+        assert!(matches!(parse(pickle), Err(PickleError::Forbidden { .. })), "{pickle:?}");
     }
     let archive = zip(&[("data.pkl".into(), b"cos\nsystem\n(S'true'\ntR.".to_vec())]);
     let error = open(archive).unwrap_err().to_string();
-    assert!(
-        error.starts_with("checkpoint_final.pth: the pickle names `os.system`"),
-        "{error}"
-    );
+    assert!(error.starts_with("checkpoint_final.pth: the pickle names `os.system`"), "{error}");
 }
 
 #[test]
@@ -64,14 +55,8 @@ fn unknown_classes_become_opaque_leaves() {
     let opaque = |name: &str| Ok(Node::Opaque(name.into()));
     assert_eq!(parse(b"cnumpy\ndtype\n(S'f8'\ntR."), opaque("numpy.dtype"));
     // State, items and entries of an unknown object are dropped.
-    assert_eq!(
-        parse(b"\x80\x02cmine\nThing\n)\x81}bK\x01aK\x01K\x02s(K\x01K\x02u."),
-        opaque("mine.Thing")
-    );
-    assert_eq!(
-        parse(b"\x80\x04\x8c\x04mine\x8c\x05Thing\x93)}\x92."),
-        opaque("mine.Thing")
-    );
+    assert_eq!(parse(b"\x80\x02cmine\nThing\n)\x81}bK\x01aK\x01K\x02s(K\x01K\x02u."), opaque("mine.Thing"));
+    assert_eq!(parse(b"\x80\x04\x8c\x04mine\x8c\x05Thing\x93)}\x92."), opaque("mine.Thing"));
 }
 
 #[test]
@@ -80,22 +65,10 @@ fn integers_of_every_size() {
         (b"\x8a\x00.".as_slice(), Node::Int(0)),
         (b"\x8a\x01\xff.", Node::Int(-1)),
         (b"\x8a\x02\xff\x00.", Node::Int(255)),
-        (
-            b"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.",
-            Node::Int(i64::MIN),
-        ),
-        (
-            b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\xff.",
-            Node::Int(i64::MIN),
-        ),
-        (
-            b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\x00.",
-            Node::BigInt,
-        ),
-        (
-            b"\x8a\x09\x01\x00\x00\x00\x00\x00\x00\x00\xff.",
-            Node::BigInt,
-        ),
+        (b"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.", Node::Int(i64::MIN)),
+        (b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\xff.", Node::Int(i64::MIN)),
+        (b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\x00.", Node::BigInt),
+        (b"\x8a\x09\x01\x00\x00\x00\x00\x00\x00\x00\xff.", Node::BigInt),
         (b"\x8b\x02\x00\x00\x00\x00\x80.", Node::Int(-32768)),
         (b"I01\n.", Node::Bool(true)),
         (b"I-12\n.", Node::Int(-12)),
@@ -111,8 +84,7 @@ fn integers_of_every_size() {
 #[test]
 fn shared_values_are_one_value() {
     // The dictionary is memoised, referred to twice, and only then filled.
-    let pickle =
-        Pickle::parse(b"\x80\x02}q\x01h\x01\x86q\x02h\x01X\x01\x00\x00\x00kK\x07s0.").unwrap();
+    let pickle = Pickle::parse(b"\x80\x02}q\x01h\x01\x86q\x02h\x01X\x01\x00\x00\x00kK\x07s0.").unwrap();
     let items = pickle.items(pickle.root()).unwrap();
     assert_eq!(items[0], items[1]);
     for item in items {
@@ -151,53 +123,25 @@ fn lengths_are_checked_against_the_bytes() {
         b"N",
         b"S'abc",
     ] {
-        assert!(
-            matches!(parse(pickle), Err(PickleError::Truncated { .. })),
-            "{pickle:?}"
-        );
+        assert!(matches!(parse(pickle), Err(PickleError::Truncated { .. })), "{pickle:?}");
     }
-    for pickle in [
-        b".".as_slice(),
-        b"a.",
-        b"(.",
-        b"t.",
-        b"h\x05.",
-        b"N(0u.",
-        b"Nb.",
-        b"NNs.",
-        b"N)R.",
-        b"(o.",
-        b"NN\x93.",
-    ] {
-        assert!(
-            matches!(parse(pickle), Err(PickleError::Malformed { .. })),
-            "{pickle:?}"
-        );
+    for pickle in
+        [b".".as_slice(), b"a.", b"(.", b"t.", b"h\x05.", b"N(0u.", b"Nb.", b"NNs.", b"N)R.", b"(o.", b"NN\x93."]
+    {
+        assert!(matches!(parse(pickle), Err(PickleError::Malformed { .. })), "{pickle:?}");
     }
     // The extension registry, out-of-band buffers, and nonsense.
     for opcode in [0x82, 0x83, 0x84, 0x97, 0x98, b'Z', 0xff] {
-        assert_eq!(
-            parse(&[opcode, 0, 0, 0, 0]),
-            Err(PickleError::UnknownOpcode { opcode, offset: 0 })
-        );
+        assert_eq!(parse(&[opcode, 0, 0, 0, 0]), Err(PickleError::UnknownOpcode { opcode, offset: 0 }));
     }
-    assert!(matches!(
-        parse(&vec![b'('; MAX_DEPTH + 1]),
-        Err(PickleError::TooLarge { .. })
-    ));
+    assert!(matches!(parse(&vec![b'('; MAX_DEPTH + 1]), Err(PickleError::TooLarge { .. })));
     // One memoised list, copied again and again into ordered dictionaries.
     let mut copies = b"](".to_vec();
     copies.extend(b"NN\x86".repeat(3000));
     copies.extend(b"eq\x00");
     copies.extend(b"ccollections\nOrderedDict\nq\x01");
     copies.extend(b"h\x01h\x00\x85R".repeat(3000));
-    assert!(matches!(
-        parse(&copies),
-        Err(PickleError::TooLarge {
-            what: "dictionary entries",
-            ..
-        })
-    ));
+    assert!(matches!(parse(&copies), Err(PickleError::TooLarge { what: "dictionary entries", .. })));
 }
 
 #[test]
@@ -205,81 +149,38 @@ fn the_order_and_values_of_weights_are_kept() {
     let mut checkpoint = open(small().zip()).unwrap();
     let names: Vec<&str> = checkpoint.weights().map(|(name, _)| name).collect();
     assert_eq!(names, ["b", "a"]);
-    assert_eq!(
-        checkpoint.read_f32("a").unwrap(),
-        [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    );
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     assert!(checkpoint.read_f32("c").is_err());
 }
 
 #[test]
 fn old_and_foreign_files_are_told_apart() {
     let legacy = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.".to_vec();
-    assert!(
-        open(legacy)
-            .unwrap_err()
-            .to_string()
-            .contains("PyTorch's old format")
-    );
-    assert!(
-        open(b"hello".to_vec())
-            .unwrap_err()
-            .to_string()
-            .contains("not a readable PyTorch checkpoint")
-    );
-    assert!(
-        open(zip(&[("x".into(), Vec::new())]))
-            .unwrap_err()
-            .to_string()
-            .contains("no data.pkl")
-    );
+    assert!(open(legacy).unwrap_err().to_string().contains("PyTorch's old format"));
+    assert!(open(b"hello".to_vec()).unwrap_err().to_string().contains("not a readable PyTorch checkpoint"));
+    assert!(open(zip(&[("x".into(), Vec::new())])).unwrap_err().to_string().contains("no data.pkl"));
     let state_dict = zip(&[("data.pkl".into(), b"\x80\x02}.".to_vec())]);
-    assert!(
-        open(state_dict)
-            .unwrap_err()
-            .to_string()
-            .contains("it has no `network_weights`")
-    );
+    assert!(open(state_dict).unwrap_err().to_string().contains("it has no `network_weights`"));
     // A tensor that reaches beyond its storage.
     let mut outside = Writer::default();
-    outside
-        .raw(b"\x80\x02}")
-        .text("network_weights")
-        .raw(b"}")
-        .text("w");
-    outside
-        .raw(b"ctorch._utils\n_rebuild_tensor_v2\n((")
-        .text("storage")
-        .raw(b"ctorch\nFloatStorage\n");
-    outside
-        .text("0")
-        .text("cpu")
-        .int(4)
-        .raw(b"tQK\x01K\x04\x85K\x01\x85\x89}tRss.");
-    let error = open(zip(&[("data.pkl".into(), outside.0)]))
-        .unwrap_err()
-        .to_string();
+    outside.raw(b"\x80\x02}").text("network_weights").raw(b"}").text("w");
+    outside.raw(b"ctorch._utils\n_rebuild_tensor_v2\n((").text("storage").raw(b"ctorch\nFloatStorage\n");
+    outside.text("0").text("cpu").int(4).raw(b"tQK\x01K\x04\x85K\x01\x85\x89}tRss.");
+    let error = open(zip(&[("data.pkl".into(), outside.0)])).unwrap_err().to_string();
     assert!(error.contains("the tensor `w` is not described"), "{error}");
 }
 
 /// Reads all that a file offers; nothing of it may panic.
 fn read_all(bytes: Vec<u8>) {
     if let Ok(mut checkpoint) = open(bytes) {
-        let names: Vec<String> = checkpoint
-            .weights()
-            .map(|(name, _)| name.to_string())
-            .collect();
+        let names: Vec<String> = checkpoint.weights().map(|(name, _)| name.to_string()).collect();
         for name in names {
             let _ = checkpoint.read_f32(&name);
         }
     }
 }
 
-fn mutated(
-    mut bytes: Vec<u8>,
-    changes: &[(prop::sample::Index, u8)],
-    keep: prop::sample::Index,
-) -> Vec<u8> {
+fn mutated(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)], keep: prop::sample::Index) -> Vec<u8> {
     for (place, value) in changes {
         let place = place.index(bytes.len());
         bytes[place] = *value;
