@@ -41,7 +41,7 @@ fn split_channel(stem: &str) -> Option<(&str, usize)> {
 pub(crate) fn find(input: &[PathBuf], channels: usize) -> Result<Cases, Failure> {
     match input {
         [one] if one.is_dir() => from_folder(one, channels),
-        [one] => Ok(single(vec![with_siblings(one, channels)].concat())),
+        [one] => Ok(single(with_siblings(one, channels))),
         several => {
             if let Some(folder) = several.iter().find(|p| p.is_dir()) {
                 return Err(Failure::says(

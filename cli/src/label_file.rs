@@ -24,7 +24,7 @@ pub(crate) struct LabelFile {
 
 enum State {
     /// No value can need 16 bits: planes go straight to the file.
-    Narrow(LabelWriter<BufWriter<PendingFile>>),
+    Narrow(LabelWriter<PendingFile>),
     /// The type depends on the largest value, so planes wait in an unnamed file beside the target.
     Spooled { spool: BufWriter<File>, target: PendingFile, largest: u16, plane: usize },
 }
@@ -35,9 +35,8 @@ impl LabelFile {
         let compress = path.to_string_lossy().ends_with(".gz");
         let target = PendingFile::create(path)?;
         let state = if layout.decision.largest_value() < FIRST_WIDE_VALUE {
-            let writer =
-                LabelWriter::create(BufWriter::new(target), header, compress, LabelType::U8, &description(key))
-                    .or_exit_with(Exit::CouldNotWrite, cannot)?;
+            let writer = LabelWriter::create(target, header, compress, LabelType::U8, &description(key))
+                .or_exit_with(Exit::CouldNotWrite, cannot)?;
             State::Narrow(writer)
         } else {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -55,14 +54,9 @@ impl LabelFile {
             State::Narrow(writer) => writer,
             State::Spooled { spool, target, largest, plane } => {
                 let kind = if largest < FIRST_WIDE_VALUE { LabelType::U8 } else { LabelType::U16 };
-                let mut writer = LabelWriter::create(
-                    BufWriter::new(target),
-                    &self.header,
-                    self.compress,
-                    kind,
-                    &description(&self.key),
-                )
-                .or_exit_with(Exit::CouldNotWrite, cannot)?;
+                let mut writer =
+                    LabelWriter::create(target, &self.header, self.compress, kind, &description(&self.key))
+                        .or_exit_with(Exit::CouldNotWrite, cannot)?;
                 let mut spool =
                     spool.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, cannot)?;
                 spool.rewind().or_exit_with(Exit::CouldNotWrite, cannot)?;
@@ -78,9 +72,7 @@ impl LabelFile {
                 writer
             }
         };
-        let buffered = writer.finish().or_exit_with(Exit::CouldNotWrite, cannot)?;
-        let file = buffered.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, cannot)?;
-        file.publish()
+        writer.finish().or_exit_with(Exit::CouldNotWrite, cannot)?.publish()
     }
 }
 

@@ -9,7 +9,7 @@ const LEVEL: u32 = 4;
 
 pub(super) enum Sink<W: Write> {
     Plain(BufWriter<W>),
-    Gzip(GzEncoder<BufWriter<W>>),
+    Gzip(Box<GzEncoder<BufWriter<W>>>),
 }
 
 impl<W: Write> Sink<W> {
@@ -17,7 +17,7 @@ impl<W: Write> Sink<W> {
         let out = BufWriter::with_capacity(64 * 1024, out);
         if gz {
             // No name and no time: the same labels give the same bytes.
-            Sink::Gzip(GzBuilder::new().mtime(0).write(out, Compression::new(LEVEL)))
+            Sink::Gzip(Box::new(GzBuilder::new().mtime(0).write(out, Compression::new(LEVEL))))
         } else {
             Sink::Plain(out)
         }

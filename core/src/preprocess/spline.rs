@@ -87,7 +87,6 @@ pub(crate) fn anticausal(current: &mut [f64], next: &[f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
     use alloc::vec::Vec;
 
     /// Coefficients of a mirrored line must give its samples back: `(c[k-1] + 4 c[k] + c[k+1]) / 6 = f[k]`.
@@ -107,7 +106,7 @@ mod tests {
                 assert!((value - samples[k as usize]).abs() < 1e-12, "n {n} k {k}");
             }
             let mut rows: Vec<f64> = samples.iter().flat_map(|&v| [v, -v, 2.0 * v]).collect();
-            filter_rows(&mut rows, 3, &mut vec![0.0; 3]);
+            filter_rows(&mut rows, 3, &mut [0.0; 3]);
             for k in 0..n {
                 assert!((rows[3 * k] - line[k]).abs() < 1e-13 && (rows[3 * k + 1] + line[k]).abs() < 1e-13);
             }
