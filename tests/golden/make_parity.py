@@ -151,8 +151,7 @@ VARIANTS = {
         "sform_2": (dict(size=(13, 12, 11), header="sform_2", labels_only=True), "sform code 2 loses against qform code 1"),
         "no_form": (dict(size=(13, 12, 11), header="no_form", labels_only=True), "neither code set"),
         "pixdim": (dict(size=(13, 12, 11), header="pixdim", labels_only=True), "pixdim and sform columns disagree: pixdim wins"),
-        "metre": (dict(size=(13, 12, 11), header="metre", labels_only=True), "units metre"),
-        "nifti2": (dict(size=(13, 12, 11), header="nifti2", labels_only=True), "NIfTI-2")}),
+        "metre": (dict(size=(13, 12, 11), header="metre", labels_only=True), "units metre")}),
 }
 
 
@@ -215,7 +214,7 @@ def write_scan(c, a, path):
     aff[:3, :3] = direction(c["axes"]) * sp
     aff[:3, 3] = (57.25, -88.125, -412.625)
     data = np.ascontiguousarray(a.T.astype(c["dtype"]))
-    hdr = (nib.Nifti2Header if h == "nifti2" else nib.Nifti1Header)(endianness=">" if h == "big_endian" else "<")
+    hdr = nib.Nifti1Header(endianness=">" if h == "big_endian" else "<")
     hdr.set_data_dtype(data.dtype)
     hdr.set_data_shape(data.shape)
     hdr.set_qform(aff, 1)
@@ -240,7 +239,7 @@ def write_scan(c, a, path):
         for k, n in enumerate("xyz"):
             hdr["srow_" + n] = aff[k] / 1000
     hdr["scl_slope"], hdr["scl_inter"] = (0.5, -3) if h == "scaled" else (1, 0)
-    hdr["vox_offset"] = 544 if h == "nifti2" else 352
+    hdr["vox_offset"] = 352
     body = data.astype(data.dtype.newbyteorder(">")) if h == "big_endian" else data
     with open(path, "wb") as f, gzip.GzipFile("", "wb", 9, f, mtime=0) as g:
         g.write(hdr.binaryblock + b"\0\0\0\0" + body.tobytes("F"))
