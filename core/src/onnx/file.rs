@@ -36,7 +36,7 @@ pub struct LoadedModel {
 }
 
 /// Reads an ONNX file and its manifest: `manifest_override` where given, else the embedded one, else a side-car
-/// (`model.onnx.json`, `model.onnx.toml`, `model.scanside.json`, `model.scanside.toml`) in the same folder.
+/// (`model.scanside.json`, `model.json`, `model.onnx.json`, or the same with `toml`) in the same folder.
 ///
 /// **Memory:** the file's bytes and the parsed graph at once; the bytes are dropped on return.
 ///
@@ -72,10 +72,9 @@ pub fn load(path: &Path, manifest_override: Option<&Path>) -> Result<LoadedModel
 fn side_cars(model: &Path) -> Vec<PathBuf> {
     let name = model.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stem = model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    [format!("{name}.json"), format!("{name}.toml"), format!("{stem}.scanside.json"), format!("{stem}.scanside.toml")]
-        .iter()
-        .map(|n| model.with_file_name(n))
-        .collect()
+    let names = [format!("{stem}.scanside"), stem.clone(), name];
+    let files = names.iter().flat_map(|n| [format!("{n}.json"), format!("{n}.toml")]);
+    files.map(|n| model.with_file_name(n)).collect()
 }
 
 /// Parses and checks the bytes of an ONNX file.

@@ -197,7 +197,7 @@ impl TractEngine {
 
 impl Engine for TractEngine {
     fn name(&self) -> &'static str {
-        if self.is_lowered() { "tract, own steps" } else { "tract" }
+        if self.is_lowered() { "native" } else { "tract" }
     }
 
     fn channels(&self) -> usize {
