@@ -80,6 +80,12 @@ proptest! {
         prop_assert_eq!(labels, expected);
     }
 
+}
+
+proptest! {
+    // Every item gets a thread of its own here, which is what takes the time.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     /// Workers, their order, threads and the size of reads change nothing, with resampling, channels, folds and
     /// masked normalisation in play.
     #[test]
