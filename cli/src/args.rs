@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Say what a model is: grid, channels, labels, size, engine.
     Inspect(InspectArgs),
+    /// Measure models on this machine: seconds and memory per patch.
+    Bench(BenchArgs),
     /// Compare label files: Dice, surface Dice and 95 % Hausdorff distance per class and case.
     Evaluate(crate::evaluate::EvaluateArgs),
 }
@@ -49,6 +51,10 @@ pub(crate) struct RunArgs {
     /// What does the arithmetic.
     #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
     pub(crate) engine: EngineChoice,
+    /// How the network's weights and unquantised tensors are stored: half precision takes half the memory and flips a
+    /// few voxels in ten thousand.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub(crate) precision: PrecisionChoice,
     /// Largest distance between tiles, as a fraction of the patch.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = step)]
     pub(crate) step_size: f64,
@@ -64,6 +70,52 @@ pub(crate) struct RunArgs {
     /// Take an input that looks like a label map for a scan.
     #[arg(long)]
     pub(crate) allow_label_input: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// ONNX files, self-describing or not, or nnU-Net v2 model folders.
+    #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
+    pub(crate) model: Vec<PathBuf>,
+    /// Threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Timed runs, after one that is not.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+    /// What does the arithmetic.
+    #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
+    pub(crate) engine: EngineChoice,
+    /// How weights and unquantised tensors are stored.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub(crate) precision: PrecisionChoice,
+    /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
+    #[arg(long)]
+    pub(crate) layers: bool,
+    /// One JSON document a line on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionChoice {
+    /// As the model file stores its weights.
+    Auto,
+    /// Single precision.
+    F32,
+    /// Half precision; sums are made in single.
+    F16,
+}
+
+impl PrecisionChoice {
+    /// Whether to store in half precision; nothing where the file decides.
+    pub(crate) fn half(self) -> Option<bool> {
+        match self {
+            PrecisionChoice::Auto => None,
+            PrecisionChoice::F32 => Some(false),
+            PrecisionChoice::F16 => Some(true),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

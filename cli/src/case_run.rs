@@ -59,11 +59,11 @@ pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<Planned
         sink_bytes: SINK_BYTES,
     };
     // The weights are in the process already.
-    let engine = EngineFootprint { shared_bytes: 0, ..model.engine.footprint() };
+    let engine = |workers| EngineFootprint { shared_bytes: 0, ..model.engine.footprint(workers) };
     let workers = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let budget = args.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
     let memory =
-        memory::plan(&layout, &model.manifest, engine, &surroundings, workers, budget).or_exit(Exit::DoesNotFit)?;
+        memory::plan(&layout, &model.manifest, &engine, &surroundings, workers, budget).or_exit(Exit::DoesNotFit)?;
     Ok(PlannedCase { files, source, layout, memory })
 }
 

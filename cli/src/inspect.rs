@@ -6,14 +6,14 @@ use crate::model;
 use crate::progress::human_bytes;
 use scanside_core::engine::Engine;
 use scanside_core::manifest::{Labels, Manifest};
-use scanside_core::onnx::TractEngine;
+use scanside_core::onnx::{OnnxEngine, Settings};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
     if !args.model.exists() {
         return Err(Failure::says(Exit::BadModel, format!("{} does not exist", args.model.display())));
     }
     let (manifest, proto) = model::read(&args.model, args.manifest.as_deref(), &[], model::DEFAULT_CHECKPOINT)?;
-    let engine = TractEngine::new(&proto, &manifest)
+    let engine = OnnxEngine::new(&proto, &manifest, Settings::default())
         .or_exit_with(Exit::BadModel, || format!("{} cannot be run", args.model.display()))?;
     if args.json {
         let summary = engine.summary();
@@ -22,11 +22,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
             "manifest": manifest,
             "operators": summary.operators,
             "parameters": summary.parameters,
-            "macs_per_patch": summary.macs_per_patch,
-            "native": engine.is_lowered(),
+            "precision": summary.precision,
+            "macs_per_patch": engine.macs_per_patch(),
+            "native": engine.native().is_some(),
             "not_native_because": engine.not_lowered(),
-            "weights_bytes": engine.footprint().shared_bytes,
-            "scratch_bytes_per_thread": engine.footprint().worker_bytes,
+            "float_convolutions": engine.float_convolutions(),
+            "weights_bytes": engine.footprint(1).shared_bytes,
+            "workspace_bytes": engine.footprint(1).call_bytes(),
         });
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
     } else {
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn print(manifest: &Manifest, engine: &TractEngine) {
+fn print(manifest: &Manifest, engine: &OnnxEngine) {
     let grid = &manifest.grid;
     let summary = engine.summary();
     say!("{}", if manifest.name.is_empty() { "unnamed model" } else { &manifest.name });
@@ -55,14 +57,19 @@ fn print(manifest: &Manifest, engine: &TractEngine) {
     }
     say!("  mirroring   {:?}, folds {}", manifest.mirror_axes, manifest.folds);
     say!("  resampling  scan {:?}, logits {:?}", manifest.resample_data, manifest.resample_logits);
-    say!("  weights     {} parameters, {}", summary.parameters, human_bytes(engine.footprint().shared_bytes));
-    if let Some(macs) = summary.macs_per_patch {
+    let footprint = engine.footprint(1);
+    let (weights, precision) = (human_bytes(footprint.shared_bytes), summary.precision);
+    say!("  weights     {} parameters, {weights}, mostly {precision}", summary.parameters);
+    if let Some(macs) = engine.macs_per_patch() {
         say!("  work        {:.2} GMAC per patch and fold", macs as f64 / 1e9);
     }
-    say!("  scratch     {} per thread", human_bytes(engine.footprint().worker_bytes));
-    match engine.not_lowered() {
-        None => say!("  engine      native"),
-        Some(why) => say!("  engine      tract, because of {why}"),
+    say!("  workspace   {}", human_bytes(footprint.call_bytes().unwrap_or(usize::MAX)));
+    match (engine.native(), engine.not_lowered()) {
+        (Some(native), _) => say!("  engine      native, {:?} on this CPU", native.networks()[0].isa()),
+        (None, why) => say!("  engine      tract, because of {}", why.unwrap_or_default()),
+    }
+    for why in engine.float_convolutions() {
+        say!("  in floats   quantised convolution {why}");
     }
     for (key, value) in &manifest.provenance {
         say!("  {key}: {value}");

@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 mod args;
+mod bench;
 mod case_run;
 mod cases;
 mod digest;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args),
         Command::Import(args) => import::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Evaluate(args) => compare(args),
     };
     let exit = outcome.unwrap_or_else(|failure| {

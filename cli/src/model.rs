@@ -1,21 +1,26 @@
 //! A model opened for running, whichever form it comes in.
 
-use crate::args::{EngineChoice, RunArgs};
+use crate::args::{EngineChoice, PrecisionChoice, RunArgs};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::process;
 use scanside_core::engine::Engine;
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet::{self, FoldName, ImportOptions};
-use scanside_core::onnx::{self, TractEngine, pb::ModelProto};
+use scanside_core::onnx::{self, OnnxEngine, Settings, pb::ModelProto};
 use std::path::Path;
 
 /// The checkpoint that nnU-Net's training ends with.
 pub(crate) const DEFAULT_CHECKPOINT: &str = "checkpoint_final.pth";
 
+/// How the arguments ask to prepare a network.
+pub(crate) fn settings(precision: PrecisionChoice) -> Settings {
+    Settings { half: precision.half(), ..Settings::default() }
+}
+
 /// A model with the engine that runs it.
 pub(crate) struct Model {
     pub(crate) manifest: Manifest,
-    pub(crate) engine: TractEngine,
+    pub(crate) engine: OnnxEngine,
     /// Hash over graph, weights and manifest: the same for a folder and the ONNX file imported from it.
     pub(crate) identity: String,
     /// The process once the model was there, and the most it took until then.
@@ -70,10 +75,10 @@ impl Model {
         // The hash inside the manifest is there in a file and not in a folder; it says nothing new.
         let facts = Manifest { graph_sha256: None, ..manifest.clone() };
         let facts = serde_json::to_string(&facts).or_exit(Exit::BadModel)?;
-        let identity = crate::digest::facts_sha256([graph.as_str(), &facts]);
+        let identity = crate::digest::facts_sha256([graph.as_str(), &facts, &format!("{:?}", args.precision)]);
         let engine = match args.engine {
-            EngineChoice::Tract => TractEngine::without_lowering(&proto, &manifest),
-            EngineChoice::Auto | EngineChoice::Native => TractEngine::new(&proto, &manifest),
+            EngineChoice::Tract => OnnxEngine::tract(&proto, &manifest),
+            EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(&proto, &manifest, settings(args.precision)),
         };
         let engine = engine.or_exit_with(Exit::BadModel, || format!("{} cannot be run", args.model.display()))?;
         if let (EngineChoice::Native, Some(why)) = (args.engine, engine.not_lowered()) {
@@ -82,8 +87,10 @@ impl Model {
                 format!("{} cannot run in our own kernels: {why}; use --engine auto or tract", args.model.display()),
             ));
         }
+        drop(proto);
+        process::give_back();
         let (process_bytes, loading_bytes) = process::resident_bytes().unwrap_or_else(|| {
-            let held = process::TYPICAL_PROCESS_BYTES + engine.footprint().shared_bytes;
+            let held = process::TYPICAL_PROCESS_BYTES + engine.footprint(1).shared_bytes;
             (held, 2 * held)
         });
         Ok(Model { manifest, engine, identity, process_bytes, loading_bytes })

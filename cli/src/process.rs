@@ -13,3 +13,14 @@ pub(crate) fn resident_bytes() -> Option<(usize, usize)> {
 
 /// The process's memory while it holds nothing but a model, where the system does not tell.
 pub(crate) const TYPICAL_PROCESS_BYTES: usize = 64 << 20;
+
+/// Gives memory that was freed back to the system: reading a model takes several times its weights for a moment, and the
+/// C allocator keeps what is between blocks still in use.
+#[allow(unsafe_code)]
+pub(crate) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the function touches nothing but the allocator's own free lists, under its lock.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

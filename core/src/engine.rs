@@ -3,6 +3,8 @@
 //! The pipeline knows networks only through [`Engine`], so the same run serves an ONNX graph, a test double, or a
 //! hand-written network on a machine without an operating system.
 
+use crate::arch::Block;
+use crate::executor::Executor;
 use alloc::boxed::Box;
 use core::fmt;
 
@@ -11,8 +13,12 @@ use core::fmt;
 pub struct EngineFootprint {
     /// Weights and tables, held once however many threads work.
     pub shared_bytes: usize,
-    /// Peak beyond that while one [`Engine::infer`] runs; its input and output slices are the caller's and not counted.
+    /// Blocks of memory that each call of [`Engine::infer`] is lent.
+    pub workspace_blocks: usize,
+    /// Heap beyond that while one [`Engine::infer`] runs; its input and output slices are the caller's and not counted.
     pub worker_bytes: usize,
+    /// Calls that should run side by side: 1 where one call keeps all workers busy.
+    pub calls: usize,
 }
 
 /// Why a patch could not be computed.
@@ -21,6 +27,20 @@ pub struct EngineFootprint {
 pub enum EngineError {
     /// The backend failed; its own sentence.
     Backend(Box<str>),
+    /// There is no such fold.
+    Fold {
+        /// The fold.
+        asked: usize,
+        /// Folds of the model.
+        folds: usize,
+    },
+    /// The workspace is too small.
+    Workspace {
+        /// Blocks it needs.
+        expected: usize,
+        /// Blocks it has.
+        got: usize,
+    },
     /// A slice has the wrong number of elements.
     Shape {
         /// Elements the network takes or gives.
@@ -34,6 +54,10 @@ impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EngineError::Backend(why) => write!(f, "the network could not be run: {why}"),
+            EngineError::Fold { asked, folds } => write!(f, "fold {asked} was asked for, the model has {folds}"),
+            EngineError::Workspace { expected, got } => {
+                write!(f, "a workspace holds {got} blocks where the network needs {expected}")
+            }
             EngineError::Shape { expected, got } => {
                 write!(f, "a patch buffer holds {got} values where the network needs {expected}")
             }
@@ -42,6 +66,13 @@ impl fmt::Display for EngineError {
 }
 
 impl core::error::Error for EngineError {}
+
+impl EngineFootprint {
+    /// Bytes of one call: workspace and heap.
+    pub fn call_bytes(&self) -> Option<usize> {
+        self.workspace_blocks.checked_mul(size_of::<Block>())?.checked_add(self.worker_bytes)
+    }
+}
 
 /// A network that turns patches of voxels into patches of logits.
 ///
@@ -63,14 +94,22 @@ pub trait Engine: Sync {
     /// Voxels per patch: `z, y, x`. 2d networks have `1` on the first axis.
     fn patch_zyx(&self) -> [usize; 3];
 
-    /// The heap this engine needs.
-    fn footprint(&self) -> EngineFootprint;
+    /// The memory this engine needs on so many workers.
+    fn footprint(&self, workers: usize) -> EngineFootprint;
 
-    /// Computes the logits of fold `fold`.
+    /// Computes the logits of fold `fold`, on the workers of `executor`.
     ///
-    /// **Shapes:** input `[channels, z, y, x]`, output `[heads, z, y, x]`, both dense with `x` fastest.
+    /// **Shapes:** input `[channels, z, y, x]`, output `[heads, z, y, x]`, both dense with `x` fastest. `workspace` has what [`Self::footprint`] says for
+    /// as many workers; what it holds before does not matter.
     ///
     /// # Errors
     /// A slice of the wrong length, a fold that does not exist, or a failure of the backend.
-    fn infer(&self, fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError>;
+    fn infer<X: Executor>(
+        &self,
+        fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        workspace: &mut [Block],
+        executor: &X,
+    ) -> Result<(), EngineError>;
 }

@@ -26,16 +26,19 @@
 //!
 //! Axis order is `z, y, x` with `x` fastest everywhere inside; conversions happen at file borders.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
+pub mod arch;
 pub mod engine;
 pub mod executor;
 pub mod half_float;
+pub mod kernels;
 pub mod manifest;
 pub mod memory;
 pub mod metrics;
+pub mod network;
 #[cfg(feature = "nifti")]
 pub mod nifti;
 #[cfg(feature = "tract")]

@@ -51,8 +51,10 @@ pub struct MemoryPlan {
     pub items: Vec<MemoryItem>,
     /// Their sum: the process stays under it.
     pub peak_bytes: usize,
-    /// Tiles in flight.
+    /// Workers.
     pub workers: usize,
+    /// Tiles in flight: fewer than workers where several share one.
+    pub tiles: usize,
     /// The scan is kept in memory rather than read again.
     pub resident_source: bool,
     /// Planes of network axis 0 fetched with one reading of the source.
@@ -94,19 +96,19 @@ impl core::error::Error for DoesNotFit {}
 pub fn plan(
     layout: &Layout,
     manifest: &Manifest,
-    engine: EngineFootprint,
+    engine: &dyn Fn(usize) -> EngineFootprint,
     surroundings: &Surroundings,
     workers: usize,
     budget_bytes: Option<usize>,
 ) -> Result<MemoryPlan, DoesNotFit> {
     let budget = budget_bytes.unwrap_or(usize::MAX);
-    // Tiles run side by side within a row; a worker without a tile would only hold memory.
-    let workers = workers.min(layout.tiling.starts[1].len() * layout.tiling.starts[2].len());
     let mut least: Option<usize> = None;
     let ways: &[bool] = if layout.transpose[0] == 0 { &[false] } else { &[true, false] };
     for &resident in ways {
         for workers in (1..=workers.max(1)).rev() {
-            let Some(plan) = count(layout, manifest, engine, surroundings, workers, resident) else { continue };
+            let Some(plan) = count(layout, manifest, engine(workers), surroundings, workers, resident) else {
+                continue;
+            };
             if plan.peak_bytes <= budget {
                 return Ok(plan);
             }
@@ -125,6 +127,8 @@ fn count(
     workers: usize,
     resident: bool,
 ) -> Option<MemoryPlan> {
+    // Tiles run side by side within a row; a call without a tile would only hold memory.
+    let tiles = engine.calls.clamp(1, layout.tiling.starts[1].len() * layout.tiling.starts[2].len());
     let across_slices = layout.transpose[0] != 0;
     let planes_per_read = if across_slices && !resident { PLANES_PER_PASS } else { workers };
     let settings = SlabSettings { transpose: layout.transpose, planes_per_read };
@@ -150,8 +154,8 @@ fn count(
         ("nonzero mask", mask),
         ("resampling window", slabs),
         ("network input window", input_window),
-        ("tiles in flight", tile_buffers.checked_mul(workers)?),
-        ("engine scratch", engine.worker_bytes.checked_mul(workers)?),
+        ("tiles in flight", tile_buffers.checked_mul(tiles)?),
+        ("engine workspace", engine.call_bytes()?.checked_mul(tiles)?),
         ("logit sums, one patch deep", accumulator),
         ("labels and writer", exporter.checked_add(placer)?.checked_add(surroundings.sink_bytes)?),
     ]
@@ -166,6 +170,7 @@ fn count(
         items,
         peak_bytes: sum.max(surroundings.loading_bytes),
         workers,
+        tiles,
         resident_source: resident,
         planes_per_read,
     };

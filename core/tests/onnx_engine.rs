@@ -9,9 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
+use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
-use scanside_core::onnx::{OnnxError, TractEngine, embed, extract, graph_sha256, load, parse_model, pb, write_model};
+use scanside_core::onnx::{
+    OnnxEngine, OnnxError, Settings, embed, extract, graph_sha256, load, parse_model, pb, write_model,
+};
 
 struct Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -134,10 +138,43 @@ fn difference(got: &[f32], expected: &[f32]) -> (f64, f64) {
     (most / std, sum / n / std)
 }
 
-fn run(engine: &TractEngine, case: &Case, fold: usize) -> Vec<f32> {
+/// Threads that are started for each piece of work.
+struct Threads(usize);
+
+impl Executor for Threads {
+    fn workers(&self) -> usize {
+        self.0
+    }
+    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
+        std::thread::scope(|s| {
+            let work = &work;
+            for (i, item) in items.iter_mut().enumerate() {
+                s.spawn(move || work(i, item));
+            }
+        });
+    }
+}
+
+/// What a workspace holds before a run must not show.
+fn workspace(engine: &OnnxEngine, workers: usize) -> Vec<Block> {
+    let mut blocks = vec![Block::ZERO; engine.footprint(workers).workspace_blocks];
+    scanside_core::arch::numbers_mut::<f32>(&mut blocks).fill(f32::NAN);
+    blocks
+}
+
+fn run_on<X: Executor>(engine: &OnnxEngine, case: &Case, fold: usize, executor: &X) -> Vec<f32> {
     let mut out = vec![f32::NAN; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
-    engine.infer(fold, &case.input, &mut out).unwrap();
+    let mut blocks = workspace(engine, executor.workers());
+    engine.infer(fold, &case.input, &mut out, &mut blocks, executor).unwrap();
     out
+}
+
+fn run(engine: &OnnxEngine, case: &Case, fold: usize) -> Vec<f32> {
+    run_on(engine, case, fold, &Serial)
+}
+
+fn native(case: &Case) -> OnnxEngine {
+    OnnxEngine::new(&case.proto, &case.manifest, Settings::default()).unwrap()
 }
 
 #[test]
@@ -154,25 +191,27 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
     ] {
         let case = case(&golden(&format!("{name}.onnx")));
         let before = LIVE.load(Relaxed);
-        let engine = TractEngine::new(&case.proto, &case.manifest).unwrap();
+        let engine = native(&case);
         let shared = LIVE.load(Relaxed) - before;
-        assert_eq!(engine.is_lowered(), lowered, "{name}: {:?}", engine.not_lowered());
+        assert_eq!(engine.native().is_some(), lowered, "{name}: {:?}", engine.not_lowered());
         assert_eq!(engine.folds(), case.expected.len(), "{name}");
-        let own = TractEngine::without_lowering(&case.proto, &case.manifest).unwrap();
+        let own = OnnxEngine::tract(&case.proto, &case.manifest).unwrap();
         for (k, expected) in case.expected.iter().enumerate() {
             let mut got = vec![f32::NAN; expected.len()];
+            let mut blocks = workspace(&engine, 1);
             let live = LIVE.load(Relaxed);
             PEAK.store(live, Relaxed);
-            engine.infer(k, &case.input, &mut got).unwrap();
+            engine.infer(k, &case.input, &mut got, &mut blocks, &Serial).unwrap();
             let used = PEAK.load(Relaxed) - live;
-            let said = engine.footprint();
+            let said = engine.footprint(1);
             assert!(used <= said.worker_bytes, "{name}: {used} of {} bytes", said.worker_bytes);
             assert!(shared <= said.shared_bytes, "{name}: {shared} of {} bytes", said.shared_bytes);
             let (most, mean) = difference(&got, expected);
             assert!(most < tolerance, "{name} fold {k}: {most} {mean}");
             assert_eq!(got, run(&engine, &case, k), "{name}: a second run differs");
             let (most, _) = difference(&run(&own, &case, k), &got);
-            assert!(most < 2e-5, "{name} fold {k}: {most} from tract's own executor");
+            let apart = if name == "half" { 2e-2 } else { 2e-5 };
+            assert!(most < apart, "{name} fold {k}: {most} from tract's own executor");
         }
     }
 }
@@ -181,16 +220,16 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
 fn threads_change_nothing() {
     let _turn = turn();
     let case = case(&golden("resenc3d.onnx"));
-    let engine = TractEngine::new(&case.proto, &case.manifest).unwrap();
+    let engine = native(&case);
     let alone = run(&engine, &case, 0);
-    std::thread::scope(|s| {
-        let others: Vec<_> = (0..4).map(|_| s.spawn(|| run(&engine, &case, 0))).collect();
-        for other in others {
-            assert_eq!(other.join().unwrap(), alone);
-        }
-    });
-    assert!(engine.infer(0, &case.input[1..], &mut alone.clone()).is_err());
-    assert!(engine.infer(1, &case.input, &mut alone.clone()).is_err());
+    for workers in 1..5 {
+        assert_eq!(run_on(&engine, &case, 0, &Threads(workers)), alone, "{workers} workers");
+    }
+    let mut blocks = workspace(&engine, 1);
+    let mut out = alone.clone();
+    assert!(engine.infer(0, &case.input[1..], &mut out, &mut blocks, &Serial).is_err());
+    assert!(engine.infer(1, &case.input, &mut out, &mut blocks, &Serial).is_err());
+    assert!(engine.infer(0, &case.input, &mut out, &mut blocks[1..], &Serial).is_err());
 }
 
 #[test]
@@ -248,7 +287,7 @@ fn manifests_that_disagree_are_refused_with_every_reason() {
     m.mirror_axes = vec![1, 1];
     m.folds = 2;
     m.channels[0].normalization = Normalization::PercentileTo01 { lower_percent: 99.0, upper_percent: 1.0 };
-    let why = TractEngine::new(&proto, &m).err().unwrap().to_string();
+    let why = OnnxEngine::new(&proto, &m, Settings::default()).err().unwrap().to_string();
     for word in ["patch", "spacing", "transpose_forward", "mirror_axes", "folds", "percentiles"] {
         assert!(why.contains(word), "{word}: {why}");
     }
@@ -282,7 +321,7 @@ fn broken_files_are_refused_in_a_sentence() {
     let mut p = proto.clone();
     p.graph.as_mut().unwrap().node[0].op_type = "Imaginary".into();
     let m = case(&golden("plain2d.onnx")).manifest;
-    let why = TractEngine::new(&p, &m).err().unwrap().to_string();
+    let why = OnnxEngine::new(&p, &m, Settings::default()).err().unwrap().to_string();
     assert!(why.contains("Imaginary"), "{why}");
 }
 
@@ -313,23 +352,24 @@ fn measure() {
         let before = LIVE.load(Relaxed);
         let t = Instant::now();
         let engine = if std::env::var_os("SCANSIDE_PLAN").is_some() {
-            TractEngine::without_lowering(&case.proto, &case.manifest).unwrap()
+            OnnxEngine::tract(&case.proto, &case.manifest).unwrap()
         } else {
-            TractEngine::new(&case.proto, &case.manifest).unwrap()
+            native(&case)
         };
         let load_s = t.elapsed().as_secs_f64();
         let shared = LIVE.load(Relaxed) - before;
-        let said = engine.footprint();
+        let said = engine.footprint(1);
         let mut out = vec![1f32; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
         let live = LIVE.load(Relaxed);
         PEAK.store(live, Relaxed);
         let rss = status_kib("VmRSS");
         let _ = std::fs::write("/proc/self/clear_refs", "5");
+        let mut blocks = workspace(&engine, 1);
         let mut times = Vec::new();
         let mut rss_each = Vec::new();
         for _ in 0..5 {
             let t = Instant::now();
-            engine.infer(0, &case.input, &mut out).unwrap();
+            engine.infer(0, &case.input, &mut out, &mut blocks, &Serial).unwrap();
             times.push(t.elapsed().as_secs_f64());
             rss_each.push((status_kib("VmHWM").saturating_sub(rss)) / 1024);
             if times.iter().sum::<f64>() > 90.0 {
@@ -342,14 +382,14 @@ fn measure() {
         eprintln!(
             "{name}: lowered {} | shared said {:.1} is {:.1} MiB | worker said {:.1} is {:.1} MiB, RSS growth {rss_each:?} MiB \
              | load {load_s:.2} s | median {:.3} min {:.3} s | {:.2} GMAC",
-            engine.is_lowered(),
+            engine.native().is_some(),
             mib(said.shared_bytes),
             mib(shared),
             mib(said.worker_bytes),
             mib(used),
             times[times.len() / 2],
             times[0],
-            engine.summary().macs_per_patch.unwrap_or(0) as f64 / 1e9,
+            engine.macs_per_patch().unwrap_or(0) as f64 / 1e9,
         );
         if let Some(why) = engine.not_lowered() {
             eprintln!("  {why}");

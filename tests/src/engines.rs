@@ -1,6 +1,8 @@
 //! Engines whose result is known without a network.
 
+use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError, EngineFootprint};
+use scanside_core::executor::Executor;
 
 /// Head `h` is `-(v - h)^2` of the input: the largest head is the input's own value, rounded.
 #[derive(Clone, Debug)]
@@ -27,10 +29,17 @@ impl Engine for Identity {
     fn patch_zyx(&self) -> [usize; 3] {
         self.patch
     }
-    fn footprint(&self) -> EngineFootprint {
-        EngineFootprint::default()
+    fn footprint(&self, workers: usize) -> EngineFootprint {
+        EngineFootprint { calls: workers, ..Default::default() }
     }
-    fn infer(&self, _fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+    fn infer<X: Executor>(
+        &self,
+        _fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        _: &mut [Block],
+        _: &X,
+    ) -> Result<(), EngineError> {
         for (h, head) in output.chunks_exact_mut(input.len()).enumerate() {
             for (o, v) in head.iter_mut().zip(input) {
                 *o = -(v - h as f32) * (v - h as f32);
@@ -70,10 +79,17 @@ impl Engine for Mixing {
     fn patch_zyx(&self) -> [usize; 3] {
         self.patch
     }
-    fn footprint(&self) -> EngineFootprint {
-        EngineFootprint::default()
+    fn footprint(&self, workers: usize) -> EngineFootprint {
+        EngineFootprint { calls: workers, ..Default::default() }
     }
-    fn infer(&self, fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+    fn infer<X: Executor>(
+        &self,
+        fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        _: &mut [Block],
+        _: &X,
+    ) -> Result<(), EngineError> {
         let voxels: usize = self.patch.iter().product();
         let mean = input.iter().sum::<f32>() / input.len() as f32;
         for (h, head) in output.chunks_exact_mut(voxels).enumerate() {

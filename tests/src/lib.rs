@@ -6,6 +6,7 @@ pub mod npy;
 pub mod program;
 pub mod runs;
 pub mod source;
+pub mod student;
 
 use std::path::{Path, PathBuf};
 

@@ -67,7 +67,7 @@ pub fn run<E: Engine, X: Executor>(
         streaming_source_bytes: 0,
         sink_bytes: 0,
     };
-    let mut plan = memory::plan(&layout, manifest, engine.footprint(), &surroundings, executor.workers(), None)
+    let mut plan = memory::plan(&layout, manifest, &|n| engine.footprint(n), &surroundings, executor.workers(), None)
         .expect("no budget is given");
     change(&mut plan);
     let facts = measure(scan, &layout.bounds, &manifest.channels, layout.clip_axis())?;

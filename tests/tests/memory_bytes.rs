@@ -81,7 +81,7 @@ proptest! {
         PEAK.store(before, Relaxed);
         let bounds = find_box(&mut scan, true).unwrap();
         let layout = Layout::new(&manifest, shape, spacing, bounds, RunOptions::default()).unwrap();
-        let plan = memory::plan(&layout, &manifest, Default::default(), &surroundings, 1, None).unwrap();
+        let plan = memory::plan(&layout, &manifest, &|_| Default::default(), &surroundings, 1, None).unwrap();
         let facts = measure(&mut scan, &layout.bounds, &manifest.channels, layout.clip_axis()).unwrap();
         segment(&layout, &manifest, &facts, &plan, &mut scan, &engine, &Serial, &mut Nowhere, &mut ()).unwrap();
         let measured = PEAK.load(Relaxed) - before;

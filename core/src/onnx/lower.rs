@@ -1,13 +1,14 @@
-//! From tract's typed graph to a [`Network`]: which operators become our steps, and what is fused.
+//! From tract's typed graph to a compiled network: which operators become our steps.
 //!
 //! Shapes, constants and operator meaning come from tract; this file only recognises them. A graph with anything it
 //! does not know is not an error: it runs in tract's own executor instead.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tract_core::internal::*;
 use tract_core::ops::array::TypedConcat;
 use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::cast::Cast;
 use tract_core::ops::cnn::{Conv as TractConv, Deconv, KernelFormat, MaxPool, PoolSpec, SumPool};
 use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::identity::Identity;
@@ -16,23 +17,35 @@ use tract_core::ops::math;
 use tract_core::ops::nn::{DataFormat, LeakyRelu};
 use tract_core::ops::source::TypedSource;
 
-use super::conv::{Conv, ConvShape, Upsample};
-use super::network::{Buffer, Kind, Network, Pool, Step, Value};
+use super::grid_op::GridOp;
 use super::norm_op::InstanceNorm;
-use super::pointwise::Post;
+use super::quantised::QuantTable;
+use crate::arch::Activation;
+use crate::kernels::{ConvGeometry, PoolGeometry};
+use crate::manifest::Manifest;
+use crate::network::{Graph, GraphBuilder, ValueSpec, Weights};
 
 /// Why a graph is left to tract: the operator or property that no step covers.
 #[derive(Debug, Clone)]
-pub(crate) struct NotLowered(pub(crate) String);
+pub(super) struct NotLowered(pub(super) String);
 
-type Lowered<T> = Result<T, NotLowered>;
+type Step<T> = Result<T, NotLowered>;
 
-fn no<T>(why: impl Into<String>) -> Lowered<T> {
+fn no<T>(why: impl Into<String>) -> Step<T> {
     Err(NotLowered(why.into()))
 }
 
-/// Lowers the graph that computes the model's single output.
-pub(crate) fn lower(model: &TypedModel) -> Lowered<Network> {
+/// A compiled fold.
+pub(super) struct Lowered {
+    pub(super) graph: Graph,
+    pub(super) weights: Weights<'static>,
+    /// Quantised convolutions that compute in floats, with the reason.
+    pub(super) floats: Vec<String>,
+}
+
+/// Lowers the graph that computes the model's single output. With `half`, weights and unquantised tensors are stored in
+/// half precision.
+pub(super) fn lower(model: &TypedModel, manifest: &Manifest, quantised: &QuantTable, half: bool) -> Step<Lowered> {
     let order = model.eval_order().map_err(|e| NotLowered(format!("{e:#}")))?;
     let output = model.outputs[0];
     let mut uses: HashMap<OutletId, usize> = HashMap::new();
@@ -42,127 +55,97 @@ pub(crate) fn lower(model: &TypedModel) -> Lowered<Network> {
         }
     }
     *uses.entry(output).or_default() += 1;
-    let mut l = Lowerer { model, uses, values: HashMap::new(), steps: Vec::new(), buffers: 0 };
+    let builder = GraphBuilder::new(manifest.channels.len(), manifest.grid.patch_zyx, half);
+    let values = HashMap::new();
+    let mut l = Lowerer { model, quantised, uses, values, alone: HashSet::new(), builder, floats: Vec::new() };
     for n in order {
         let node = &model.nodes[n];
         l.node(node).map_err(|NotLowered(why)| NotLowered(format!("{} \"{}\": {why}", node.op.name(), node.name)))?;
     }
-    l.finish(output)
+    let value = l.value(output)?;
+    let (graph, weights) = l.builder.finish(value).map_err(|e| NotLowered(e.0))?;
+    Ok(Lowered { graph, weights, floats: l.floats })
 }
 
 struct Lowerer<'a> {
     model: &'a TypedModel,
+    quantised: &'a QuantTable,
     uses: HashMap<OutletId, usize>,
-    values: HashMap<OutletId, Value>,
-    steps: Vec<Step>,
-    buffers: usize,
+    values: HashMap<OutletId, ValueSpec>,
+    /// Values whose buffer nothing else reads.
+    alone: HashSet<OutletId>,
+    builder: GraphBuilder,
+    floats: Vec<String>,
 }
 
 impl Lowerer<'_> {
-    fn node(&mut self, node: &TypedNode) -> Lowered<()> {
+    fn node(&mut self, node: &TypedNode) -> Step<()> {
         if node.op_is::<Const>() || node.outputs.iter().all(|o| o.fact.konst.is_some()) {
             return Ok(());
         }
         let out = OutletId::new(node.id, 0);
         let (channels, grid) = self.shape(out)?;
-        if node.op_is::<TypedSource>() {
-            self.values.insert(out, Value { parts: vec![(Buffer::Input, channels)], grid });
-        } else if node.op_is::<Identity>() {
-            let value = self.value(node.inputs[0])?;
-            if self.uses_of(node.inputs[0]) > 1 {
-                // Somebody reads the original: the alias may not be overwritten.
-                *self.uses.entry(out).or_default() += 1;
-            }
-            self.values.insert(out, value);
+        let name = &node.name;
+        let value = if node.op_is::<TypedSource>() {
+            self.builder.input()
+        } else if node.op_is::<Identity>() || node.op_is::<Cast>() {
+            // A cast to f32 of what is f32 already: graphs of half precision are computed in single.
+            self.follows(node.inputs[0], out);
+            self.value(node.inputs[0])?
         } else if let Some(conv) = node.op_as::<TractConv>() {
-            let (kind, input) = self.conv(conv, node, grid)?;
-            self.push(out, kind, vec![input], channels, grid, None);
+            self.alone.insert(out);
+            self.conv(conv, node, out, grid)?
         } else if let Some(deconv) = node.op_as::<Deconv>() {
-            let (kind, input) = self.deconv(deconv, node, grid)?;
-            self.push(out, kind, vec![input], channels, grid, None);
+            self.deconv(deconv, node, out, grid)?
         } else if let Some(norm) = node.op_as::<InstanceNorm>() {
             let scale = self.per_channel(node.inputs[1], channels)?;
             let shift = self.per_channel(node.inputs[2], channels)?;
-            self.post(node.inputs[0], out, Post::Norm { scale, shift, epsilon: norm.epsilon() })?;
+            self.follows(node.inputs[0], out);
+            let value = self.value(node.inputs[0])?;
+            self.builder.norm(name, value, &scale, &shift, norm.epsilon())
         } else if let Some(leaky) = node.op_as::<ElementWiseOp>().and_then(|e| e.0.downcast_ref::<LeakyRelu>()) {
-            self.post(node.inputs[0], out, Post::Leaky(leaky.alpha))?;
+            self.follows(node.inputs[0], out);
+            let value = self.value(node.inputs[0])?;
+            let act = if leaky.alpha == 0.0 { Activation::Relu } else { Activation::Leaky(leaky.alpha) };
+            self.builder.activation(name, value, act)
+        } else if let Some(grid) = node.op_as::<GridOp>() {
+            self.follows(node.inputs[0], out);
+            let value = self.value(node.inputs[0])?;
+            self.builder.on_grid(name, value, grid.quant(), self.uses_of(node.inputs[0]) == 1)
         } else if let Some(concat) = node.op_as::<TypedConcat>() {
-            if concat.axis != 1 || node.inputs.len() < 2 {
-                return no("joins something else than channels of several tensors");
+            if concat.axis != 1 {
+                return no("joins something else than channels");
             }
-            let mut parts = Vec::new();
-            for &i in &node.inputs {
-                parts.extend(self.value(i)?.parts);
-            }
-            self.values.insert(out, Value { parts, grid });
+            let values = node.inputs.iter().map(|&i| self.value(i)).collect::<Step<_>>()?;
+            self.builder.concat(values)
         } else if let Some(bin) = node.op_as::<TypedBinOp>() {
-            self.binary(bin, node, out, channels, grid)?;
+            self.binary(bin, node, out, channels, grid)?
         } else if let Some(pool) = node.op_as::<MaxPool>() {
             if pool.with_index_outputs.is_some() {
                 return no("returns indices");
             }
-            let pool = self.pool(&pool.pool_spec, node, true, false)?;
-            let input = self.value(node.inputs[0])?;
-            self.push(out, Kind::Pool(pool), vec![input], channels, grid, None);
+            self.pool(&pool.pool_spec, node, grid, true, false)?
         } else if let Some(pool) = node.op_as::<SumPool>() {
             if !pool.normalize {
                 return no("sums without a divisor");
             }
-            let pool = self.pool(&pool.pool_spec, node, false, pool.count_include_pad)?;
-            let input = self.value(node.inputs[0])?;
-            self.push(out, Kind::Pool(pool), vec![input], channels, grid, None);
+            self.pool(&pool.pool_spec, node, grid, false, pool.count_include_pad)?
         } else {
             return no("not one of the operators this program runs itself");
-        }
+        };
+        self.values.insert(out, value);
         Ok(())
     }
 
-    fn finish(mut self, output: OutletId) -> Lowered<Network> {
-        let value = self.value(output)?;
-        let mine = match value.parts[..] {
-            [(Buffer::Arena(b), _)] if self.uses_of(output) == 1 => Some(b),
-            _ => None,
-        };
-        // The buffer becomes the caller's slice unless another step still reads it.
-        let read = |s: &Step, b| s.output != b && s.inputs.iter().flat_map(|v| &v.parts).any(|p| p.0 == b);
-        match mine {
-            Some(b) if !self.steps.iter().any(|s| read(s, Buffer::Arena(b))) => {
-                for step in &mut self.steps {
-                    let parts = step.inputs.iter_mut().flat_map(|v| v.parts.iter_mut().map(|p| &mut p.0));
-                    for place in parts.chain([&mut step.output]) {
-                        if *place == Buffer::Arena(b) {
-                            *place = Buffer::Output;
-                        }
-                    }
-                }
-            }
-            _ => {
-                let (channels, grid) = (value.channels(), value.grid);
-                let step = Step {
-                    kind: Kind::Copy,
-                    inputs: vec![value],
-                    output: Buffer::Output,
-                    channels,
-                    grid,
-                    post: vec![],
-                };
-                self.steps.push(step);
-            }
+    /// `out` is `input` with something pending: it has the buffer for itself where `input` had and nobody else reads it.
+    fn follows(&mut self, input: OutletId, out: OutletId) {
+        if self.alone.contains(&input) && self.uses_of(input) == 1 {
+            self.alone.insert(out);
         }
-        for step in &self.steps {
-            let mut places: Vec<Buffer> = step.inputs.iter().flat_map(|v| v.parts.iter().map(|p| p.0)).collect();
-            places.retain(|p| matches!(p, Buffer::Arena(_)));
-            for (i, p) in places.iter().enumerate() {
-                if places[..i].contains(p) {
-                    return no("one step reads the same tensor twice");
-                }
-            }
-        }
-        Ok(Network::new(self.steps, self.buffers))
     }
 
     /// Channels and grid of a `[1, c, (z,) y, x]` f32 outlet.
-    fn shape(&self, outlet: OutletId) -> Lowered<(usize, [usize; 3])> {
+    fn shape(&self, outlet: OutletId) -> Step<(usize, [usize; 3])> {
         let fact = self.model.outlet_fact(outlet).map_err(|e| NotLowered(e.to_string()))?;
         let shape = fact.shape.as_concrete().ok_or_else(|| NotLowered("has a shape that is not fixed".into()))?;
         if fact.datum_type != f32::datum_type() {
@@ -175,7 +158,7 @@ impl Lowerer<'_> {
         }
     }
 
-    fn value(&self, outlet: OutletId) -> Lowered<Value> {
+    fn value(&self, outlet: OutletId) -> Step<ValueSpec> {
         self.values
             .get(&outlet)
             .cloned()
@@ -186,7 +169,7 @@ impl Lowerer<'_> {
         self.uses.get(&outlet).copied().unwrap_or(0)
     }
 
-    fn constant(&self, outlet: OutletId) -> Lowered<Arc<Tensor>> {
+    fn constant(&self, outlet: OutletId) -> Step<Arc<Tensor>> {
         let fact = self.model.outlet_fact(outlet).map_err(|e| NotLowered(e.to_string()))?;
         match &fact.konst {
             Some(t) if t.datum_type() == f32::datum_type() => Ok(t.clone()),
@@ -194,58 +177,20 @@ impl Lowerer<'_> {
         }
     }
 
-    fn per_channel(&self, outlet: OutletId, channels: usize) -> Lowered<Vec<f32>> {
+    fn floats(&self, outlet: OutletId) -> Step<(Vec<f32>, TVec<usize>)> {
         let t = self.constant(outlet)?;
         let v = t.try_as_plain_ram().and_then(|v| v.as_slice::<f32>().map(<[f32]>::to_vec));
-        let v = v.map_err(|e| NotLowered(e.to_string()))?;
-        let along_channels = t.rank() <= 1 || t.shape().get(1) == Some(&channels);
+        Ok((v.map_err(|e| NotLowered(e.to_string()))?, t.shape().into()))
+    }
+
+    fn per_channel(&self, outlet: OutletId, channels: usize) -> Step<Vec<f32>> {
+        let (v, shape) = self.floats(outlet)?;
+        let along_channels = shape.len() <= 1 || shape.get(1) == Some(&channels);
         match v.len() {
             1 => Ok(vec![v[0]; channels]),
             n if n == channels && along_channels => Ok(v),
-            _ => no(format!("has a constant of shape {:?} for {channels} channels", t.shape())),
+            _ => no(format!("has a constant of shape {shape:?} for {channels} channels")),
         }
-    }
-
-    fn push(
-        &mut self,
-        out: OutletId,
-        kind: Kind,
-        inputs: Vec<Value>,
-        channels: usize,
-        grid: [usize; 3],
-        place: Option<Buffer>,
-    ) {
-        let output = place.unwrap_or_else(|| {
-            self.buffers += 1;
-            Buffer::Arena(self.buffers - 1)
-        });
-        self.values.insert(out, Value { parts: vec![(output, channels)], grid });
-        self.steps.push(Step { kind, inputs, output, channels, grid, post: vec![] });
-    }
-
-    /// The buffer of a value that nobody else reads and that may be overwritten.
-    fn owned(&self, outlet: OutletId, value: &Value) -> Option<Buffer> {
-        match value.parts[..] {
-            [(b @ Buffer::Arena(_), _)] if self.uses_of(outlet) == 1 => Some(b),
-            _ => None,
-        }
-    }
-
-    fn post(&mut self, input: OutletId, out: OutletId, post: Post) -> Lowered<()> {
-        let value = self.value(input)?;
-        if let Some(b) = self.owned(input, &value)
-            && let Some(step) = self.steps.iter_mut().rev().find(|s| s.output == b)
-        {
-            step.post.push(post);
-            self.values.insert(out, value);
-            return Ok(());
-        }
-        let (channels, grid) = (value.channels(), value.grid);
-        self.push(out, Kind::Copy, vec![value], channels, grid, None);
-        if let Some(step) = self.steps.last_mut() {
-            step.post.push(post);
-        }
-        Ok(())
     }
 
     fn binary(
@@ -255,7 +200,7 @@ impl Lowerer<'_> {
         out: OutletId,
         channels: usize,
         grid: [usize; 3],
-    ) -> Lowered<()> {
+    ) -> Step<ValueSpec> {
         let (a, b) = (node.inputs[0], node.inputs[1]);
         let konst = |o| self.model.outlet_fact(o).is_ok_and(|f| f.konst.is_some());
         let (tensor, constant, swapped) = match (konst(a), konst(b)) {
@@ -264,14 +209,10 @@ impl Lowerer<'_> {
                 if va.channels() != channels || vb.channels() != channels || va.grid != grid || vb.grid != grid {
                     return no("adds tensors of different shapes");
                 }
-                if let Some(place) = self.owned(a, &va) {
-                    self.push(out, Kind::Add, vec![va, vb], channels, grid, Some(place));
-                } else if let Some(place) = self.owned(b, &vb) {
-                    self.push(out, Kind::Add, vec![vb, va], channels, grid, Some(place));
-                } else {
-                    self.push(out, Kind::Add, vec![va, vb], channels, grid, None);
-                }
-                return Ok(());
+                self.alone.insert(out);
+                let free = |o| self.alone.contains(&o) && self.uses_of(o) == 1;
+                let (first, second, free) = if free(a) { (va, vb, true) } else { (vb, va, free(b)) };
+                return Ok(self.builder.add(&node.name, first, second, free));
             }
             (false, true) => (a, b, false),
             (true, false) => (b, a, true),
@@ -281,26 +222,35 @@ impl Lowerer<'_> {
             return no("broadcasts a tensor");
         }
         let k = self.per_channel(constant, channels)?;
-        let post = if bin.0.is::<math::Mul>() {
-            Post::Affine { shift: vec![0.0; channels], scale: k }
+        let (scale, shift) = if bin.0.is::<math::Mul>() {
+            (k, vec![0.0; channels])
         } else if bin.0.is::<math::Add>() {
-            Post::Affine { scale: vec![1.0; channels], shift: k }
+            (vec![1.0; channels], k)
         } else if bin.0.is::<math::Sub>() && !swapped {
-            Post::Affine { scale: vec![1.0; channels], shift: k.iter().map(|v| -v).collect() }
+            (vec![1.0; channels], k.iter().map(|v| -v).collect())
         } else {
             return no("not one of the operators this program runs itself");
         };
-        self.post(tensor, out, post)
+        self.follows(tensor, out);
+        let value = self.value(tensor)?;
+        Ok(self.builder.affine(&node.name, value, &scale, &shift))
     }
 
-    fn conv(&self, op: &TractConv, node: &TypedNode, output: [usize; 3]) -> Lowered<(Kind, Value)> {
+    /// Whether an instance norm alone reads the outlet.
+    fn is_normed(&self, out: OutletId) -> bool {
+        let readers = &self.model.nodes[out.node].outputs[out.slot].successors;
+        self.uses_of(out) == 1
+            && !readers.is_empty()
+            && readers.iter().all(|i| i.slot == 0 && self.model.nodes[i.node].op_is::<InstanceNorm>())
+    }
+
+    fn conv(&mut self, op: &TractConv, node: &TypedNode, out: OutletId, output: [usize; 3]) -> Step<ValueSpec> {
         let spec = &op.pool_spec;
         if op.group != 1 || op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW {
-            return no("a grouped or quantised convolution");
+            return no("a grouped convolution");
         }
         let input = self.value(node.inputs[0])?;
-        let pad_before = self.window(spec, &input)?;
-        let shape = ConvShape {
+        let g = ConvGeometry {
             cin: spec.input_channels,
             cout: spec.output_channels,
             input: input.grid,
@@ -308,54 +258,121 @@ impl Lowerer<'_> {
             kernel: leading(&spec.kernel_shape, 1),
             stride: leading(&spec.strides(), 1),
             dilation: leading(&spec.dilations(), 1),
-            pad_before,
+            pad: self.window(spec, &input)?,
         };
-        let weights = self.constant(node.inputs[1])?;
-        let weights = weights.try_as_plain_ram().map_err(|e| NotLowered(e.to_string()))?;
-        let weights = weights.as_slice::<f32>().map_err(|e| NotLowered(e.to_string()))?;
-        let bias = self.per_channel(node.inputs[2], shape.cout)?;
-        if weights.len() != shape.cin * shape.cout * shape.kernel.iter().product::<usize>() {
+        let (weights, _) = self.floats(node.inputs[1])?;
+        let bias = self.per_channel(node.inputs[2], g.cout)?;
+        if weights.len() != g.cin * g.cout * g.taps() {
             return no("has weights of another size than its shape says");
         }
-        Ok((Kind::Conv(Box::new(Conv::new(&shape, weights, &bias))), input))
+        let why = match self.quantised.0.get(&node.name) {
+            None => None,
+            Some(Err(why)) => Some(why.clone()),
+            Some(Ok(q)) if q.values.len() != weights.len() || q.scales.len() != g.cout => {
+                Some("its weights were changed on the way".into())
+            }
+            Some(Ok(q)) => match self.builder.grid_of(&input) {
+                Some(quant) => {
+                    let made = self.builder.conv_int(&node.name, input, &g, &q.values, &q.scales, &bias, quant);
+                    return made.map_err(|e| NotLowered(e.0));
+                }
+                None => Some("its input is not quantised, or not all of it on one grid".into()),
+            },
+        };
+        if let Some(why) = why {
+            self.floats.push(format!("\"{}\": {why}", node.name));
+        }
+        let normed = self.is_normed(out);
+        Ok(self.builder.conv(&node.name, input, &g, &weights, &bias, normed))
     }
 
-    fn deconv(&self, op: &Deconv, node: &TypedNode, output: [usize; 3]) -> Lowered<(Kind, Value)> {
+    fn deconv(&mut self, op: &Deconv, node: &TypedNode, out: OutletId, output: [usize; 3]) -> Step<ValueSpec> {
         let spec = &op.pool_spec;
         let input = self.value(node.inputs[0])?;
-        let kernel = leading(&spec.kernel_shape, 1);
-        let plain = op.group == 1
-            && kernel == leading(&spec.strides(), 1)
-            && spec.dilations().iter().all(|&d| d == 1)
-            && output == core::array::from_fn(|i| input.grid[i] * kernel[i]);
-        let weights = self.constant(node.inputs[1])?;
+        let (kernel, by) = (leading(&spec.kernel_shape, 1), leading(&spec.strides(), 1));
+        let dilation = leading(&spec.dilations(), 1);
+        let pad = self.deconv_pad(op, &input)?;
+        let (cin, cout) = (spec.input_channels, spec.output_channels);
+        let taps: usize = kernel.iter().product();
+        let (w, shape) = self.floats(node.inputs[1])?;
         // ONNX stores [cin, cout, k...]; tract has turned that round by now.
-        if !plain || weights.shape().get(..2) != Some(&[spec.output_channels, spec.input_channels]) {
-            return no("a transposed convolution whose kernel differs from its stride");
+        if op.group != 1 || shape.get(..2) != Some(&[cout, cin]) || w.len() != cin * cout * taps {
+            return no("a grouped transposed convolution");
         }
-        let weights = weights.try_as_plain_ram().map_err(|e| NotLowered(e.to_string()))?;
-        let weights = weights.as_slice::<f32>().map_err(|e| NotLowered(e.to_string()))?;
-        let bias = self.per_channel(node.inputs[2], spec.output_channels)?;
-        let up = Upsample::new(spec.input_channels, spec.output_channels, input.grid, kernel, weights, &bias);
-        Ok((Kind::Upsample(Box::new(up)), input))
+        let bias = self.per_channel(node.inputs[2], cout)?;
+        let plain = kernel == by && dilation == [1; 3] && output == core::array::from_fn(|i| input.grid[i] * kernel[i]);
+        if plain && pad == [0; 3] {
+            let mut turned = vec![0f32; w.len()];
+            for o in 0..cout {
+                for c in 0..cin {
+                    turned[(c * cout + o) * taps..][..taps].copy_from_slice(&w[(o * cin + c) * taps..][..taps]);
+                }
+            }
+            let value = self.builder.upsample(input, cout, kernel, &turned, &bias);
+            // Computed where it is read: once, unless several read it.
+            return Ok(if self.uses_of(out) > 1 { self.builder.settle(&node.name, value) } else { value });
+        }
+        // A convolution with the kernel turned round, over the input with zeros between its voxels.
+        let mut before = [0; 3];
+        for a in 0..3 {
+            let reach = (kernel[a] - 1) * dilation[a];
+            before[a] =
+                reach.checked_sub(pad[a]).ok_or_else(|| NotLowered("is padded by more than its kernel".into()))?;
+        }
+        let grid = core::array::from_fn(|a| (input.grid[a] - 1) * by[a] + 1);
+        let g = ConvGeometry { cin, cout, input: grid, output, kernel, stride: [1; 3], dilation, pad: before };
+        let turned: Vec<f32> = w.chunks_exact(taps).flat_map(|w| w.iter().rev().copied()).collect();
+        let spread = self.builder.spread(input, by, grid);
+        self.alone.insert(out);
+        let normed = self.is_normed(out);
+        Ok(self.builder.conv(&node.name, spread, &g, &turned, &bias, normed))
     }
 
-    fn pool(&self, spec: &PoolSpec, node: &TypedNode, max: bool, count_padding: bool) -> Lowered<Pool> {
+    fn deconv_pad(&self, op: &Deconv, input: &ValueSpec) -> Step<[usize; 3]> {
+        let spec = &op.pool_spec;
+        let rank = spec.kernel_shape.len();
+        if spec.data_format != DataFormat::NCHW || !(2..=3).contains(&rank) {
+            return no("works on another axis order than [n, c, (z,) y, x]");
+        }
+        let computed = spec.padding.compute_for_deconv(
+            &input.grid[3 - rank..],
+            &spec.kernel_shape,
+            &spec.dilations(),
+            &spec.strides(),
+            &op.adjustments,
+        );
+        let computed = computed.map_err(|e| NotLowered(e.to_string()))?;
+        let before: Vec<usize> = computed.iter().map(|d| d.pad_before).collect();
+        Ok(leading(&before, 0))
+    }
+
+    fn pool(
+        &mut self,
+        spec: &PoolSpec,
+        node: &TypedNode,
+        output: [usize; 3],
+        max: bool,
+        count_padding: bool,
+    ) -> Step<ValueSpec> {
         let input = self.value(node.inputs[0])?;
         if spec.dilations().iter().any(|&d| d != 1) {
             return no("a dilated pooling window");
         }
-        Ok(Pool {
+        let g = PoolGeometry {
             max,
             count_padding,
             kernel: leading(&spec.kernel_shape, 1),
             stride: leading(&spec.strides(), 1),
-            pad_before: self.window(spec, &input)?,
-        })
+            pad: self.window(spec, &input)?,
+            channels: input.channels(),
+            input: input.grid,
+            output,
+        };
+        Ok(self.builder.pool(&node.name, input, &g))
     }
 
     /// Padding before the first voxel of each axis, for a window that slides over `input`.
-    fn window(&self, spec: &PoolSpec, input: &Value) -> Lowered<[usize; 3]> {
+    fn window(&self, spec: &PoolSpec, input: &ValueSpec) -> Step<[usize; 3]> {
         let rank = spec.kernel_shape.len();
         if spec.data_format != DataFormat::NCHW || !(2..=3).contains(&rank) {
             return no("works on another axis order than [n, c, (z,) y, x]");

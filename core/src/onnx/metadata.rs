@@ -120,19 +120,34 @@ impl GraphFacts {
         if known.is_empty() { "nothing by itself".into() } else { known.join(", ") }
     }
 
-    fn example(&self) -> String {
+    /// A manifest with the fewest facts that would do, for `most` heads at most.
+    fn example(&self, most: usize) -> Value {
         let channels: Vec<Value> = (0..self.channels.unwrap_or(1))
             .map(|i| json!({"name": format!("channel {i}"), "normalization": {"kind": "z_score"}}))
             .collect();
-        let heads: Vec<Value> = (0..self.heads.first().copied().flatten().unwrap_or(2).min(3))
+        let heads: Vec<Value> = (0..self.heads.first().copied().flatten().unwrap_or(2).min(most))
             .map(|i| json!({"name": if i == 0 { "background".into() } else { format!("label {i}") }, "value": i}))
             .collect();
         let mut grid = json!({"spacing_mm": [1.0, 1.0, 1.0]});
         if self.patch_zyx().is_none() {
             grid["patch_zyx"] = json!([128, 128, 128]);
         }
-        json!({"grid": grid, "channels": channels, "labels": {"kind": "exclusive", "heads": heads}}).to_string()
+        json!({"grid": grid, "channels": channels, "labels": {"kind": "exclusive", "heads": heads}})
     }
+}
+
+/// A manifest that fits the graph's shapes and says nothing true of its data: enough to run it and measure.
+///
+/// # Errors
+/// The graph's shapes are not fixed.
+pub fn neutral_manifest(proto: &ModelProto) -> Result<Manifest, OnnxError> {
+    let graph = super::file::graph_of(proto)?;
+    let facts = facts_of(graph);
+    let mut example = facts.example(usize::from(u16::MAX));
+    if let Value::Object(root) = &mut example {
+        fill(root, &facts);
+    }
+    typed(example)
 }
 
 pub(crate) fn missing_everything(path: &Path, facts: &GraphFacts) -> OnnxError {
@@ -143,7 +158,7 @@ pub(crate) fn missing_everything(path: &Path, facts: &GraphFacts) -> OnnxError {
          normalisation, and the labels. Write them to {stem}.scanside.json beside it, for example {}",
         path.display(),
         facts.sentence(),
-        facts.example()
+        facts.example(3)
     ))
 }
 
@@ -170,7 +185,7 @@ pub(crate) fn manifest_from_side_car(path: &Path, facts: &GraphFacts) -> Result<
             "{} leaves open: {}. For example {}",
             path.display(),
             missing.join(", "),
-            facts.example()
+            facts.example(3)
         )));
     }
     typed(value).map_err(|e| match e {

@@ -1,24 +1,27 @@
 //! ONNX files: read safely, checked against their manifest, and run.
 //!
-//! [`load`] gives the graph and the manifest of a file; [`TractEngine`] runs it. A model file is one ONNX file with its
+//! [`load`] gives the graph and the manifest of a file; [`OnnxEngine`] runs it. A model file is one ONNX file with its
 //! manifest inside; a foreign ONNX file brings the manifest beside it (`model.scanside.json`).
 
-mod conv;
+mod engine;
 mod file;
+mod graph;
+mod grid_op;
 mod lower;
 mod metadata;
-mod network;
 mod norm_op;
-mod pointwise;
+mod quantised;
 mod tract_engine;
 mod tract_plan;
 
 use std::fmt;
 use std::path::PathBuf;
 
+pub use engine::{OnnxEngine, Settings};
 pub use file::{LoadedModel, graph_sha256, load, parse_model, write_model};
-pub use metadata::{embed, extract, manifest_check, read_manifest_file};
-pub use tract_engine::{Summary, TractEngine};
+pub use graph::Summary;
+pub use metadata::{embed, extract, manifest_check, neutral_manifest, read_manifest_file};
+pub use tract_engine::TractEngine;
 pub use tract_onnx::pb;
 
 /// Why a model cannot be used. Each is a sentence for the user.

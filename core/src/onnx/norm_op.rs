@@ -10,7 +10,8 @@ use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorP
 use tract_onnx::tract_hir::internal::{Expansion, expand};
 use tract_onnx::tract_hir::ops::activations::LeakyRelu;
 
-use super::pointwise::{Post, apply};
+use crate::arch::{Activation, Affine, Isa};
+use crate::kernels::Norm;
 
 /// `(x - mean) / sqrt(var + epsilon) * scale + shift` over the spatial axes; inputs `x`, `scale`, `shift`.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,18 +80,17 @@ impl EvalOp for InstanceNorm {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (x, scale, shift) = args_3!(inputs);
-        let post = Post::Norm {
-            scale: scale.try_as_plain_ram()?.as_slice::<f32>()?.to_vec(),
-            shift: shift.try_as_plain_ram()?.as_slice::<f32>()?.to_vec(),
-            epsilon: self.epsilon(),
-        };
+        let (scale, shift) = (scale.try_as_plain_ram()?, shift.try_as_plain_ram()?);
+        let (scale, shift) = (scale.as_slice::<f32>()?, shift.as_slice::<f32>()?);
+        let isa = Isa::detect();
         let mut x = x.into_tensor();
         let voxels: usize = x.shape()[2..].iter().product();
-        let sample = voxels * x.shape()[1];
-        ensure!(sample > 0, "InstanceNormalization over an empty tensor");
+        ensure!(voxels * x.shape()[1] > 0, "InstanceNormalization over an empty tensor");
         let mut view = x.try_as_plain_ram_mut()?;
-        for sample in view.as_slice_mut::<f32>()?.chunks_exact_mut(sample) {
-            apply(std::slice::from_ref(&post), sample, voxels);
+        for (c, channel) in view.as_slice_mut::<f32>()?.chunks_exact_mut(voxels).enumerate() {
+            let c = c % scale.len();
+            let (factor, summand) = Norm::affine(isa.moments(channel), voxels, scale[c], shift[c], self.epsilon());
+            isa.change_row(channel, Some(Affine { scale: factor, shift: summand }), Activation::None);
         }
         Ok(tvec!(x.into_tvalue()))
     }

@@ -181,8 +181,10 @@ where
         LabelPlacer::new(layout.file_shape, layout.bounds.clone(), layout.transpose, layout.decision.largest_value());
     let mirrored = layout.mirrors.len() > 1;
     let workers = memory.workers.min(executor.workers()).max(1);
-    let mut tile_workers: Vec<TileWorker> =
-        (0..workers).map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored)).collect();
+    let footprint = engine.footprint(executor.workers());
+    let mut tile_workers: Vec<TileWorker> = (0..memory.tiles.clamp(1, workers))
+        .map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored, footprint.workspace_blocks))
+        .collect();
     let plane_len = channels * layout.data_map.new[1] * layout.data_map.new[2];
     let (mut done, total) = (0, tiling.tiles());
 
@@ -211,7 +213,7 @@ where
                     if fold == 0 {
                         window.cut(tiling, worker.start, &mut worker.input);
                     }
-                    worker.run(engine, fold, tiling.patch, &layout.mirrors);
+                    worker.run(engine, executor, fold, tiling.patch, &layout.mirrors);
                 });
                 observer.phase(Phase::Stitch);
                 for worker in batch.iter_mut() {

@@ -1,6 +1,8 @@
 //! One tile through the network: cut out, mirrored, averaged.
 
+use crate::arch::Block;
 use crate::engine::{Engine, EngineError};
+use crate::executor::Executor;
 use crate::volume::Index3;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,11 +17,13 @@ pub(super) struct TileWorker {
     /// `[heads, z, y, x]`.
     pub(super) logits: Vec<f32>,
     pass: Vec<f32>,
+    /// Lent to the engine.
+    workspace: Vec<Block>,
     pub(super) outcome: Result<(), EngineError>,
 }
 
 impl TileWorker {
-    pub(super) fn new(channels: usize, heads: usize, patch: Index3, mirrors: bool) -> Self {
+    pub(super) fn new(channels: usize, heads: usize, patch: Index3, mirrors: bool, workspace_blocks: usize) -> Self {
         let voxels: usize = patch.iter().product();
         let spare = |n: usize| if mirrors { vec![0.0; n * voxels] } else { Vec::new() };
         TileWorker {
@@ -28,23 +32,32 @@ impl TileWorker {
             mirrored: spare(channels),
             logits: vec![0.0; heads * voxels],
             pass: spare(heads),
+            workspace: vec![Block::ZERO; workspace_blocks],
             outcome: Ok(()),
         }
     }
 
     /// Runs fold `fold` on the tile: the plain pass, then each mirrored one added in turn, divided by their number.
-    pub(super) fn run<E: Engine + ?Sized>(&mut self, engine: &E, fold: usize, patch: Index3, mirrors: &[Vec<usize>]) {
-        self.outcome = self.try_run(engine, fold, patch, mirrors);
-    }
-
-    fn try_run<E: Engine + ?Sized>(
+    pub(super) fn run<E: Engine + ?Sized, X: Executor>(
         &mut self,
         engine: &E,
+        executor: &X,
+        fold: usize,
+        patch: Index3,
+        mirrors: &[Vec<usize>],
+    ) {
+        self.outcome = self.try_run(engine, executor, fold, patch, mirrors);
+    }
+
+    fn try_run<E: Engine + ?Sized, X: Executor>(
+        &mut self,
+        engine: &E,
+        executor: &X,
         fold: usize,
         patch: Index3,
         mirrors: &[Vec<usize>],
     ) -> Result<(), EngineError> {
-        engine.infer(fold, &self.input, &mut self.logits)?;
+        engine.infer(fold, &self.input, &mut self.logits, &mut self.workspace, executor)?;
         if mirrors.len() < 2 {
             return Ok(());
         }
@@ -52,7 +65,7 @@ impl TileWorker {
             let flip = |k: usize| axes.contains(&k);
             let flips = [flip(0), flip(1), flip(2)];
             mirror(&self.input, patch, flips, &mut self.mirrored, |target, v| *target = v);
-            engine.infer(fold, &self.mirrored, &mut self.pass)?;
+            engine.infer(fold, &self.mirrored, &mut self.pass, &mut self.workspace, executor)?;
             mirror(&self.pass, patch, flips, &mut self.logits, |sum, v| *sum += v);
         }
         let count = mirrors.len() as f32;

@@ -4,8 +4,9 @@
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError, EngineFootprint};
-use scanside_core::executor::Serial;
+use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::*;
 use scanside_core::memory::{self, Surroundings};
 use scanside_core::pipeline::{Layout, RunOptions, segment};
@@ -17,8 +18,8 @@ use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
 pub(crate) const EXPECTED: u64 = 3_889_629_446_364_830_332;
 
 const SHAPE: Index3 = [20, 26, 23];
-const PATCH: Index3 = [8, 10, 12];
-const HEADS: usize = 3;
+pub(crate) const PATCH: Index3 = [8, 10, 12];
+pub(crate) const HEADS: usize = 3;
 
 struct Scan(Vec<i16>);
 
@@ -66,10 +67,17 @@ impl Engine for Sums {
     fn patch_zyx(&self) -> Index3 {
         PATCH
     }
-    fn footprint(&self) -> EngineFootprint {
-        EngineFootprint::default()
+    fn footprint(&self, workers: usize) -> EngineFootprint {
+        EngineFootprint { calls: workers, ..Default::default() }
     }
-    fn infer(&self, fold: usize, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+    fn infer<X: Executor>(
+        &self,
+        fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        _: &mut [Block],
+        _: &X,
+    ) -> Result<(), EngineError> {
         let n = input.len();
         for (h, head) in output.chunks_exact_mut(n).enumerate() {
             for (i, o) in head.iter_mut().enumerate() {
@@ -121,6 +129,11 @@ fn manifest() -> Manifest {
 
 /// Runs the scene; `None` if anything fails.
 pub(crate) fn run() -> Option<u64> {
+    run_with(&Sums)
+}
+
+/// Runs the scene with another network of the same shape.
+pub(crate) fn run_with<E: Engine>(engine: &E) -> Option<u64> {
     let mut state = 12_345_u32;
     let voxels = (0..SHAPE.iter().product::<usize>())
         .map(|i| {
@@ -141,9 +154,9 @@ pub(crate) fn run() -> Option<u64> {
         streaming_source_bytes: 0,
         sink_bytes: 0,
     };
-    let plan = memory::plan(&layout, &manifest, Sums.footprint(), &surroundings, 1, None).ok()?;
+    let plan = memory::plan(&layout, &manifest, &|n| engine.footprint(n), &surroundings, 1, None).ok()?;
     let facts = measure(&mut scan, &layout.bounds, &manifest.channels, layout.clip_axis()).ok()?;
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
-    segment(&layout, &manifest, &facts, &plan, &mut scan, &Sums, &Serial, &mut hash, &mut ()).ok()?;
+    segment(&layout, &manifest, &facts, &plan, &mut scan, engine, &Serial, &mut hash, &mut ()).ok()?;
     Some(hash.0)
 }

@@ -1,0 +1,311 @@
+//! `scanside bench`: seconds and memory per patch, on this machine.
+
+use crate::args::{BenchArgs, EngineChoice};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::model;
+use crate::process;
+use crate::progress::human_bytes;
+use crate::threads::Threads;
+use clap::ValueEnum;
+use scanside_core::arch::{Block, Isa};
+use scanside_core::engine::Engine;
+use scanside_core::manifest::Manifest;
+use scanside_core::network::{ConvSpec, Kind, Step, StepObserver};
+use scanside_core::onnx::{self, OnnxEngine, pb::ModelProto};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// One model, measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
+    model: String,
+    engine: String,
+    instructions: String,
+    precision: String,
+    patch: [usize; 3],
+    threads: usize,
+    runs: usize,
+    load_seconds: f64,
+    median_seconds: f64,
+    least_seconds: f64,
+    most_seconds: f64,
+    gmac: Option<f64>,
+    /// Announced: the program with its model, workspace, input and output.
+    announced_bytes: usize,
+    /// The most this process ever held.
+    peak_rss_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Layer {
+    name: String,
+    seconds: f64,
+    gmac: f64,
+    /// What is read and written once, weights included.
+    megabytes: f64,
+    /// Share of the time that arithmetic, or moving the bytes, would take alone.
+    arithmetic: f64,
+    memory: f64,
+}
+
+pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
+    for model in &args.model {
+        if !model.exists() {
+            return Err(Failure::says(Exit::BadModel, format!("{} does not exist", model.display())));
+        }
+    }
+    if !args.json {
+        say!(
+            "{:<28} {:>7} {:>4} {:>9} {:>9} {:>9} {:>8} {:>11} {:>11}",
+            "model",
+            "engine",
+            "thr",
+            "median s",
+            "least s",
+            "most s",
+            "GFLOP/s",
+            "announced",
+            "peak RSS"
+        );
+    }
+    for model in &args.model {
+        // Each model in a process of its own: memory that one took does not count for the next.
+        let measured = if args.model.len() > 1 { in_process_of_its_own(model, args)? } else { measure(model, args)? };
+        if args.json {
+            say!("{}", serde_json::to_string(&measured).or_exit(Exit::CouldNotWrite)?);
+        } else {
+            print(&measured);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
+    let program = std::env::current_exe().or_exit(Exit::BadModel)?;
+    let mut command = Command::new(program);
+    command.args(["bench", "--json", "--runs", &args.runs.to_string(), "--model"]).arg(model);
+    if let Some(threads) = args.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    if args.layers {
+        command.arg("--layers");
+    }
+    let name = |v: Option<clap::builder::PossibleValue>| v.map(|v| v.get_name().to_owned()).unwrap_or_default();
+    command.args(["--engine", &name(args.engine.to_possible_value())]);
+    command.args(["--precision", &name(args.precision.to_possible_value())]);
+    let output = command.output().or_exit(Exit::BadModel)?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::says(Exit::BadModel, why.trim().trim_start_matches("scanside: ").to_owned()));
+    }
+    serde_json::from_slice(&output.stdout).or_exit(Exit::BadModel)
+}
+
+fn open(path: &Path) -> Result<(Manifest, ModelProto), Failure> {
+    if path.is_dir() {
+        return model::read(path, None, &[], model::DEFAULT_CHECKPOINT);
+    }
+    let bytes = std::fs::read(path).or_exit(Exit::BadModel)?;
+    let proto = onnx::parse_model(&bytes).or_exit_with(Exit::BadModel, || format!("{}", path.display()))?;
+    let manifest = match onnx::extract(&proto).or_exit(Exit::BadModel)? {
+        Some(manifest) => manifest,
+        None => onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?,
+    };
+    Ok((manifest, proto))
+}
+
+fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
+    let start = Instant::now();
+    let (manifest, proto) = open(path)?;
+    let engine = match args.engine {
+        EngineChoice::Tract => OnnxEngine::tract(&proto, &manifest),
+        _ => OnnxEngine::new(&proto, &manifest, model::settings(args.precision)),
+    };
+    let engine = engine.or_exit_with(Exit::BadModel, || format!("{} cannot be run", path.display()))?;
+    drop(proto);
+    process::give_back();
+    let held = || process::TYPICAL_PROCESS_BYTES + engine.footprint(1).shared_bytes;
+    let loaded_bytes = process::resident_bytes().map_or_else(held, |b| b.0);
+    let load_seconds = start.elapsed().as_secs_f64();
+    if let (EngineChoice::Native, Some(why)) = (args.engine, engine.not_lowered()) {
+        return Err(Failure::says(Exit::BadModel, format!("{} cannot run in our own kernels: {why}", path.display())));
+    }
+    let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let executor = Threads::new(threads)?;
+    let footprint = engine.footprint(threads);
+    let voxels: usize = engine.patch_zyx().iter().product();
+    let input = noise(engine.channels() * voxels);
+    let mut output = vec![0f32; engine.heads() * voxels];
+    let mut workspace = vec![Block::ZERO; footprint.workspace_blocks];
+    let mut seconds = Vec::new();
+    for run in 0..=args.runs {
+        let start = Instant::now();
+        engine.infer(0, &input, &mut output, &mut workspace, &executor).or_exit(Exit::BadModel)?;
+        if run > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    let buffers = 4 * (input.len() + output.len());
+    let announced = footprint.call_bytes().and_then(|b| b.checked_add(loaded_bytes + buffers));
+    let peak_rss_bytes = process::resident_bytes().map(|b| b.1);
+    let layers =
+        if args.layers { layers(&engine, &input, &mut output, &mut workspace, &executor, args)? } else { vec![] };
+    Ok(Measured {
+        model: path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+        engine: engine.name().to_owned(),
+        instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
+        precision: if args.precision.half() == Some(true) {
+            "f16".into()
+        } else {
+            engine.summary().precision.to_owned()
+        },
+        patch: engine.patch_zyx(),
+        threads,
+        runs: seconds.len(),
+        load_seconds,
+        median_seconds: seconds[seconds.len() / 2],
+        least_seconds: seconds[0],
+        most_seconds: seconds[seconds.len() - 1],
+        gmac: engine.macs_per_patch().map(|m| m as f64 / 1e9),
+        announced_bytes: announced.unwrap_or(usize::MAX),
+        peak_rss_bytes,
+        layers,
+    })
+}
+
+/// Values like those of a normalised scan, the same each time.
+fn noise(n: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 22) as f32 * 0.85 - 1.7
+        })
+        .collect()
+}
+
+struct Watch {
+    start: Instant,
+    least: Vec<f64>,
+}
+
+impl StepObserver for Watch {
+    fn begin(&mut self, _: usize) {
+        self.start = Instant::now();
+    }
+    fn end(&mut self, step: usize) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        if self.least.len() <= step {
+            self.least.resize(step + 1, f64::INFINITY);
+        }
+        self.least[step] = self.least[step].min(seconds);
+    }
+}
+
+fn layers(
+    engine: &OnnxEngine,
+    input: &[f32],
+    output: &mut [f32],
+    workspace: &mut [Block],
+    executor: &Threads,
+    args: &BenchArgs,
+) -> Result<Vec<Layer>, Failure> {
+    let Some(native) = engine.native() else { return Ok(vec![]) };
+    let mut watch = Watch { start: Instant::now(), least: vec![] };
+    for _ in 0..args.runs {
+        native.infer_observed(0, input, output, workspace, executor, &mut watch).or_exit(Exit::BadModel)?;
+    }
+    let limits = Limits::measure(native.networks()[0].isa(), executor);
+    let layer = |(step, &seconds): (&Step, &f64)| {
+        let int = matches!(&step.kind, Kind::Conv(_, ConvSpec::Int { .. }));
+        let rate = if int { limits.int_macs } else { limits.float_macs };
+        let macs = step.macs() as f64;
+        let bytes = native.networks()[0].step_bytes(step) as f64;
+        Layer {
+            name: step.name.clone(),
+            seconds,
+            gmac: macs / 1e9,
+            megabytes: bytes / 1e6,
+            arithmetic: macs / rate / seconds,
+            memory: bytes / limits.bytes / seconds,
+        }
+    };
+    Ok(native.networks()[0].graph().steps.iter().zip(&watch.least).map(layer).collect())
+}
+
+/// What this machine does per second on these threads with nothing in the way.
+struct Limits {
+    float_macs: f64,
+    int_macs: f64,
+    /// Copied through memory, read and written counted.
+    bytes: f64,
+}
+
+impl Limits {
+    fn measure(isa: Isa, executor: &Threads) -> Limits {
+        use scanside_core::executor::Executor;
+        let best = |work: &(dyn Fn(&mut Vec<u8>) -> u64 + Sync)| {
+            let mut buffers: Vec<Vec<u8>> = vec![vec![1; 64 << 20]; executor.workers()];
+            let mut rate = 0f64;
+            for _ in 0..5 {
+                let done = std::sync::atomic::AtomicU64::new(0);
+                let start = Instant::now();
+                executor.for_each(&mut buffers, |_, b| {
+                    done.fetch_add(work(b), std::sync::atomic::Ordering::Relaxed);
+                });
+                rate = rate.max(done.into_inner() as f64 / start.elapsed().as_secs_f64());
+            }
+            rate
+        };
+        Limits {
+            float_macs: best(&|_| isa.spin_multiply_adds(4_000_000)),
+            int_macs: best(&|_| isa.spin_dot_products(4_000_000)),
+            bytes: best(&|b| {
+                let (from, to) = b.split_at_mut(32 << 20);
+                to.copy_from_slice(from);
+                64 << 20
+            }),
+        }
+    }
+}
+
+fn print(m: &Measured) {
+    let rate = m.gmac.map_or_else(|| "-".into(), |g| format!("{:.1}", 2.0 * g / m.median_seconds));
+    let rss = m.peak_rss_bytes.map_or_else(|| "-".into(), human_bytes);
+    say!(
+        "{:<28} {:>7} {:>4} {:>9.4} {:>9.4} {:>9.4} {rate:>8} {:>11} {rss:>11}",
+        m.model,
+        m.engine,
+        m.threads,
+        m.median_seconds,
+        m.least_seconds,
+        m.most_seconds,
+        human_bytes(m.announced_bytes)
+    );
+    if m.layers.is_empty() {
+        return;
+    }
+    say!(
+        "  {} on {} thread(s), {}; shares are of the limits measured just now",
+        m.precision,
+        m.threads,
+        m.instructions
+    );
+    say!("  {:<36} {:>9} {:>8} {:>9} {:>11} {:>9}", "step", "ms", "GMAC", "MB", "arithmetic", "memory");
+    for l in &m.layers {
+        say!(
+            "  {:<36} {:>9.3} {:>8.3} {:>9.2} {:>9.0} % {:>7.0} %",
+            l.name,
+            1e3 * l.seconds,
+            l.gmac,
+            l.megabytes,
+            100.0 * l.arithmetic,
+            100.0 * l.memory
+        );
+    }
+}

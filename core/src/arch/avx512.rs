@@ -1,0 +1,163 @@
+//! AVX-512 (F, BW, DQ, VL), with or without byte dot products (VNNI).
+
+use super::simd::Simd;
+use core::arch::x86_64::*;
+
+/// `VNNI`: the CPU has `vpdpbusd`.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512<const VNNI: bool>;
+
+// SAFETY: the CPU has the instructions and pointers are valid for LANES elements, both by the trait's contract; every
+// load and store here is one that needs no alignment.
+impl<const VNNI: bool> Simd for Avx512<VNNI> {
+    const LANES: usize = 16;
+    // 8 x 3 accumulators and 3 inputs; weights are broadcast from memory inside the multiply-add.
+    const ROWS: usize = 8;
+    const VECS: usize = 3;
+    const VECS_INT: usize = if VNNI { 3 } else { 2 };
+    const GROUP: usize = if VNNI { 4 } else { 2 };
+    type F = __m512;
+    type I = __m512i;
+    type D = (__m512d, __m512d);
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: __m512) {
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn if_negative(x: __m512, y: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), x, y) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(p: *mut u16, v: __m512) {
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
+    }
+    #[inline(always)]
+    unsafe fn splat_i(v: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_i(p: *const i32) -> __m512i {
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_i(p: *mut i32, v: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), v) }
+    }
+    #[inline(always)]
+    unsafe fn or_i(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_or_si512(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn shl8(v: __m512i) -> __m512i {
+        unsafe { _mm512_slli_epi32::<8>(v) }
+    }
+    #[inline(always)]
+    unsafe fn shl16(v: __m512i) -> __m512i {
+        unsafe { _mm512_slli_epi32::<16>(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> __m512i {
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8(p: *mut u8, v: __m512i) {
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
+    }
+    #[inline(always)]
+    unsafe fn to_f(v: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn to_i(v: __m512) -> __m512i {
+        // The mode of the control register is to nearest even; programs that change it break every float library.
+        unsafe { _mm512_cvtps_epi32(v) }
+    }
+    #[inline(always)]
+    unsafe fn dot(acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        unsafe {
+            if VNNI {
+                _mm512_dpbusd_epi32(acc, x, w)
+            } else {
+                // Exact: 255 * 128 * 2 fits. The instruction on bytes (vpmaddubsw) saturates and is not.
+                _mm512_add_epi32(acc, _mm512_madd_epi16(x, w))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn zero_d() -> Self::D {
+        unsafe { (_mm512_setzero_pd(), _mm512_setzero_pd()) }
+    }
+    #[inline(always)]
+    unsafe fn moments(sum: Self::D, squares: Self::D, v: __m512) -> (Self::D, Self::D) {
+        unsafe {
+            let a = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+            let b = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(v));
+            (
+                (_mm512_add_pd(sum.0, a), _mm512_add_pd(sum.1, b)),
+                (_mm512_fmadd_pd(a, a, squares.0), _mm512_fmadd_pd(b, b, squares.1)),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn total(v: Self::D) -> f64 {
+        let mut lanes = [0f64; 16];
+        unsafe {
+            _mm512_storeu_pd(lanes.as_mut_ptr(), v.0);
+            _mm512_storeu_pd(lanes.as_mut_ptr().add(8), v.1);
+        }
+        lanes.iter().sum()
+    }
+    #[inline(always)]
+    unsafe fn unzip(a: __m512, b: __m512) -> (__m512, __m512) {
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+        }
+    }
+    #[inline(always)]
+    unsafe fn zip(even: __m512, odd: __m512) -> (__m512, __m512) {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            (_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd))
+        }
+    }
+}

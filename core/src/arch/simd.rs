@@ -1,0 +1,178 @@
+//! The vector operations that kernels are written in, and the ways to run them.
+
+use serde::{Deserialize, Serialize};
+
+/// What follows the scale and shift of a value as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` where positive, `slope * x` elsewhere.
+    Leaky(f32),
+}
+
+/// One instruction set: lanes of f32, i32 and f64, and the operations on them.
+///
+/// # Safety
+/// Methods may only run on a CPU that has the instruction set; pointers must be valid for [`Self::LANES`] elements.
+/// [`super::Isa::run`] is the only caller that starts a kernel, after having seen that the CPU fits.
+pub(super) trait Simd: Copy {
+    /// f32 and i32 lanes of a vector.
+    const LANES: usize;
+    /// Output channels that a strip of the convolution holds in registers, at most 8.
+    const ROWS: usize;
+    /// Lines of such a strip, a vector each, f32.
+    const VECS: usize;
+    /// Lines of such a strip, integers.
+    const VECS_INT: usize;
+    /// Input channels that one lane of the integer dot product takes: 4 (bytes) or 2 (16-bit halves).
+    const GROUP: usize;
+    type F: Copy;
+    type I: Copy;
+    /// As many f64 as there are f32 lanes.
+    type D: Copy;
+
+    unsafe fn splat(v: f32) -> Self::F;
+    unsafe fn load(p: *const f32) -> Self::F;
+    unsafe fn store(p: *mut f32, v: Self::F);
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger; `b` where either is NaN.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` where either is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// `x` where it is not negative, `y` elsewhere.
+    unsafe fn if_negative(x: Self::F, y: Self::F) -> Self::F;
+    /// Widens f16.
+    unsafe fn load_f16(p: *const u16) -> Self::F;
+    /// Rounds to nearest even; what is too large becomes infinite.
+    unsafe fn store_f16(p: *mut u16, v: Self::F);
+
+    unsafe fn splat_i(v: i32) -> Self::I;
+    unsafe fn load_i(p: *const i32) -> Self::I;
+    unsafe fn store_i(p: *mut i32, v: Self::I);
+    unsafe fn or_i(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn shl8(v: Self::I) -> Self::I;
+    unsafe fn shl16(v: Self::I) -> Self::I;
+    unsafe fn load_u8(p: *const u8) -> Self::I;
+    /// The low byte of each lane.
+    unsafe fn store_u8(p: *mut u8, v: Self::I);
+    unsafe fn to_f(v: Self::I) -> Self::F;
+    /// Rounds half to even.
+    unsafe fn to_i(v: Self::F) -> Self::I;
+    /// Adds to each lane of `acc` the dot product of its [`Self::GROUP`] unsigned values in `x` with the signed in `w`.
+    unsafe fn dot(acc: Self::I, x: Self::I, w: Self::I) -> Self::I;
+
+    /// One input channel of a strip: for every tap `acc[i][j] += w[i] * src[tap + j * line..]`, where `w` moves on by a block's
+    /// rows from tap to tap.
+    #[inline(always)]
+    unsafe fn channel<const M: usize, const N: usize>(
+        acc: &mut [[Self::F; N]; M],
+        src: *const f32,
+        line: usize,
+        w: *const f32,
+        taps: &[usize],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { channel::<Self, M, N>(acc, src, line, w, taps) }
+    }
+
+    /// One channel group of an integer strip, as [`Self::channel`].
+    #[inline(always)]
+    unsafe fn group<const M: usize, const N: usize>(
+        acc: &mut [[Self::I; N]; M],
+        src: *const i32,
+        line: usize,
+        w: *const i32,
+        taps: &[usize],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { group::<Self, M, N>(acc, src, line, w, taps) }
+    }
+
+    unsafe fn zero_d() -> Self::D;
+    /// `(sum + v, squares + v * v)` in double precision.
+    unsafe fn moments(sum: Self::D, squares: Self::D, v: Self::F) -> (Self::D, Self::D);
+    /// Sum over lanes in their order.
+    unsafe fn total(v: Self::D) -> f64;
+
+    /// Lanes at even and at odd places of two neighbouring vectors.
+    unsafe fn unzip(a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// The inverse of [`Self::unzip`].
+    unsafe fn zip(even: Self::F, odd: Self::F) -> (Self::F, Self::F);
+}
+
+/// Work that is compiled once for every instruction set.
+pub(super) trait Kernel {
+    type Out;
+    /// # Safety
+    /// The CPU has the instruction set of `S`, and the kernel's own conditions hold.
+    unsafe fn run<S: Simd>(self) -> Self::Out;
+}
+
+/// [`Simd::channel`] as the compiler makes it.
+///
+/// # Safety
+/// N vectors can be read at each tap, and M numbers at each tap's weights.
+#[inline(always)]
+pub(super) unsafe fn channel<S: Simd, const M: usize, const N: usize>(
+    acc: &mut [[S::F; N]; M],
+    src: *const f32,
+    line: usize,
+    mut w: *const f32,
+    taps: &[usize],
+) {
+    for &tap in taps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let p = src.add(tap);
+            let mut x = [S::splat(0.0); N];
+            for (j, x) in x.iter_mut().enumerate() {
+                *x = S::load(p.add(j * line));
+            }
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let w = S::splat(*w.add(i));
+                for j in 0..N {
+                    acc[j] = S::fma(w, x[j], acc[j]);
+                }
+            }
+            w = w.add(super::BLOCK_ROWS);
+        }
+    }
+}
+
+/// [`Simd::group`] as the compiler makes it.
+///
+/// # Safety
+/// As for [`channel`].
+#[inline(always)]
+pub(super) unsafe fn group<S: Simd, const M: usize, const N: usize>(
+    acc: &mut [[S::I; N]; M],
+    src: *const i32,
+    line: usize,
+    mut w: *const i32,
+    taps: &[usize],
+) {
+    for &tap in taps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let p = src.add(tap);
+            let mut x = [S::splat_i(0); N];
+            for (j, x) in x.iter_mut().enumerate() {
+                *x = S::load_i(p.add(j * line));
+            }
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let w = S::splat_i(*w.add(i));
+                for j in 0..N {
+                    acc[j] = S::dot(acc[j], x[j], w);
+                }
+            }
+            w = w.add(super::BLOCK_ROWS);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Where a layer writes: a tensor in one of the stored forms, tile by tile.
+
+use crate::arch::{Isa, Quant, Row, RowMut, TileBox, TileMut, Tiles};
+
+/// A tensor to be written, cut into tiles.
+pub enum Output<'a> {
+    /// Single precision.
+    F32(Tiles<'a, f32>),
+    /// Half precision.
+    F16(Tiles<'a, u16>),
+    /// Bytes on a grid.
+    U8(Tiles<'a, u8>, Quant),
+}
+
+/// One tile of an [`Output`].
+pub enum OutTile<'a> {
+    /// Single precision.
+    F32(TileMut<'a, f32>),
+    /// Half precision.
+    F16(TileMut<'a, u16>),
+    /// Bytes on a grid.
+    U8(TileMut<'a, u8>, Quant),
+}
+
+impl Output<'_> {
+    /// The next tile with its number.
+    pub fn take(&self) -> Option<(usize, OutTile<'_>)> {
+        match self {
+            Output::F32(t) => t.take().map(|(i, t)| (i, OutTile::F32(t))),
+            Output::F16(t) => t.take().map(|(i, t)| (i, OutTile::F16(t))),
+            Output::U8(t, q) => t.take().map(|(i, t)| (i, OutTile::U8(t, *q))),
+        }
+    }
+}
+
+impl OutTile<'_> {
+    /// Where the tile lies.
+    pub fn bounds(&self) -> &TileBox {
+        match self {
+            OutTile::F32(t) => t.bounds(),
+            OutTile::F16(t) => t.bounds(),
+            OutTile::U8(t, _) => t.bounds(),
+        }
+    }
+
+    /// One row as it is stored now.
+    pub fn row(&mut self, [c, z, y]: [usize; 3]) -> Row<'_> {
+        match self {
+            OutTile::F32(t) => Row::F32(t.row_mut(c, z, y)),
+            OutTile::F16(t) => Row::F16(t.row_mut(c, z, y)),
+            OutTile::U8(t, q) => Row::U8(t.row_mut(c, z, y), *q),
+        }
+    }
+
+    /// Stores one row.
+    pub fn write(&mut self, isa: Isa, [c, z, y]: [usize; 3], row: &[f32]) {
+        let out = match self {
+            OutTile::F32(t) => RowMut::F32(t.row_mut(c, z, y)),
+            OutTile::F16(t) => RowMut::F16(t.row_mut(c, z, y)),
+            OutTile::U8(t, q) => RowMut::U8(t.row_mut(c, z, y), *q),
+        };
+        isa.write_row(row, out);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a layer reads: stored tensors with what is pending on them, joined along channels, some computed on the way.
+
+use super::upsample::Upsample;
+use crate::arch::{Activation, Affine, Block, Isa, Quant, Row};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// A tensor's numbers as stored.
+#[derive(Clone, Copy)]
+pub enum Data<'a> {
+    /// Single precision.
+    F32(&'a [f32]),
+    /// Half precision.
+    F16(&'a [u16]),
+    /// Bytes on a grid.
+    U8(&'a [u8], Quant),
+}
+
+/// Something pending on a stored tensor.
+#[derive(Clone, Copy)]
+pub enum Op<'a> {
+    /// `x * scale[c] + shift[c]`.
+    Affine(&'a [f32], &'a [f32]),
+    /// An activation.
+    Act(Activation),
+    /// To the nearest value of a grid.
+    Grid(Quant),
+}
+
+/// A stored tensor with what is pending, in order.
+pub struct Stored<'a> {
+    /// The numbers, `[channels, z, y, x]`.
+    pub data: Data<'a>,
+    /// Channels.
+    pub channels: usize,
+    /// Pending.
+    pub ops: Vec<Op<'a>>,
+}
+
+/// Some channels of a source.
+pub enum Part<'a> {
+    /// They are stored.
+    Stored(Stored<'a>),
+    /// They are a transposed convolution of something smaller, computed as they are read.
+    Upsampled(Upsample<'a>),
+    /// They are `0` between the voxels of something smaller, which turns a convolution into a transposed one.
+    Spread(Source<'a>, [usize; 3]),
+}
+
+/// A tensor to be read.
+pub struct Source<'a> {
+    /// Its channels.
+    pub parts: Vec<Part<'a>>,
+    /// `z, y, x`.
+    pub grid: [usize; 3],
+}
+
+/// Where rows go: row `r` of channel `c` starts at `c * channel + r * pitch`.
+pub struct Target<'a> {
+    /// Scratch.
+    pub data: &'a mut [f32],
+    /// Elements from channel to channel.
+    pub channel: usize,
+    /// Elements from row to row.
+    pub pitch: usize,
+}
+
+impl Target<'_> {
+    /// One row of `len` elements.
+    pub fn row(&mut self, c: usize, r: usize, len: usize) -> &mut [f32] {
+        &mut self.data[c * self.channel + r * self.pitch..][..len]
+    }
+}
+
+impl Stored<'_> {
+    /// Reads a row of channel `c`; `soon` is where one that is wanted next starts.
+    fn read(&self, isa: Isa, c: usize, at: usize, soon: usize, dst: &mut [f32]) {
+        let n = dst.len();
+        let row = match self.data {
+            Data::F32(d) => {
+                isa.prefetch(d, soon, n);
+                Row::F32(&d[at..at + n])
+            }
+            Data::F16(d) => {
+                isa.prefetch(d, soon, n);
+                Row::F16(&d[at..at + n])
+            }
+            Data::U8(d, q) => {
+                isa.prefetch(d, soon, n);
+                Row::U8(&d[at..at + n], q)
+            }
+        };
+        settle(isa, row, &self.ops, c, dst);
+    }
+}
+
+/// Reads a row of channel `c` and applies what is pending on it.
+pub(super) fn settle(isa: Isa, row: Row<'_>, mut ops: &[Op<'_>], c: usize, dst: &mut [f32]) {
+    let mut first = Some(row);
+    loop {
+        let affine = match ops.first() {
+            Some(Op::Affine(scale, shift)) => Some(Affine { scale: scale[c], shift: shift[c] }),
+            _ => None,
+        };
+        ops = &ops[usize::from(affine.is_some())..];
+        let act = match ops.first() {
+            Some(Op::Act(act)) => *act,
+            _ => Activation::None,
+        };
+        ops = &ops[usize::from(matches!(ops.first(), Some(Op::Act(_))))..];
+        match first.take() {
+            Some(row) => isa.read_row(row, affine, act, dst),
+            None => isa.change_row(dst, affine, act),
+        }
+        while let Some(Op::Grid(q)) = ops.first() {
+            isa.onto_grid(dst, *q);
+            ops = &ops[1..];
+        }
+        if ops.is_empty() {
+            return;
+        }
+    }
+}
+
+impl Source<'_> {
+    /// Channels of all parts.
+    pub fn channels(&self) -> usize {
+        self.parts.iter().map(Part::channels).sum()
+    }
+
+    /// Reads rows `rows` of plane `z`, all channels; row `rows.start` becomes row 0 of the target.
+    ///
+    /// `aux` has [`Self::aux_blocks`] for as many rows.
+    pub fn read(&self, isa: Isa, z: usize, rows: Range<usize>, target: &mut Target<'_>, aux: &mut [Block]) {
+        let [_, ny, nx] = self.grid;
+        let mut first = 0;
+        for part in &self.parts {
+            let channels = part.channels();
+            match part {
+                Part::Stored(stored) => {
+                    for c in 0..channels {
+                        for (r, y) in rows.clone().enumerate() {
+                            let at = ((c * self.grid[0] + z) * ny + y) * nx;
+                            stored.read(isa, c, at, at + ny * nx, target.row(first + c, r, nx));
+                        }
+                    }
+                }
+                Part::Upsampled(up) => up.read(isa, z, rows.clone(), first, target, aux),
+                Part::Spread(low, by) => {
+                    for c in 0..channels {
+                        for r in 0..rows.len() {
+                            target.row(first + c, r, nx).fill(0.0);
+                        }
+                    }
+                    if z % by[0] == 0 {
+                        spread(isa, low, *by, z / by[0], rows.clone(), first, target, aux);
+                    }
+                }
+            }
+            first += channels;
+        }
+    }
+
+    /// Blocks that [`Self::read`] needs for `rows` rows.
+    pub fn aux_blocks(&self, rows: usize) -> usize {
+        self.parts.iter().map(|p| p.aux_blocks(rows)).max().unwrap_or(0)
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // One loop of the reading above.
+fn spread(
+    isa: Isa,
+    low: &Source<'_>,
+    by: [usize; 3],
+    z: usize,
+    rows: Range<usize>,
+    first: usize,
+    target: &mut Target<'_>,
+    aux: &mut [Block],
+) {
+    let nx = low.grid[2];
+    let channels = low.channels();
+    let (mine, rest) = aux.split_at_mut(super::blocks::<f32>(channels * nx));
+    let mine: &mut [f32] = crate::arch::numbers_mut(mine);
+    for (r, y) in rows.enumerate() {
+        if y % by[1] != 0 {
+            continue;
+        }
+        let y = y / by[1];
+        low.read(isa, z, y..y + 1, &mut Target { data: mine, channel: nx, pitch: nx }, rest);
+        for c in 0..channels {
+            let row = &mut target.data[(first + c) * target.channel + r * target.pitch..];
+            for (to, from) in row.iter_mut().step_by(by[2]).zip(&mine[c * nx..(c + 1) * nx]) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+impl Part<'_> {
+    fn channels(&self) -> usize {
+        match self {
+            Part::Stored(s) => s.channels,
+            Part::Upsampled(u) => u.channels(),
+            Part::Spread(low, _) => low.channels(),
+        }
+    }
+
+    fn aux_blocks(&self, rows: usize) -> usize {
+        match self {
+            Part::Stored(_) => 0,
+            Part::Upsampled(u) => u.aux_blocks(rows),
+            Part::Spread(low, _) => super::blocks::<f32>(low.channels() * low.grid[2]) + low.aux_blocks(1),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The sum of one or more tensors, row by row; of one it is a copy that settles what was pending.
+
+use super::norm::Statistics;
+use super::output::Output;
+use super::source::{Op, Source, Target, settle};
+use super::{blocks, split};
+use crate::arch::{Block, Isa};
+use crate::executor::Executor;
+use alloc::vec::Vec;
+
+/// Rows read at once.
+const ROWS: usize = 4;
+
+/// A sum over tensors of one shape.
+pub struct Sum<'a, 'b> {
+    /// What is added.
+    pub sources: &'a [Source<'b>],
+    /// The output holds the first summand already, with this pending on it, and is overwritten by the sum.
+    pub in_place: Option<&'a [Op<'b>]>,
+    /// Channels.
+    pub channels: usize,
+    /// Length of a row.
+    pub nx: usize,
+}
+
+impl Sum<'_, '_> {
+    /// Channels, planes and rows of a tile.
+    pub fn tile_step(channels: usize, grid: [usize; 3]) -> [usize; 3] {
+        // About 64 k voxels of all channels, so that a step's tiles keep several threads busy.
+        let rows = (65_536 / (channels * grid[2]).max(1)).clamp(ROWS, grid[1].max(ROWS)).next_multiple_of(ROWS);
+        [channels, 1, rows]
+    }
+
+    /// Blocks of scratch a worker needs.
+    pub fn scratch_blocks(&self) -> usize {
+        let aux = self.sources.iter().map(|s| s.aux_blocks(ROWS)).max().unwrap_or(0);
+        2 * blocks::<f32>(self.channels * ROWS * self.nx) + aux
+    }
+
+    /// Runs it; `scratch` holds one slice a worker.
+    pub fn run<E: Executor>(
+        &self,
+        isa: Isa,
+        out: &Output<'_>,
+        scratch: Vec<&mut [Block]>,
+        tiles: usize,
+        statistics: bool,
+        executor: &E,
+    ) -> Vec<Statistics> {
+        let (channels, nx) = (self.channels, self.nx);
+        let kept = if statistics { channels } else { 0 };
+        let mut workers: Vec<_> = scratch.into_iter().map(|s| (s, Statistics::new(tiles, kept))).collect();
+        executor.for_each(&mut workers, |_, (scratch, sums)| {
+            let mut rest = &mut **scratch;
+            let len = channels * ROWS * nx;
+            let total: &mut [f32] = split(&mut rest, len);
+            let more: &mut [f32] = split(&mut rest, len);
+            while let Some((i, mut tile)) = out.take() {
+                let b = tile.bounds().clone();
+                for z in b.z {
+                    for y0 in b.y.clone().step_by(ROWS) {
+                        let rows = y0..(y0 + ROWS).min(b.y.end);
+                        if let Some(ops) = self.in_place {
+                            for c in b.c.clone() {
+                                for y in rows.clone() {
+                                    let to = &mut total[c * ROWS * nx + (y - y0) * nx..][..nx];
+                                    settle(isa, tile.row([c, z, y]), ops, c, to);
+                                }
+                            }
+                        }
+                        for (k, source) in self.sources.iter().enumerate() {
+                            let add = k > 0 || self.in_place.is_some();
+                            let data = if add { &mut *more } else { &mut *total };
+                            let mut target = Target { data, channel: ROWS * nx, pitch: nx };
+                            source.read(isa, z, rows.clone(), &mut target, rest);
+                            if add {
+                                isa.add_row(total, more);
+                            }
+                        }
+                        for c in b.c.clone() {
+                            for y in rows.clone() {
+                                let row = &total[c * ROWS * nx + (y - y0) * nx..][..nx];
+                                if statistics {
+                                    sums.add(i, c, isa.moments(row));
+                                }
+                                tile.write(isa, [c, z, y], row);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        workers.into_iter().map(|w| w.1).collect()
+    }
+}

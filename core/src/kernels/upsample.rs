@@ -1,0 +1,169 @@
+//! Transposed convolution whose kernel equals its stride, computed as it is read.
+//!
+//! Every output voxel receives one tap of one input voxel, so a row is a product of the small tensor's row with a
+//! matrix. The full-size result is never stored: the layer that reads it computes the rows it needs, at a few per cent
+//! of its own work, and the largest tensor but one of a U-Net is never in memory.
+
+use super::source::{Source, Target};
+use super::{blocks, split};
+use crate::arch::{Activation, BLOCK_ROWS, Block, Isa, Quant, RUN_PAD, StripF32};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Lines that the run of all low rows is cut into, to give the inner loop its full strip.
+const LINES: usize = 3;
+
+/// Length of such a line.
+fn line(run: usize) -> usize {
+    run.div_ceil(LINES).next_multiple_of(RUN_PAD)
+}
+
+/// Packed weights: one matrix for each place of the kernel along z.
+#[derive(Clone, Copy)]
+pub struct UpsampleWeights<'a> {
+    /// `[kz][block][cin][BLOCK_ROWS]` over rows `[cout, ky, kx]`.
+    pub weights: &'a [f32],
+    /// `[cout]`.
+    pub bias: &'a [f32],
+}
+
+/// What is read and how it grows.
+pub struct Upsample<'a> {
+    /// The small tensor.
+    pub low: Box<Source<'a>>,
+    /// Output channels.
+    pub cout: usize,
+    /// Kernel and stride.
+    pub kernel: [usize; 3],
+    /// Packed weights.
+    pub weights: UpsampleWeights<'a>,
+    /// Pending on the result.
+    pub activation: Activation,
+    /// Pending after that: grids, one after the other.
+    pub grids: Vec<Quant>,
+}
+
+impl Upsample<'_> {
+    /// Output channels.
+    pub fn channels(&self) -> usize {
+        self.cout
+    }
+
+    /// Elements of packed weights.
+    pub fn weight_elements(cin: usize, cout: usize, kernel: [usize; 3]) -> usize {
+        kernel[0] * (cout * kernel[1] * kernel[2]).div_ceil(BLOCK_ROWS) * cin * BLOCK_ROWS
+    }
+
+    /// Packs `[cin, cout, kz, ky, kx]` (ONNX's order) into `[kz][block][cin][BLOCK_ROWS]`.
+    pub fn pack(cin: usize, cout: usize, [kz, ky, kx]: [usize; 3], w: &[f32]) -> Vec<f32> {
+        let mut packed = alloc::vec![0f32; Self::weight_elements(cin, cout, [kz, ky, kx])];
+        let rows = cout * ky * kx;
+        let count = rows.div_ceil(BLOCK_ROWS);
+        for c in 0..cin {
+            for o in 0..cout {
+                for z in 0..kz {
+                    for t in 0..ky * kx {
+                        let row = o * ky * kx + t;
+                        let at = ((z * count + row / BLOCK_ROWS) * cin + c) * BLOCK_ROWS + row % BLOCK_ROWS;
+                        packed[at] = w[((c * cout + o) * kz + z) * ky * kx + t];
+                    }
+                }
+            }
+        }
+        packed
+    }
+
+    fn low_rows(&self, rows: usize) -> usize {
+        rows.div_ceil(self.kernel[1]) + usize::from(self.kernel[1] > 1)
+    }
+
+    /// Blocks that [`Self::read`] needs for `rows` rows.
+    pub(super) fn aux_blocks(&self, rows: usize) -> usize {
+        let low = self.low_rows(rows);
+        let run = LINES * line(low * self.low.grid[2]) + RUN_PAD;
+        blocks::<f32>(self.low.channels() * run) + blocks::<f32>(BLOCK_ROWS * run) + self.low.aux_blocks(low)
+    }
+
+    /// Computes rows `rows` of plane `z` into channels `first..` of the target.
+    pub(super) fn read(
+        &self,
+        isa: Isa,
+        z: usize,
+        rows: Range<usize>,
+        first: usize,
+        target: &mut Target<'_>,
+        mut aux: &mut [Block],
+    ) {
+        let [kz, ky, kx] = self.kernel;
+        let nx = self.low.grid[2];
+        let cin = self.low.channels();
+        let low = rows.start / ky..(rows.end - 1) / ky + 1;
+        let len = low.len() * nx;
+        let line = line(self.low_rows(rows.len()) * nx);
+        let run = LINES * line + RUN_PAD;
+        let src: &mut [f32] = split(&mut aux, cin * run);
+        let sums: &mut [f32] = split(&mut aux, BLOCK_ROWS * run);
+        self.low.read(isa, z / kz, low.clone(), &mut Target { data: src, channel: run, pitch: nx }, aux);
+
+        let per_channel = ky * kx;
+        let total = self.cout * per_channel;
+        let count = total.div_ceil(BLOCK_ROWS);
+        // Channels as taps of one: the inner loop is over taps.
+        let taps: Vec<usize> = (0..cin).map(|c| c * run).collect();
+        let plane = &self.weights.weights[(z % kz) * count * cin * BLOCK_ROWS..];
+        for b in 0..count {
+            let in_block = BLOCK_ROWS.min(total - b * BLOCK_ROWS);
+            let mut bias = [0f32; BLOCK_ROWS];
+            for (i, v) in bias[..in_block].iter_mut().enumerate() {
+                *v = self.weights.bias[(b * BLOCK_ROWS + i) / per_channel];
+            }
+            isa.conv_f32(StripF32 {
+                src,
+                channel: run,
+                cin: 1,
+                taps: &taps,
+                weights: &plane[b * cin * BLOCK_ROWS..][..cin * BLOCK_ROWS],
+                first_tap: 0,
+                weight_taps: cin,
+                bias: Some(bias),
+                rows: in_block,
+                len: line,
+                lines: len.div_ceil(line),
+                line,
+                sums,
+                pitch: run,
+            });
+            for i in (0..in_block).step_by(if kx == 2 { 2 } else { 1 }) {
+                let row = b * BLOCK_ROWS + i;
+                let (o, ty, tx) = (row / per_channel, row / kx % ky, row % kx);
+                for (r, y) in rows.clone().enumerate() {
+                    if y % ky != ty {
+                        continue;
+                    }
+                    let at = i * run + (y / ky - low.start) * nx;
+                    let out = target.row(first + o, r, nx * kx);
+                    if kx == 2 {
+                        // Rows come in pairs: a block holds an even number of them.
+                        isa.zip(&sums[at..at + nx], &sums[at + run..at + run + nx], out);
+                    } else {
+                        for (to, from) in out[tx..].iter_mut().step_by(kx).zip(&sums[at..at + nx]) {
+                            *to = *from;
+                        }
+                    }
+                }
+            }
+        }
+        for c in first..first + self.cout {
+            for r in 0..rows.len() {
+                let row = target.row(c, r, nx * kx);
+                if self.activation != Activation::None {
+                    isa.change_row(row, None, self.activation);
+                }
+                for &grid in &self.grids {
+                    isa.onto_grid(row, grid);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The compiled network as an [`Engine`].
+
+use super::layout::Network;
+use super::run::StepObserver;
+use crate::arch::Block;
+use crate::engine::{Engine, EngineError, EngineFootprint};
+use crate::executor::Executor;
+use alloc::vec::Vec;
+
+/// Runs compiled networks, one a fold.
+///
+/// All workers compute one patch together; they share its tensors, and each has scratch of its own.
+pub struct NativeEngine<'w> {
+    folds: Vec<Network<'w>>,
+}
+
+impl<'w> NativeEngine<'w> {
+    /// An engine of these folds; none where they disagree in shape or there are none.
+    pub fn new(folds: Vec<Network<'w>>) -> Option<NativeEngine<'w>> {
+        let shape = |n: &Network<'_>| (n.graph().channels, n.graph().heads, n.graph().patch);
+        let first = shape(folds.first()?);
+        folds.iter().all(|n| shape(n) == first).then_some(NativeEngine { folds })
+    }
+
+    /// The networks.
+    pub fn networks(&self) -> &[Network<'w>] {
+        &self.folds
+    }
+
+    /// [`Engine::infer`] with something that watches the steps.
+    ///
+    /// # Errors
+    /// As [`Engine::infer`].
+    pub fn infer_observed<X: Executor>(
+        &self,
+        fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        workspace: &mut [Block],
+        executor: &X,
+        observer: &mut impl StepObserver,
+    ) -> Result<(), EngineError> {
+        let network = self.folds.get(fold).ok_or(EngineError::Fold { asked: fold, folds: self.folds.len() })?;
+        let voxels: usize = self.patch_zyx().iter().product();
+        let blocks = network.workspace_blocks(executor.workers().max(1));
+        for (expected, got) in [(self.channels() * voxels, input.len()), (self.heads() * voxels, output.len())] {
+            if expected != got {
+                return Err(EngineError::Shape { expected, got });
+            }
+        }
+        let got = workspace.len();
+        let workspace = workspace.get_mut(..blocks).ok_or(EngineError::Workspace { expected: blocks, got })?;
+        network.run(input, output, workspace, executor, observer);
+        Ok(())
+    }
+}
+
+impl Engine for NativeEngine<'_> {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn channels(&self) -> usize {
+        self.folds[0].graph().channels
+    }
+
+    fn heads(&self) -> usize {
+        self.folds[0].graph().heads
+    }
+
+    fn folds(&self) -> usize {
+        self.folds.len()
+    }
+
+    fn patch_zyx(&self) -> [usize; 3] {
+        self.folds[0].graph().patch
+    }
+
+    fn footprint(&self, workers: usize) -> EngineFootprint {
+        let workers = workers.max(1);
+        let most = |f: &dyn Fn(&Network<'_>) -> usize| self.folds.iter().map(f).max().unwrap_or(0);
+        EngineFootprint {
+            shared_bytes: self.folds.iter().map(|n| n.weights().held_bytes() + 64 * 1024).sum(),
+            workspace_blocks: most(&|n| n.workspace_blocks(workers)),
+            worker_bytes: most(&|n| n.run_bytes(workers)),
+            calls: 1,
+        }
+    }
+
+    fn infer<X: Executor>(
+        &self,
+        fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        workspace: &mut [Block],
+        executor: &X,
+    ) -> Result<(), EngineError> {
+        self.infer_observed(fold, input, output, workspace, executor, &mut ())
+    }
+}

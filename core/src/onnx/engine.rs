@@ -1,0 +1,186 @@
+//! The engine for an ONNX model: our compiled network where the graph can be lowered, tract's executor elsewhere.
+
+use tract_onnx::pb::ModelProto;
+
+use super::OnnxError;
+use super::graph::{Summary, TypedFolds, guarded};
+use super::lower::{Lowered, lower};
+use super::tract_engine::TractEngine;
+use crate::arch::{Block, Isa};
+use crate::engine::{Engine, EngineError, EngineFootprint};
+use crate::executor::Executor;
+use crate::manifest::Manifest;
+use crate::network::{NativeEngine, Network};
+
+/// How a model is prepared for running.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Instruction set of the kernels.
+    pub isa: Isa,
+    /// Weights and unquantised tensors in half precision; by default, as the file stores its weights.
+    pub half: Option<bool>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { isa: Isa::detect(), half: None }
+    }
+}
+
+/// An ONNX network, ready to run.
+pub struct OnnxEngine {
+    inner: Inner,
+    summary: Summary,
+    not_lowered: Option<String>,
+    float_convolutions: Vec<String>,
+}
+
+enum Inner {
+    Native(NativeEngine<'static>),
+    Tract(TractEngine),
+}
+
+impl OnnxEngine {
+    /// Prepares the graph of `proto` for the patch that `manifest` names; `proto` is not needed afterwards.
+    ///
+    /// # Errors
+    /// An operator nobody knows (by name), shapes that disagree with the manifest, or a graph that cannot be typed.
+    pub fn new(proto: &ModelProto, manifest: &Manifest, settings: Settings) -> Result<OnnxEngine, OnnxError> {
+        guarded(|| {
+            let typed = TypedFolds::new(proto, manifest)?;
+            let summary = typed.summary.clone();
+            let half = settings.half.unwrap_or(summary.precision != "f32");
+            let mut float_convolutions = Vec::new();
+            let mut networks = Vec::new();
+            let mut not_lowered = None;
+            for fold in &typed.folds {
+                let made = lower(fold, manifest, &typed.quantised, half).and_then(|lowered| {
+                    let Lowered { graph, weights, floats } = lowered;
+                    float_convolutions.extend(floats);
+                    Network::new(settings.isa, graph, weights).map_err(|e| super::lower::NotLowered(e.0))
+                });
+                match made {
+                    Ok(network) => networks.push(network),
+                    Err(why) => {
+                        not_lowered = Some(why.0);
+                        break;
+                    }
+                }
+            }
+            let native = if not_lowered.is_none() { NativeEngine::new(networks) } else { None };
+            let inner = match native {
+                Some(engine) => Inner::Native(engine),
+                None => {
+                    not_lowered.get_or_insert("a model without folds".into());
+                    Inner::Tract(TractEngine::from_typed(typed, manifest)?)
+                }
+            };
+            Ok(OnnxEngine { inner, summary, not_lowered, float_convolutions })
+        })
+    }
+
+    /// The graph in tract's executor whether or not it could be lowered.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn tract(proto: &ModelProto, manifest: &Manifest) -> Result<OnnxEngine, OnnxError> {
+        guarded(|| {
+            let typed = TypedFolds::new(proto, manifest)?;
+            let summary = typed.summary.clone();
+            let inner = Inner::Tract(TractEngine::from_typed(typed, manifest)?);
+            Ok(OnnxEngine {
+                inner,
+                summary,
+                not_lowered: Some("it was not asked for".into()),
+                float_convolutions: vec![],
+            })
+        })
+    }
+
+    /// Operators, parameters and precision, for `inspect`.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The compiled networks; none where tract runs the graph.
+    pub fn native(&self) -> Option<&NativeEngine<'static>> {
+        match &self.inner {
+            Inner::Native(engine) => Some(engine),
+            Inner::Tract(_) => None,
+        }
+    }
+
+    /// The first operator that keeps the graph in tract's executor.
+    pub fn not_lowered(&self) -> Option<&str> {
+        self.not_lowered.as_deref()
+    }
+
+    /// Convolutions that the file quantises and that run in floats all the same, with the reason.
+    pub fn float_convolutions(&self) -> &[String] {
+        &self.float_convolutions
+    }
+
+    /// Multiply-accumulates of convolutions for one patch of one fold; none where tract runs the graph.
+    pub fn macs_per_patch(&self) -> Option<u64> {
+        let graph = self.native()?.networks().first()?.graph();
+        Some(graph.steps.iter().map(|s| s.macs()).sum())
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn name(&self) -> &'static str {
+        match &self.inner {
+            Inner::Native(e) => e.name(),
+            Inner::Tract(e) => e.name(),
+        }
+    }
+
+    fn channels(&self) -> usize {
+        match &self.inner {
+            Inner::Native(e) => e.channels(),
+            Inner::Tract(e) => e.channels(),
+        }
+    }
+
+    fn heads(&self) -> usize {
+        match &self.inner {
+            Inner::Native(e) => e.heads(),
+            Inner::Tract(e) => e.heads(),
+        }
+    }
+
+    fn folds(&self) -> usize {
+        match &self.inner {
+            Inner::Native(e) => e.folds(),
+            Inner::Tract(e) => e.folds(),
+        }
+    }
+
+    fn patch_zyx(&self) -> [usize; 3] {
+        match &self.inner {
+            Inner::Native(e) => e.patch_zyx(),
+            Inner::Tract(e) => e.patch_zyx(),
+        }
+    }
+
+    fn footprint(&self, workers: usize) -> EngineFootprint {
+        match &self.inner {
+            Inner::Native(e) => e.footprint(workers),
+            Inner::Tract(e) => e.footprint(workers),
+        }
+    }
+
+    fn infer<X: Executor>(
+        &self,
+        fold: usize,
+        input: &[f32],
+        output: &mut [f32],
+        workspace: &mut [Block],
+        executor: &X,
+    ) -> Result<(), EngineError> {
+        match &self.inner {
+            Inner::Native(e) => e.infer(fold, input, output, workspace, executor),
+            Inner::Tract(e) => e.infer(fold, input, output, workspace, executor),
+        }
+    }
+}
