@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Say what a model is: grid, channels, labels, size, engine.
     Inspect(InspectArgs),
+    /// Turn a model into one file that other programs read in place, without std, Python or a graph library.
+    Compile(CompileArgs),
     /// Measure models on this machine: seconds and memory per patch.
     Bench(BenchArgs),
     /// Compare label files: Dice, surface Dice and 95 % Hausdorff distance per class and case.
@@ -167,6 +169,31 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FOLD", num_args = 1..)]
     pub(crate) folds: Vec<String>,
     /// File name of the checkpoints.
+    #[arg(long, value_name = "NAME", default_value = crate::model::DEFAULT_CHECKPOINT)]
+    pub(crate) checkpoint: String,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompileArgs {
+    /// A self-describing ONNX file, or an nnU-Net v2 model folder.
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE.image")]
+    pub(crate) output: PathBuf,
+    /// How weights and unquantised tensors are stored.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub(crate) precision: PrecisionChoice,
+    /// Facts about an ONNX model that does not describe itself, as JSON or TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// nnU-Net folder: folds to average [default: all that are there].
+    #[arg(long, value_name = "FOLD", num_args = 1..)]
+    pub(crate) folds: Vec<String>,
+    /// nnU-Net folder: file name of the checkpoints.
     #[arg(long, value_name = "NAME", default_value = crate::model::DEFAULT_CHECKPOINT)]
     pub(crate) checkpoint: String,
     /// Replace the file if it is there.

@@ -159,11 +159,7 @@ fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
         model: path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
         engine: engine.name().to_owned(),
         instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
-        precision: if args.precision.half() == Some(true) {
-            "f16".into()
-        } else {
-            engine.summary().precision.to_owned()
-        },
+        precision: model::precision_name(args.precision, &engine).to_owned(),
         patch: engine.patch_zyx(),
         threads,
         runs: seconds.len(),

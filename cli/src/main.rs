@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod case_run;
 mod cases;
+mod compile;
 mod digest;
 mod evaluate;
 mod exit;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args),
         Command::Import(args) => import::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Compile(args) => compile::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Evaluate(args) => compare(args),
     };

@@ -17,6 +17,15 @@ pub(crate) fn settings(precision: PrecisionChoice) -> Settings {
     Settings { half: precision.half(), ..Settings::default() }
 }
 
+/// What an engine prepared so stores: `f32`, `f16` or `int8`.
+pub(crate) fn precision_name(precision: PrecisionChoice, engine: &OnnxEngine) -> &'static str {
+    match (precision.half(), engine.summary().precision) {
+        (Some(true), "f32") => "f16",
+        (Some(false), "f16") => "f32",
+        (_, as_in_file) => as_in_file,
+    }
+}
+
 /// A model with the engine that runs it.
 pub(crate) struct Model {
     pub(crate) manifest: Manifest,

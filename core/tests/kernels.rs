@@ -193,12 +193,16 @@ fn run_layer(p: &Problem, isa: Isa, quant: Option<(Quant, &[i8])>, workers: usiz
     let target = Output::F32(scanside_core::arch::Tiles::new(&mut out, shape, conv.tile_step()));
     let scratch = scratch.iter_mut().map(Vec::as_mut_slice).collect();
     let packed = p.g.pack(&p.weights());
+    let mut bands = vec![0.0; conv.prepared_weights()];
+    if !bands.is_empty() {
+        conv.prepare_weights(isa, &packed, &mut bands);
+    }
     let bias = p.bias();
     let ones = vec![1.0; p.g.cout];
     let zeros = vec![0.0; p.g.cout];
     let (words, totals);
     let weights = match quant {
-        None => ConvWeights::F32(&packed, &bias),
+        None => ConvWeights::F32(if bands.is_empty() { &packed } else { &bands }, &bias),
         Some((_, w)) => {
             let bytes = p.g.pack_int(w);
             words = match isa.int_group() {

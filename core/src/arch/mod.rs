@@ -12,7 +12,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block;
-mod conv;
 #[cfg(target_arch = "x86_64")]
 mod cpuid;
 mod limits;
@@ -21,13 +20,16 @@ mod neon;
 mod rows;
 mod scalar;
 mod simd;
+mod strip;
 mod tiles;
+mod winograd;
 
 pub use block::{Block, Plain, blocks_for, numbers, numbers_in, numbers_mut};
-pub use conv::{BLOCK_ROWS, RUN_PAD, StripF32, StripInt};
 pub use rows::{Affine, Quant, Row, RowMut};
 pub use simd::Activation;
+pub use strip::{BLOCK_ROWS, RUN_PAD, StripF32, StripInt};
 pub use tiles::{TileBox, TileMut, Tiles};
+pub use winograd::{BAND_REACH, BAND_ROWS, BANDS};
 
 use core::fmt;
 use simd::Kernel;
@@ -121,6 +123,11 @@ impl Isa {
             }
         }
         self.run(Group)
+    }
+
+    /// What it costs to pass over so many vectors in strips of the inner loop: a strip of fewer loads as many weights.
+    pub(crate) fn strips(self, vectors: usize) -> usize {
+        vectors / 3 * 9 + [0, 4, 7][vectors % 3]
     }
 
     /// Runs a kernel compiled for this instruction set.

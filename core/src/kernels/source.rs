@@ -152,7 +152,7 @@ impl Source<'_> {
                             target.row(first + c, r, nx).fill(0.0);
                         }
                     }
-                    if z % by[0] == 0 {
+                    if z.is_multiple_of(by[0]) {
                         spread(isa, low, *by, z / by[0], rows.clone(), first, target, aux);
                     }
                 }

@@ -202,6 +202,7 @@ fn prepare(isa: Isa, step: &Step, weights: &Weights<'_>) -> Prepared {
                 }
             };
             let conv = Conv::new(isa, g, precision);
+            extra += blocks_for(4 * conv.prepared_weights());
             let (blocks, tile) = (conv.scratch_blocks(source), conv.tile_step());
             (Some(conv), blocks, tile)
         }

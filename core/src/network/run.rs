@@ -123,6 +123,8 @@ impl Network<'_> {
             let n = self.graph.tables[t];
             Some((&all[..n], &all[all.len() / 2..][..n]))
         };
+        let bands = prepared.conv.as_ref().map_or(0, Conv::prepared_weights);
+        let (weights_out, bands_out) = weights_out.split_at_mut(weights_out.len() - blocks_for(4 * bands));
         let (mut widened, pairs) = widen(isa, step, &self.weights, weights_out);
         let mut float = |span: Span, form: Form| -> &[f32] {
             match form {
@@ -134,8 +136,13 @@ impl Network<'_> {
                 }
             }
         };
-        let own = match &step.kind {
-            Kind::Conv(_, ConvSpec::Float { weights, form, .. }) => float(*weights, *form),
+        let own: &[f32] = match (&step.kind, &prepared.conv) {
+            (Kind::Conv(_, ConvSpec::Float { weights, form, .. }), Some(conv)) if bands > 0 => {
+                let out = &mut numbers_mut(bands_out)[..bands];
+                conv.prepare_weights(isa, float(*weights, *form), out);
+                out
+            }
+            (Kind::Conv(_, ConvSpec::Float { weights, form, .. }), _) => float(*weights, *form),
             _ => &[],
         };
         let sources: Vec<Source<'_>> =

@@ -564,7 +564,7 @@ impl Checker<'_> {
 
     fn span(&self, span: Span, bytes: usize, len: usize) -> Result<(), SpecError> {
         let end = len.checked_mul(bytes).and_then(|n| n.checked_add(span.offset));
-        if span.len == len && span.offset % 64 == 0 && end.is_some_and(|end| end <= self.weight_bytes) {
+        if span.len == len && span.offset.is_multiple_of(64) && end.is_some_and(|end| end <= self.weight_bytes) {
             Ok(())
         } else {
             bad("weights that are not there")

@@ -1,0 +1,151 @@
+//! Winograd's minimal filtering F(4, 3) along one axis: four outputs of a kernel of three from six products instead of
+//! twelve (A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016).
+//!
+//! Six rows of input become six bands, weights become six weights, each band is multiplied with its weight alone, and six
+//! sums become four rows of output. The points are 0, 1, -1, 1/2, -1/2 and infinity, whose transforms lose less
+//! precision than those of 2 and -2.
+
+use super::Isa;
+use super::simd::{Kernel, Simd};
+use super::strip::BLOCK_ROWS;
+
+/// Products for one group of outputs.
+pub const BANDS: usize = 6;
+/// Rows of output from them.
+pub const BAND_ROWS: usize = 4;
+/// Rows of input that they reach.
+pub const BAND_REACH: usize = 6;
+
+struct Split<'a> {
+    src: &'a [f32],
+    pitch: usize,
+    dst: &'a mut [f32],
+    band: usize,
+    len: usize,
+}
+
+impl Kernel for Split<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller below saw room for whole vectors in all rows and bands.
+        unsafe {
+            let (quarter, five) = (S::splat(-0.25), S::splat(-1.25));
+            let (half, minus_half, minus) = (S::splat(0.5), S::splat(-0.5), S::splat(-1.0));
+            for x in (0..self.len).step_by(S::LANES) {
+                let p = self.src.as_ptr().add(x);
+                let d: [S::F; BAND_REACH] = core::array::from_fn(|r| S::load(p.add(r * self.pitch)));
+                let q = self.dst.as_mut_ptr().add(x);
+                let put = |band: usize, v: S::F| S::store(q.add(band * self.band), v);
+                // Points 1 and -1, then 1/2 and -1/2: the part that is even in the point, plus and minus the odd one.
+                let (a, b) = (S::fma(quarter, d[2], d[4]), S::fma(quarter, d[1], d[3]));
+                let (c, e) = (S::fma(minus, d[2], d[4]), S::fma(minus, d[1], d[3]));
+                put(1, S::add(a, b));
+                put(2, S::fma(minus, b, a));
+                put(3, S::fma(half, e, c));
+                put(4, S::fma(minus_half, e, c));
+                // Points 0 and infinity.
+                put(0, S::fma(S::splat(0.25), d[0], S::fma(five, d[2], d[4])));
+                put(5, S::fma(S::splat(0.25), d[1], S::fma(five, d[3], d[5])));
+            }
+        }
+    }
+}
+
+struct Join<'a> {
+    sums: &'a [f32],
+    band: usize,
+    bias: f32,
+    dst: &'a mut [f32],
+    pitch: usize,
+    len: usize,
+}
+
+impl Kernel for Join<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller below saw room for whole vectors in all bands and rows.
+        unsafe {
+            let (minus, half, quarter, eighth) = (S::splat(-1.0), S::splat(0.5), S::splat(0.25), S::splat(0.125));
+            let bias = S::splat(self.bias);
+            for x in (0..self.len).step_by(S::LANES) {
+                let p = self.sums.as_ptr().add(x);
+                let m: [S::F; BANDS] = core::array::from_fn(|k| S::load(p.add(k * self.band)));
+                let (s, d) = (S::add(m[1], m[2]), S::fma(minus, m[2], m[1]));
+                let (t, e) = (S::add(m[3], m[4]), S::fma(minus, m[4], m[3]));
+                let q = self.dst.as_mut_ptr().add(x);
+                let put = |row: usize, v: S::F| S::store(q.add(row * self.pitch), S::add(v, bias));
+                put(0, S::add(S::add(m[0], s), t));
+                put(1, S::fma(half, e, d));
+                put(2, S::fma(quarter, t, s));
+                put(3, S::add(S::fma(eighth, e, d), m[5]));
+            }
+        }
+    }
+}
+
+struct Weights<'a> {
+    src: &'a [f32],
+    dst: &'a mut [f32],
+    cin: usize,
+    kernel: [usize; 3],
+}
+
+impl Kernel for Weights<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let [kz, ky, kx] = self.kernel;
+        let (block_in, band) = (self.cin * kz * ky * kx * BLOCK_ROWS, self.cin * kz * kx * BLOCK_ROWS);
+        for (from, to) in self.src.chunks_exact(block_in).zip(self.dst.chunks_exact_mut(BANDS * band)) {
+            for cz in 0..self.cin * kz {
+                for x in 0..kx {
+                    for r in 0..BLOCK_ROWS {
+                        let w = |y: usize| from[((cz * ky + y) * kx + x) * BLOCK_ROWS + r];
+                        let [a, b, c] = [w(0), w(1), w(2)];
+                        // Values of the polynomial a + b p + c p^2 at each point p, over what is left out of the bands.
+                        let (even, steep) = ((a + c) * (2.0 / 3.0), (a + 0.25 * c) * (8.0 / 3.0));
+                        let all = [
+                            4.0 * a,
+                            even + b * (2.0 / 3.0),
+                            even - b * (2.0 / 3.0),
+                            -(steep + b * (4.0 / 3.0)),
+                            -(steep - b * (4.0 / 3.0)),
+                            c,
+                        ];
+                        for (k, v) in all.into_iter().enumerate() {
+                            to[k * band + (cz * kx + x) * BLOCK_ROWS + r] = v;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Isa {
+    /// Six rows of input, `pitch` apart, to six bands, `band` apart. Up to a vector past `len` is read and written.
+    ///
+    /// # Panics
+    /// If the slices are too short for what is asked; so for the others.
+    pub fn winograd_split(self, src: &[f32], pitch: usize, dst: &mut [f32], band: usize, len: usize) {
+        let whole = len.next_multiple_of(self.lanes());
+        assert!((BAND_REACH - 1) * pitch + whole <= src.len() && (BANDS - 1) * band + whole <= dst.len());
+        self.run(Split { src, pitch, dst, band, len });
+    }
+
+    /// Six sums, `band` apart, to four rows of output, `pitch` apart, and the bias added. Up to a vector past `len` is
+    /// read and written.
+    pub fn winograd_join(self, sums: &[f32], band: usize, bias: f32, dst: &mut [f32], pitch: usize, len: usize) {
+        let whole = len.next_multiple_of(self.lanes());
+        assert!((BANDS - 1) * band + whole <= sums.len() && (BAND_ROWS - 1) * pitch + whole <= dst.len());
+        self.run(Join { sums, band, bias, dst, pitch, len });
+    }
+
+    /// Packed weights `[block][cin][kz][3][kx][BLOCK_ROWS]` to `[block][BANDS][cin][kz][kx][BLOCK_ROWS]`.
+    pub fn winograd_weights(self, src: &[f32], dst: &mut [f32], cin: usize, kernel: [usize; 3]) {
+        assert!(kernel[1] == 3 && 3 * dst.len() == BANDS * src.len());
+        self.run(Weights { src, dst, cin, kernel });
+    }
+}

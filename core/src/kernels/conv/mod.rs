@@ -1,0 +1,418 @@
+//! Convolution as shifted products over a rolling window of input planes.
+//!
+//! A tile is some rows of some output planes. The input rows it needs are read plane by plane into scratch, settled and
+//! padded, so that every tap of the kernel is an offset; planes that the next output plane needs again stay. Where the
+//! stride along x is 1, the padding between two rows is shared: the end of one is the beginning of the next, and a tile
+//! is one run of positions in which only those few are computed in vain. Other strides split rows by phase. Where it
+//! pays, kernels of three along y are computed by Winograd's method (`arch::winograd`): rows go to scratch as bands, each
+//! band is convolved along z and x alone, and the sums of six bands become four rows.
+
+mod gather;
+mod geometry;
+mod layout;
+
+pub use geometry::ConvGeometry;
+
+use super::norm::Statistics;
+use super::output::{OutTile, Output};
+use super::source::Source;
+use super::{blocks, split};
+use crate::arch::{
+    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, Isa, Quant, RUN_PAD, StripF32, StripInt, numbers, numbers_mut,
+};
+use crate::executor::Executor;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Bytes of weights that stay in the first-level cache beside the rows they meet.
+const WEIGHTS: usize = 14 * 1024;
+
+/// What a convolution multiplies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// Unsigned bytes on this grid with signed bytes.
+    Int(Quant),
+}
+
+/// Packed weights in the form that the instruction set takes.
+#[derive(Clone, Copy)]
+pub enum ConvWeights<'a> {
+    /// [`ConvGeometry::pack`] and one bias a channel.
+    F32(&'a [f32], &'a [f32]),
+    /// Groups of signed weights for [`Isa::int_group`], the sum of each channel's weights, and what turns a channel's
+    /// integer sum into its value: the product of both scales, and the bias.
+    Int {
+        /// `[block][group][tap][BLOCK_ROWS]`.
+        words: &'a [i32],
+        /// `[cout]`.
+        totals: &'a [i32],
+        /// `[cout]`.
+        scale: &'a [f32],
+        /// `[cout]`.
+        bias: &'a [f32],
+    },
+}
+
+/// A convolution with its tiles laid out.
+#[derive(Debug)]
+pub struct Conv {
+    g: ConvGeometry,
+    precision: Precision,
+    /// Channels that share a lane: 1 in f32.
+    group: usize,
+    /// Channels, planes and rows of a tile.
+    step: [usize; 3],
+    /// Bands that stand for [`Self::tall`] rows: 6 for 4 with Winograd's method, otherwise 1 for 1.
+    bands: usize,
+    tall: usize,
+    /// Lines of a band or phase in scratch.
+    scratch_lines: usize,
+    pitch: usize,
+    /// Elements before the first line of a phase: the padding of its first row, rounded up.
+    lead: usize,
+    /// Stride phases `(y, x)` that some tap reads.
+    phases: Vec<(usize, usize)>,
+    /// Elements of a band or phase.
+    phase_len: usize,
+    /// Lines follow one another with no gap but their padding, and a run of them is one line of positions: where rows
+    /// are short or end soon after a vector does, whole vectors of one row each would be mostly empty.
+    packed: bool,
+    /// Offset of each tap of one kernel plane inside a plane's phases.
+    tap_yx: Vec<usize>,
+    /// Lines whose sums are made at once.
+    run_lines: usize,
+}
+
+/// One worker's scratch, cut up.
+struct Scratch<'a> {
+    rows: &'a mut [Block],
+    sums: &'a mut [Block],
+    line: &'a mut [Block],
+    staged: &'a mut [f32],
+    aux: &'a mut [Block],
+}
+
+/// Lines of scratch whose sums are made at once.
+struct Run<'a> {
+    /// Taps that lie inside the input along z, as offsets in a channel.
+    taps: &'a [usize],
+    /// The first one's place among all.
+    first_tap: usize,
+    /// Where the first line starts.
+    start: usize,
+    lines: usize,
+}
+
+/// How the inner loop walks over the lines of a run.
+struct Shape {
+    runs: usize,
+    len: usize,
+    lines: usize,
+    line: usize,
+}
+
+impl Conv {
+    /// Channels, planes and rows of a tile.
+    pub fn tile_step(&self) -> [usize; 3] {
+        self.step
+    }
+
+    /// Tiles in all.
+    pub fn tiles(&self) -> usize {
+        let g = &self.g;
+        let n = |n: usize, s: usize| n.div_ceil(s);
+        n(g.cout, self.step[0]) * n(g.output[0], self.step[1]) * n(g.output[1], self.step[2])
+    }
+
+    fn plane(&self) -> usize {
+        self.bands * self.phases.len() * self.phase_len
+    }
+
+    fn channel(&self) -> usize {
+        self.g.kernel[0] * self.plane()
+    }
+
+    /// Input rows that the taps of one tile reach in one plane.
+    fn reach(&self) -> usize {
+        (self.step[2] - 1) * self.g.stride[1] + (self.g.kernel[1] - 1) * self.g.dilation[1] + 1
+    }
+
+    /// Elements from one output channel's sums to the next's.
+    fn sums_pitch(&self) -> usize {
+        (self.run_lines * self.pitch).next_multiple_of(RUN_PAD) + RUN_PAD
+    }
+
+    /// Elements from one band's sums to the next's.
+    fn sums_band(&self) -> usize {
+        BLOCK_ROWS * self.sums_pitch()
+    }
+
+    /// Elements from row to row of output.
+    fn line_pitch(&self) -> usize {
+        self.g.output[2].next_multiple_of(RUN_PAD)
+    }
+
+    /// Elements from one input channel's staged rows to the next's, where rows lie there as they do in scratch.
+    fn staged_channel(&self) -> usize {
+        (self.lead + (self.step[2] + BAND_REACH - BAND_ROWS) * self.pitch).next_multiple_of(RUN_PAD) + RUN_PAD
+    }
+
+    fn is_direct(&self) -> bool {
+        self.precision == Precision::F32 && self.g.stride[1] == 1 && self.g.stride[2] == 1 && self.bands == 1
+    }
+
+    /// Sizes in elements of 4 bytes: rows, sums, line, staged rows.
+    fn sizes(&self) -> [usize; 4] {
+        let lanes = self.g.cin.div_ceil(self.group);
+        let staged = match (self.is_direct(), self.bands) {
+            (true, _) => 0,
+            (_, 1) => self.g.cin * self.reach() * self.g.input[2],
+            _ => self.g.cin * self.staged_channel(),
+        };
+        [
+            lanes * self.channel() + 2 * RUN_PAD,
+            self.bands * self.sums_band(),
+            (self.tall * self.line_pitch()).max(3 * self.g.input[2]),
+            staged,
+        ]
+    }
+
+    /// Elements of the weights that [`Self::prepare_weights`] makes; none where the packed ones serve.
+    pub fn prepared_weights(&self) -> usize {
+        if self.bands == 1 { 0 } else { self.g.weight_elements() / self.g.kernel[1] * self.bands }
+    }
+
+    /// Transforms packed weights for Winograd's method.
+    pub fn prepare_weights(&self, isa: Isa, packed: &[f32], out: &mut [f32]) {
+        isa.winograd_weights(packed, out, self.g.cin, self.g.kernel);
+    }
+
+    /// Blocks of scratch a worker needs.
+    pub fn scratch_blocks(&self, source: &Source<'_>) -> usize {
+        self.sizes().iter().map(|&n| blocks::<f32>(n)).sum::<usize>() + source.aux_blocks(self.reach())
+    }
+
+    /// Runs the layer; `scratch` holds one slice a worker. `grid`: values go to the nearest of it before anything else
+    /// sees them.
+    #[allow(clippy::too_many_arguments)] // A layer's inputs, outputs and surroundings.
+    pub fn run<E: Executor>(
+        &self,
+        isa: Isa,
+        source: &Source<'_>,
+        weights: ConvWeights<'_>,
+        out: &Output<'_>,
+        scratch: Vec<&mut [Block]>,
+        statistics: bool,
+        grid: Option<Quant>,
+        executor: &E,
+    ) -> Vec<Statistics> {
+        let channels = if statistics { self.g.cout } else { 0 };
+        let mut workers: Vec<_> = scratch.into_iter().map(|s| (s, Statistics::new(self.tiles(), channels))).collect();
+        executor.for_each(&mut workers, |_, (scratch, sums)| {
+            let mut rest = &mut **scratch;
+            let [rows, acc, line, staged] = self.sizes();
+            let mut s = Scratch {
+                rows: cut(&mut rest, rows),
+                sums: cut(&mut rest, acc),
+                line: cut(&mut rest, line),
+                staged: split(&mut rest, staged),
+                aux: rest,
+            };
+            while let Some((i, mut tile)) = out.take() {
+                self.tile(isa, source, weights, &mut tile, &mut s, grid, |c, row| {
+                    if statistics {
+                        sums.add(i, c, isa.moments(row));
+                    }
+                });
+            }
+        });
+        workers.into_iter().map(|w| w.1).collect()
+    }
+
+    #[allow(clippy::too_many_arguments)] // As above.
+    fn tile(
+        &self,
+        isa: Isa,
+        source: &Source<'_>,
+        weights: ConvWeights<'_>,
+        tile: &mut OutTile<'_>,
+        s: &mut Scratch<'_>,
+        grid: Option<Quant>,
+        mut seen: impl FnMut(usize, &[f32]),
+    ) {
+        let g = &self.g;
+        let b = tile.bounds().clone();
+        let kz = g.kernel[0];
+        let per_plane = self.tap_yx.len();
+        let ox = g.output[2];
+        let mut taps = vec![0usize; kz * per_plane];
+        let mut held = vec![isize::MAX; kz];
+        let int = matches!(weights, ConvWeights::Int { .. });
+        for z in b.z {
+            let at = |k: usize| (z * g.stride[0] + k * g.dilation[0]) as isize - g.pad[0] as isize;
+            let inside = |k: usize| (0..g.input[0] as isize).contains(&at(k));
+            // Kernel planes outside the input add nothing: in floats they are left out; they are a prefix and a suffix.
+            let first = if int { 0 } else { (0..kz).find(|&k| inside(k)).unwrap_or(kz) };
+            let last = if int { kz } else { (first..kz).take_while(|&k| inside(k)).count() + first };
+            for k in first..last {
+                // Neighbouring output planes share input planes where the kernel is not dilated along z.
+                let slot = if g.dilation[0] == 1 { at(k).rem_euclid(kz as isize) as usize } else { k };
+                if held[slot] != at(k) {
+                    self.gather(isa, source, at(k), b.y.start, b.y.len(), slot, s);
+                    held[slot] = at(k);
+                }
+                for (tap, &off) in taps[k * per_plane..].iter_mut().zip(&self.tap_yx) {
+                    *tap = slot * self.plane() + off;
+                }
+            }
+            for y0 in b.y.clone().step_by(self.run_lines * self.tall) {
+                let rows = (self.run_lines * self.tall).min(b.y.end - y0);
+                let run = Run {
+                    taps: &taps[first * per_plane..last * per_plane],
+                    first_tap: first * per_plane,
+                    start: (y0 - b.y.start) / self.tall * self.pitch,
+                    lines: rows.div_ceil(self.tall),
+                };
+                for block in (b.c.start..b.c.end).step_by(BLOCK_ROWS) {
+                    let count = BLOCK_ROWS.min(b.c.end - block);
+                    self.block(isa, weights, block..block + count, &run, s);
+                    for i in 0..count {
+                        for y in (0..rows).step_by(self.tall) {
+                            let made = self.rows(isa, weights, block, i, y / self.tall, s);
+                            for (k, y) in (y..rows.min(y + self.tall)).enumerate() {
+                                let row = &mut made[k * self.line_pitch()..][..ox];
+                                if let Some(grid) = grid {
+                                    isa.onto_grid(row, grid);
+                                }
+                                seen(block + i, row);
+                                tile.write(isa, [block + i, z, y0 + y], row);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rows of output that a line of sums makes, [`Self::line_pitch`] apart.
+    fn rows<'s>(
+        &self,
+        isa: Isa,
+        weights: ConvWeights<'_>,
+        block: usize,
+        i: usize,
+        line: usize,
+        s: &'s mut Scratch<'_>,
+    ) -> &'s mut [f32] {
+        let ox = self.g.output[2];
+        let from = i * self.sums_pitch() + line * self.pitch;
+        match weights {
+            ConvWeights::F32(_, bias) if self.bands > 1 => {
+                let sums = &numbers(s.sums)[from..];
+                let out = numbers_mut(s.line);
+                isa.winograd_join(sums, self.sums_band(), bias[block + i], out, self.line_pitch(), ox);
+                out
+            }
+            ConvWeights::F32(..) => &mut numbers_mut(s.sums)[from..],
+            ConvWeights::Int { scale, bias, .. } => {
+                let out = numbers_mut(s.line);
+                let affine = Affine { scale: scale[block + i], shift: bias[block + i] };
+                isa.from_int(&numbers(s.sums)[from..from + ox], affine, &mut out[..ox]);
+                out
+            }
+        }
+    }
+
+    /// Sums of one block of channels over one run, all bands.
+    fn block(&self, isa: Isa, weights: ConvWeights<'_>, c: Range<usize>, run: &Run<'_>, s: &mut Scratch<'_>) {
+        let g = &self.g;
+        let lanes = g.cin.div_ceil(self.group);
+        let weight_taps = g.kernel[0] * self.tap_yx.len();
+        let pitch = self.sums_pitch();
+        // One tap: channels become taps, for the inner loop is over taps.
+        let as_taps: Vec<usize>;
+        let (channels, taps, first_tap, weight_taps) = match run.taps {
+            &[tap] if weight_taps == 1 => {
+                as_taps = (0..lanes).map(|c| c * self.channel() + tap).collect();
+                (1, as_taps.as_slice(), 0, lanes)
+            }
+            taps => (lanes, taps, run.first_tap, weight_taps),
+        };
+        // As many channels at a time as keep their weights in the first-level cache while the lines pass by.
+        let per_channel = weight_taps * BLOCK_ROWS;
+        let some = (WEIGHTS / (4 * per_channel)).clamp(1, channels);
+        let vectors = g.output[2].div_ceil(isa.lanes());
+        let shape = if self.packed {
+            let last = (run.lines - 1) * self.pitch + g.output[2];
+            Shape { runs: 1, len: isa.lanes(), lines: last.div_ceil(isa.lanes()), line: isa.lanes() }
+        } else if isa.strips(run.lines) * vectors <= isa.strips(vectors) * run.lines {
+            Shape { runs: 1, len: g.output[2], lines: run.lines, line: self.pitch }
+        } else {
+            Shape { runs: run.lines, len: isa.lanes(), lines: vectors, line: isa.lanes() }
+        };
+        for (band, first) in (0..self.bands).flat_map(|b| (0..channels).step_by(some).map(move |c| (b, c))) {
+            let here = some.min(channels - first);
+            let src = run.start + first * self.channel() + band * self.phase_len;
+            let at = ((c.start / BLOCK_ROWS * self.bands + band) * channels + first) * per_channel;
+            for i in 0..shape.runs {
+                let src = src + i * self.pitch;
+                let to = band * self.sums_band() + i * self.pitch;
+                match weights {
+                    ConvWeights::F32(weights, bias) => {
+                        let mut padded = [0f32; BLOCK_ROWS];
+                        if self.bands == 1 {
+                            padded[..c.len()].copy_from_slice(&bias[c.clone()]);
+                        }
+                        isa.conv_f32(StripF32 {
+                            src: &numbers(s.rows)[src..],
+                            channel: self.channel(),
+                            cin: here,
+                            taps,
+                            weights: &weights[at..at + here * per_channel],
+                            first_tap,
+                            weight_taps,
+                            bias: (first == 0).then_some(padded),
+                            rows: c.len(),
+                            len: shape.len,
+                            lines: shape.lines,
+                            line: shape.line,
+                            sums: &mut numbers_mut(s.sums)[to..],
+                            pitch,
+                        });
+                    }
+                    ConvWeights::Int { words, totals, .. } => {
+                        let Precision::Int(quant) = self.precision else { return };
+                        let mut padded = [0i32; BLOCK_ROWS];
+                        for (p, &t) in padded.iter_mut().zip(&totals[c.clone()]) {
+                            *p = -i32::from(quant.zero) * t;
+                        }
+                        isa.conv_int(StripInt {
+                            src: &numbers(s.rows)[src..],
+                            channel: self.channel(),
+                            groups: here,
+                            taps,
+                            weights: &words[at..at + here * per_channel],
+                            bias: (first == 0).then_some(padded),
+                            rows: c.len(),
+                            len: shape.len,
+                            lines: shape.lines,
+                            line: shape.line,
+                            sums: &mut numbers_mut(s.sums)[to..],
+                            pitch,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Splits blocks for `elements` of 4 bytes off the front.
+fn cut<'a>(rest: &mut &'a mut [Block], elements: usize) -> &'a mut [Block] {
+    let (front, tail) = core::mem::take(rest).split_at_mut(blocks::<f32>(elements));
+    *rest = tail;
+    front
+}
