@@ -81,16 +81,17 @@ impl<T> TileMut<'_, T> {
         &self.tile
     }
 
-    /// One row of the box; indices are those of the tensor.
+    /// Rows `y` of plane `z` of a channel, one after the other; indices are those of the tensor.
     ///
     /// # Panics
-    /// If the row is not in the box.
-    pub fn row_mut(&mut self, c: usize, z: usize, y: usize) -> &mut [T] {
-        let inside = self.tile.c.contains(&c) && self.tile.z.contains(&z) && self.tile.y.contains(&y);
-        assert!(inside, "row {c}, {z}, {y} is outside {:?}", self.tile);
+    /// If a row is not in the box.
+    pub fn rows_mut(&mut self, c: usize, z: usize, y: Range<usize>) -> &mut [T] {
+        let rows = y.start <= y.end && self.tile.y.start <= y.start && y.end <= self.tile.y.end;
+        let inside = rows && self.tile.c.contains(&c) && self.tile.z.contains(&z);
+        assert!(inside, "rows {c}, {z}, {y:?} are outside {:?}", self.tile);
         let [_, nz, ny, nx] = self.shape;
-        // SAFETY: the row lies in the tensor, whose length was checked, and in this box, which nobody else has.
-        unsafe { core::slice::from_raw_parts_mut(self.data.add(((c * nz + z) * ny + y) * nx), nx) }
+        // SAFETY: the rows lie in the tensor, whose length was checked, and in this box, which nobody else has.
+        unsafe { core::slice::from_raw_parts_mut(self.data.add(((c * nz + z) * ny + y.start) * nx), y.len() * nx) }
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
             for c in b.c {
                 for z in b.z.clone() {
                     for y in b.y.clone() {
-                        tile.row_mut(c, z, y).iter_mut().for_each(|v| *v += 1);
+                        tile.rows_mut(c, z, y..y + 1).iter_mut().for_each(|v| *v += 1);
                     }
                 }
             }
@@ -123,11 +124,11 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "outside")]
-    fn a_row_of_another_box_is_refused() {
+    fn rows_of_another_box_are_refused() {
         let mut data = [0u8; 16];
         let tiles = Tiles::new(&mut data, [1, 2, 4, 2], [1, 1, 2]);
         if let Some((_, mut tile)) = tiles.take() {
-            tile.row_mut(0, 0, 2)[0] = 1;
+            tile.rows_mut(0, 0, 1..3)[0] = 1;
         }
     }
 }

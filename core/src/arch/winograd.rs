@@ -21,32 +21,35 @@ struct Split<'a> {
     pitch: usize,
     dst: &'a mut [f32],
     band: usize,
-    len: usize,
+    lines: usize,
 }
 
 impl Kernel for Split<'_> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller below saw room for whole vectors in all rows and bands.
-        unsafe {
-            let (quarter, five) = (S::splat(-0.25), S::splat(-1.25));
-            let (half, minus_half, minus) = (S::splat(0.5), S::splat(-0.5), S::splat(-1.0));
-            for x in (0..self.len).step_by(S::LANES) {
-                let p = self.src.as_ptr().add(x);
-                let d: [S::F; BAND_REACH] = core::array::from_fn(|r| S::load(p.add(r * self.pitch)));
-                let q = self.dst.as_mut_ptr().add(x);
-                let put = |band: usize, v: S::F| S::store(q.add(band * self.band), v);
-                // Points 1 and -1, then 1/2 and -1/2: the part that is even in the point, plus and minus the odd one.
-                let (a, b) = (S::fma(quarter, d[2], d[4]), S::fma(quarter, d[1], d[3]));
-                let (c, e) = (S::fma(minus, d[2], d[4]), S::fma(minus, d[1], d[3]));
-                put(1, S::add(a, b));
-                put(2, S::fma(minus, b, a));
-                put(3, S::fma(half, e, c));
-                put(4, S::fma(minus_half, e, c));
-                // Points 0 and infinity.
-                put(0, S::fma(S::splat(0.25), d[0], S::fma(five, d[2], d[4])));
-                put(5, S::fma(S::splat(0.25), d[1], S::fma(five, d[3], d[5])));
+        for line in 0..self.lines {
+            // SAFETY: the caller below saw room for whole vectors in all rows and bands of every line. What is written
+            // past a line's end is overwritten by the next line.
+            unsafe {
+                let src = self.src.as_ptr().add(line * BAND_ROWS * self.pitch);
+                let dst = self.dst.as_mut_ptr().add(line * self.pitch);
+                for x in (0..self.pitch).step_by(S::LANES) {
+                    let d: [S::F; BAND_REACH] = core::array::from_fn(|r| S::load(src.add(r * self.pitch + x)));
+                    let put = |band: usize, v: S::F| S::store(dst.add(band * self.band + x), v);
+                    let (half, minus) = (S::splat(0.5), S::splat(-1.0));
+                    let (quarter, five) = (S::splat(0.25), S::splat(-1.25));
+                    // Points 1 and -1, then 1/2 and -1/2: the part that is even in the point, plus and minus the odd one.
+                    let (a, b) = (S::fma(S::splat(-0.25), d[2], d[4]), S::fma(S::splat(-0.25), d[1], d[3]));
+                    let (c, e) = (S::fma(minus, d[2], d[4]), S::fma(minus, d[1], d[3]));
+                    put(1, S::add(a, b));
+                    put(2, S::fma(minus, b, a));
+                    put(3, S::fma(half, e, c));
+                    put(4, S::fma(S::splat(-0.5), e, c));
+                    // Points 0 and infinity.
+                    put(0, S::fma(quarter, d[0], S::fma(five, d[2], d[4])));
+                    put(5, S::fma(quarter, d[1], S::fma(five, d[3], d[5])));
+                }
             }
         }
     }
@@ -125,14 +128,18 @@ impl Kernel for Weights<'_> {
 }
 
 impl Isa {
-    /// Six rows of input, `pitch` apart, to six bands, `band` apart. Up to a vector past `len` is read and written.
+    /// For each of some lines, six rows of input, `pitch` apart, to six bands, `band` apart; the input of the next line
+    /// starts [`BAND_ROWS`] rows further, its bands one. Up to a vector past the end of a line is read and written.
     ///
     /// # Panics
     /// If the slices are too short for what is asked; so for the others.
-    pub fn winograd_split(self, src: &[f32], pitch: usize, dst: &mut [f32], band: usize, len: usize) {
-        let whole = len.next_multiple_of(self.lanes());
-        assert!((BAND_REACH - 1) * pitch + whole <= src.len() && (BANDS - 1) * band + whole <= dst.len());
-        self.run(Split { src, pitch, dst, band, len });
+    pub fn winograd_split(self, src: &[f32], pitch: usize, dst: &mut [f32], band: usize, lines: usize) {
+        let whole = pitch.next_multiple_of(self.lanes());
+        if lines > 0 {
+            assert!(((lines - 1) * BAND_ROWS + BAND_REACH - 1) * pitch + whole <= src.len());
+            assert!((BANDS - 1) * band + (lines - 1) * pitch + whole <= dst.len());
+            self.run(Split { src, pitch, dst, band, lines });
+        }
     }
 
     /// Six sums, `band` apart, to four rows of output, `pitch` apart, and the bias added. Up to a vector past `len` is

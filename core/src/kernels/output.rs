@@ -1,6 +1,7 @@
 //! Where a layer writes: a tensor in one of the stored forms, tile by tile.
 
 use crate::arch::{Isa, Quant, Row, RowMut, TileBox, TileMut, Tiles};
+use core::ops::Range;
 
 /// A tensor to be written, cut into tiles.
 pub enum Output<'a> {
@@ -43,22 +44,22 @@ impl OutTile<'_> {
         }
     }
 
-    /// One row as it is stored now.
-    pub fn row(&mut self, [c, z, y]: [usize; 3]) -> Row<'_> {
+    /// Rows `y` as they are stored now.
+    pub fn rows(&mut self, c: usize, z: usize, y: Range<usize>) -> Row<'_> {
         match self {
-            OutTile::F32(t) => Row::F32(t.row_mut(c, z, y)),
-            OutTile::F16(t) => Row::F16(t.row_mut(c, z, y)),
-            OutTile::U8(t, q) => Row::U8(t.row_mut(c, z, y), *q),
+            OutTile::F32(t) => Row::F32(t.rows_mut(c, z, y)),
+            OutTile::F16(t) => Row::F16(t.rows_mut(c, z, y)),
+            OutTile::U8(t, q) => Row::U8(t.rows_mut(c, z, y), *q),
         }
     }
 
-    /// Stores one row.
-    pub fn write(&mut self, isa: Isa, [c, z, y]: [usize; 3], row: &[f32]) {
+    /// Stores rows `y`, which follow one another in `rows`.
+    pub fn write(&mut self, isa: Isa, c: usize, z: usize, y: Range<usize>, rows: &[f32]) {
         let out = match self {
-            OutTile::F32(t) => RowMut::F32(t.row_mut(c, z, y)),
-            OutTile::F16(t) => RowMut::F16(t.row_mut(c, z, y)),
-            OutTile::U8(t, q) => RowMut::U8(t.row_mut(c, z, y), *q),
+            OutTile::F32(t) => RowMut::F32(t.rows_mut(c, z, y)),
+            OutTile::F16(t) => RowMut::F16(t.rows_mut(c, z, y)),
+            OutTile::U8(t, q) => RowMut::U8(t.rows_mut(c, z, y), *q),
         };
-        isa.write_row(row, out);
+        isa.write_row(rows, out);
     }
 }

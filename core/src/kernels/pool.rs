@@ -96,7 +96,7 @@ impl Pool {
                                     values.sum::<f32>() / if g.count_padding { full } else { seen.max(1) } as f32
                                 };
                             }
-                            tile.write(isa, [c, z, y], line);
+                            tile.write(isa, c, z, y..y + 1, line);
                         }
                     }
                 }

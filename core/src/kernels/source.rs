@@ -72,21 +72,57 @@ impl Target<'_> {
     }
 }
 
+/// Rows shorter than this are settled several at a time and then put in place: a call costs as much as some vectors.
+const SHORT: usize = 64;
+
 impl Stored<'_> {
-    /// Reads a row of channel `c`; `soon` is where one that is wanted next starts.
-    fn read(&self, isa: Isa, c: usize, at: usize, soon: usize, dst: &mut [f32]) {
+    /// Reads rows `rows` of plane `z` of channel `c` of a grid into channel `to` of the target.
+    fn read(
+        &self,
+        isa: Isa,
+        [_, ny, nx]: [usize; 3],
+        plane: usize,
+        c: usize,
+        rows: Range<usize>,
+        to: usize,
+        target: &mut Target<'_>,
+    ) {
+        let at = |row: usize| (plane * ny + row) * nx;
+        if target.pitch == nx {
+            let len = rows.len() * nx;
+            return self.run(isa, c, at(rows.start), ny * nx, &mut target.data[to * target.channel..][..len]);
+        }
+        if nx >= SHORT {
+            for (r, y) in rows.enumerate() {
+                self.run(isa, c, at(y), ny * nx, target.row(to, r, nx));
+            }
+            return;
+        }
+        let mut some = [0f32; 16 * SHORT];
+        let most = some.len() / nx;
+        for first in (0..rows.len()).step_by(most) {
+            let some = &mut some[..most.min(rows.len() - first) * nx];
+            self.run(isa, c, at(rows.start + first), ny * nx, some);
+            for (r, row) in some.chunks_exact(nx).enumerate() {
+                target.row(to, first + r, nx).copy_from_slice(row);
+            }
+        }
+    }
+
+    /// Reads a run of channel `c`; what is wanted next lies `ahead` further.
+    fn run(&self, isa: Isa, c: usize, at: usize, ahead: usize, dst: &mut [f32]) {
         let n = dst.len();
         let row = match self.data {
             Data::F32(d) => {
-                isa.prefetch(d, soon, n);
+                isa.prefetch(d, at + ahead, n);
                 Row::F32(&d[at..at + n])
             }
             Data::F16(d) => {
-                isa.prefetch(d, soon, n);
+                isa.prefetch(d, at + ahead, n);
                 Row::F16(&d[at..at + n])
             }
             Data::U8(d, q) => {
-                isa.prefetch(d, soon, n);
+                isa.prefetch(d, at + ahead, n);
                 Row::U8(&d[at..at + n], q)
             }
         };
@@ -94,7 +130,7 @@ impl Stored<'_> {
     }
 }
 
-/// Reads a row of channel `c` and applies what is pending on it.
+/// Reads a run of channel `c` and applies what is pending on it.
 pub(super) fn settle(isa: Isa, row: Row<'_>, mut ops: &[Op<'_>], c: usize, dst: &mut [f32]) {
     let mut first = Some(row);
     loop {
@@ -132,17 +168,15 @@ impl Source<'_> {
     ///
     /// `aux` has [`Self::aux_blocks`] for as many rows.
     pub fn read(&self, isa: Isa, z: usize, rows: Range<usize>, target: &mut Target<'_>, aux: &mut [Block]) {
-        let [_, ny, nx] = self.grid;
+        let nx = self.grid[2];
         let mut first = 0;
         for part in &self.parts {
             let channels = part.channels();
             match part {
                 Part::Stored(stored) => {
                     for c in 0..channels {
-                        for (r, y) in rows.clone().enumerate() {
-                            let at = ((c * self.grid[0] + z) * ny + y) * nx;
-                            stored.read(isa, c, at, at + ny * nx, target.row(first + c, r, nx));
-                        }
+                        let plane = c * self.grid[0] + z;
+                        stored.read(isa, self.grid, plane, c, rows.clone(), first + c, target);
                     }
                 }
                 Part::Upsampled(up) => up.read(isa, z, rows.clone(), first, target, aux),

@@ -62,10 +62,8 @@ impl Sum<'_, '_> {
                         let rows = y0..(y0 + ROWS).min(b.y.end);
                         if let Some(ops) = self.in_place {
                             for c in b.c.clone() {
-                                for y in rows.clone() {
-                                    let to = &mut total[c * ROWS * nx + (y - y0) * nx..][..nx];
-                                    settle(isa, tile.row([c, z, y]), ops, c, to);
-                                }
+                                let to = &mut total[c * ROWS * nx..][..rows.len() * nx];
+                                settle(isa, tile.rows(c, z, rows.clone()), ops, c, to);
                             }
                         }
                         for (k, source) in self.sources.iter().enumerate() {
@@ -78,13 +76,11 @@ impl Sum<'_, '_> {
                             }
                         }
                         for c in b.c.clone() {
-                            for y in rows.clone() {
-                                let row = &total[c * ROWS * nx + (y - y0) * nx..][..nx];
-                                if statistics {
-                                    sums.add(i, c, isa.moments(row));
-                                }
-                                tile.write(isa, [c, z, y], row);
+                            let run = &total[c * ROWS * nx..][..rows.len() * nx];
+                            if statistics {
+                                sums.add(i, c, isa.moments(run));
                             }
+                            tile.write(isa, c, z, rows.clone(), run);
                         }
                     }
                 }

@@ -5,150 +5,118 @@ use crate::arch::{Isa, numbers_mut};
 use crate::kernels::source::{Source, Target};
 use core::ops::Range;
 
+/// The input rows that a tile reaches in each plane.
+pub(super) struct Window {
+    /// The tile's first row.
+    y0: usize,
+    /// Lines of scratch it takes.
+    lines: usize,
+    /// Those inside the input.
+    range: Range<usize>,
+    /// Rows outside, before them.
+    skip: usize,
+}
+
 impl Conv {
-    /// Reads the input rows that a tile of `rows` rows from `y0` needs from plane `iz`, padding included.
-    #[allow(clippy::too_many_arguments)] // As above.
+    /// The window of rows `y`.
+    pub(super) fn window(&self, y: &Range<usize>) -> Window {
+        let g = &self.g;
+        let first = (y.start * g.stride[1]) as isize - g.pad[1] as isize;
+        let reach = (y.len() - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
+        let inside = |y: isize| y.clamp(0, g.input[1] as isize) as usize;
+        let range = inside(first)..inside(first + reach as isize);
+        let skip = (range.start as isize - first) as usize;
+        Window { y0: y.start, lines: y.len().div_ceil(self.tall), range, skip }
+    }
+
+    /// What padding holds: 0, which in integers is the zero point in every lane.
+    fn padding(&self) -> i32 {
+        match self.precision {
+            Precision::F32 => 0,
+            Precision::Int(q) if self.group == 4 => i32::from_le_bytes([q.zero; 4]),
+            Precision::Int(q) => i32::from(q.zero) * 0x0001_0001,
+        }
+    }
+
+    /// Fills scratch with padding. All planes of a tile put their rows at the same places, so what lies around them
+    /// stays.
+    pub(super) fn clear(&self, s: &mut Scratch<'_>) {
+        numbers_mut(s.rows).fill(self.padding());
+        if self.bands > 1 {
+            s.staged.fill(0.0);
+        }
+    }
+
+    /// Reads a window of plane `iz` into a slot.
     pub(super) fn gather(
         &self,
         isa: Isa,
         source: &Source<'_>,
         iz: isize,
-        y0: usize,
-        rows: usize,
+        w: &Window,
         slot: usize,
         s: &mut Scratch<'_>,
     ) {
-        let g = &self.g;
-        let [nz, ny, nx] = g.input;
-        let first = (y0 * g.stride[1]) as isize - g.pad[1] as isize;
-        let reach = (rows - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
-        let inside = |y: isize| y.clamp(0, ny as isize) as usize;
-        let range = inside(first)..inside(first + reach as isize);
-        let is_plane = (0..nz as isize).contains(&iz) && !range.is_empty();
         let base = slot * self.plane();
-        if self.bands > 1 && is_plane {
-            let skip = (range.start as isize - first) as usize;
-            self.gather_bands(isa, source, iz as usize, range, skip, rows.div_ceil(self.tall), base, s);
+        if !(0..self.g.input[0] as isize).contains(&iz) || w.range.is_empty() {
+            let all: &mut [i32] = numbers_mut(s.rows);
+            for lane in 0..self.g.cin.div_ceil(self.group) {
+                all[lane * self.channel() + base..][..self.plane()].fill(self.padding());
+            }
             return;
         }
-        if self.is_direct() && is_plane {
-            let data: &mut [f32] = numbers_mut(s.rows);
-            for c in 0..g.cin {
-                let plane = &mut data[c * self.channel() + base..][..self.phase_len];
-                plane[..self.lead].fill(0.0);
-                for (r, row) in plane[self.lead..].chunks_exact_mut(self.pitch).enumerate().take(reach) {
-                    let y = first + r as isize;
-                    let gap = if (0..ny as isize).contains(&y) { nx } else { 0 };
-                    row[gap..].fill(0.0);
-                }
-            }
-            let skip = (range.start as isize - first) as usize;
-            let data = &mut data[base + self.lead + skip * self.pitch..];
+        let iz = iz as usize;
+        let at = self.lead + w.skip * self.pitch;
+        if self.bands > 1 {
+            let mut target = Target { data: &mut s.staged[at..], channel: self.staged_channel(), pitch: self.pitch };
+            source.read(isa, iz, w.range.clone(), &mut target, s.aux);
+            self.split_bands(isa, w.lines, base, s);
+        } else if self.is_direct() {
+            let data = &mut numbers_mut(s.rows)[base + at..];
             let mut target = Target { data, channel: self.channel(), pitch: self.pitch };
-            source.read(isa, iz as usize, range, &mut target, s.aux);
-            return;
-        }
-        // Padding is 0, which in integers is the zero point in every lane.
-        let lanes = g.cin.div_ceil(self.group);
-        let nothing = match self.precision {
-            Precision::F32 => 0,
-            Precision::Int(q) if self.group == 4 => i32::from_le_bytes([q.zero; 4]),
-            Precision::Int(q) => i32::from(q.zero) * 0x0001_0001,
-        };
-        let all: &mut [i32] = numbers_mut(s.rows);
-        for c in 0..lanes {
-            let plane = &mut all[c * self.channel() + base..][..self.plane()];
-            if !is_plane {
-                plane.fill(nothing);
-                continue;
-            }
-            for (p, &(py, px)) in self.phases.iter().enumerate() {
-                let phase = &mut plane[p * self.phase_len..][..self.phase_len];
-                phase[..self.lead].fill(nothing);
-                let columns = self.columns(px);
-                for (r, row) in phase[self.lead..].chunks_exact_mut(self.pitch).enumerate() {
-                    let y = ((y0 + r) * g.stride[1] + py).checked_sub(g.pad[1]);
-                    if y.is_some_and(|y| range.contains(&y)) {
-                        row[..columns.start].fill(nothing);
-                        row[columns.end..].fill(nothing);
-                    } else {
-                        row.fill(nothing);
-                    }
-                }
-            }
-        }
-        if !is_plane {
-            return;
-        }
-        let staged_rows = self.reach();
-        let mut target = Target { data: s.staged, channel: staged_rows * nx, pitch: nx };
-        source.read(isa, iz as usize, range.clone(), &mut target, s.aux);
-        for lane in 0..lanes {
-            for (r, y) in range.clone().enumerate() {
-                let row = |c: usize| &s.staged[(c * staged_rows + r) * nx..][..nx];
-                let at = lane * self.channel() + base;
-                if let Precision::Int(quant) = self.precision {
-                    // Channels that fill up the last group have weights of zero: any row will do.
-                    let rows = core::array::from_fn(|i| row((lane * self.group + i).min(g.cin - 1)));
-                    if g.stride[1] == 1 && g.stride[2] == 1 {
-                        let at = at + self.lead + (y + g.pad[1] - y0) * self.pitch;
-                        isa.pack_rows(rows, quant, &mut numbers_mut(s.rows)[at..at + nx]);
-                        continue;
-                    }
-                    isa.pack_rows(rows, quant, &mut numbers_mut(s.line)[..nx]);
-                    // Integers travel as the bits of floats: nothing computes on them.
-                    let (line, halves) = numbers_mut::<f32>(s.line).split_at_mut(nx);
-                    self.place(isa, y, y0, at, line, halves, numbers_mut(s.rows));
-                } else {
-                    let halves = numbers_mut::<f32>(s.line);
-                    self.place(isa, y, y0, at, row(lane), halves, numbers_mut(s.rows));
-                }
-            }
+            source.read(isa, iz, w.range.clone(), &mut target, s.aux);
+        } else {
+            let nx = self.g.input[2];
+            let mut target = Target { data: s.staged, channel: self.reach() * nx, pitch: nx };
+            source.read(isa, iz, w.range.clone(), &mut target, s.aux);
+            self.place_staged(isa, w, base, s);
         }
     }
 
-    /// Reads rows `range` of a plane, the first of which is row `skip` of the tile's, and splits them into bands.
-    #[allow(clippy::too_many_arguments)] // As above.
-    fn gather_bands(
-        &self,
-        isa: Isa,
-        source: &Source<'_>,
-        z: usize,
-        range: Range<usize>,
-        skip: usize,
-        lines: usize,
-        base: usize,
-        s: &mut Scratch<'_>,
-    ) {
-        let nx = self.g.input[2];
+    /// Staged rows, which lie as in scratch, into bands.
+    fn split_bands(&self, isa: Isa, lines: usize, base: usize, s: &mut Scratch<'_>) {
         let channel = self.staged_channel();
-        for plane in s.staged.chunks_exact_mut(channel) {
-            plane[..self.lead].fill(0.0);
-            // Rows outside the input are mixed into all bands: they have to be zero, not anything.
-            for (r, row) in plane[self.lead..].chunks_exact_mut(self.pitch).enumerate() {
-                let gap = if (skip..skip + range.len()).contains(&r) { nx } else { 0 };
-                row[gap..].fill(0.0);
-            }
-        }
-        let data = &mut s.staged[self.lead + skip * self.pitch..];
-        source.read(isa, z, range, &mut Target { data, channel, pitch: self.pitch }, s.aux);
         let out: &mut [f32] = numbers_mut(s.rows);
         for c in 0..self.g.cin {
-            let to = &mut out[c * self.channel() + base..];
-            for band in 0..self.bands {
-                to[band * self.phase_len..][..self.lead].fill(0.0);
-            }
-            let from = &s.staged[c * channel..][..channel];
-            for line in 0..lines {
-                let at = self.lead + line * self.pitch;
-                let from = &from[self.lead + line * self.tall * self.pitch..];
-                isa.winograd_split(from, self.pitch, &mut to[at..], self.phase_len, self.pitch);
+            let from = &s.staged[c * channel + self.lead..][..channel - self.lead];
+            let to = &mut out[c * self.channel() + base + self.lead..];
+            isa.winograd_split(from, self.pitch, to, self.phase_len, lines);
+        }
+    }
+
+    /// Staged rows, which follow one another, packed into lanes and put where each phase wants them.
+    fn place_staged(&self, isa: Isa, w: &Window, base: usize, s: &mut Scratch<'_>) {
+        let g = &self.g;
+        let (nx, n) = (g.input[2], w.range.len() * g.input[2]);
+        let lanes = g.cin.div_ceil(self.group);
+        for lane in 0..lanes {
+            let run = |c: usize| &s.staged[c * self.reach() * nx..][..n];
+            let base = lane * self.channel() + base;
+            if let Precision::Int(quant) = self.precision {
+                // Channels that fill up the last group have weights of zero: any run will do.
+                let runs = core::array::from_fn(|i| run((lane * self.group + i).min(g.cin - 1)));
+                isa.pack_rows(runs, quant, &mut numbers_mut(s.line)[..n]);
+                // Integers travel as the bits of floats: nothing computes on them.
+                let (packed, halves) = numbers_mut::<f32>(s.line).split_at_mut(n);
+                self.place(isa, w, packed, halves, &mut numbers_mut(s.rows)[base..]);
+            } else {
+                self.place(isa, w, run(lane), numbers_mut(s.line), &mut numbers_mut(s.rows)[base..]);
             }
         }
     }
 
     /// Places of a row of a phase that hold voxels; the others are padding.
-    fn columns(&self, px: usize) -> core::ops::Range<usize> {
+    fn columns(&self, px: usize) -> Range<usize> {
         let g = &self.g;
         if g.stride[2] == 1 {
             return 0..g.input[2];
@@ -158,29 +126,37 @@ impl Conv {
         lo..(g.input[2] + g.pad[2]).saturating_sub(px).div_ceil(g.stride[2]).clamp(lo, self.pitch)
     }
 
-    /// Puts the input row `y` where each phase wants it.
-    fn place(&self, isa: Isa, y: usize, y0: usize, base: usize, line: &[f32], halves: &mut [f32], rows: &mut [f32]) {
+    /// Puts the rows of one channel where each phase wants them.
+    fn place(&self, isa: Isa, w: &Window, run: &[f32], halves: &mut [f32], out: &mut [f32]) {
         let g = &self.g;
         let [_, sy, sx] = g.stride;
         let nx = g.input[2];
-        let (even, odd) = halves.split_at_mut(nx.div_ceil(2));
-        let odd = &mut odd[..nx / 2];
-        if sx == 2 {
-            isa.unzip(line, even, odd);
+        // Where rows have an even length, those at even places of the run are those at even places of each row.
+        let by_halves = sx == 2 && nx.is_multiple_of(2);
+        let (even, odd) = halves.split_at_mut(run.len().div_ceil(2));
+        if by_halves {
+            isa.unzip(run, even, &mut odd[..run.len() / 2]);
         }
         for (p, &(py, px)) in self.phases.iter().enumerate() {
-            let Some(from_top) = (y + g.pad[1]).checked_sub(py).filter(|d| d % sy == 0) else { continue };
-            let Some(r) = (from_top / sy).checked_sub(y0).filter(|&r| r < self.scratch_lines) else { continue };
             let columns = self.columns(px);
-            let row = &mut rows[base + p * self.phase_len + self.lead + r * self.pitch..][columns.clone()];
-            if row.is_empty() {
+            if columns.is_empty() {
                 continue;
             }
             let start = columns.start * sx + px - if sx == 1 { px } else { g.pad[2] };
-            match sx {
-                1 => row.copy_from_slice(line),
-                2 => row.copy_from_slice(&if start % 2 == 0 { &*even } else { &*odd }[start / 2..][..row.len()]),
-                _ => row.iter_mut().zip(line[start..].iter().step_by(sx)).for_each(|(d, v)| *d = *v),
+            let phase = &mut out[p * self.phase_len + self.lead..];
+            for (k, y) in w.range.clone().enumerate() {
+                let Some(from_top) = (y + g.pad[1]).checked_sub(py).filter(|d| d % sy == 0) else { continue };
+                let Some(r) = (from_top / sy).checked_sub(w.y0).filter(|&r| r < self.scratch_lines) else { continue };
+                let to = &mut phase[r * self.pitch..][columns.clone()];
+                if by_halves {
+                    let half = if start.is_multiple_of(2) { &*even } else { &*odd };
+                    to.copy_from_slice(&half[k * nx / 2 + start / 2..][..to.len()]);
+                } else if sx == 1 {
+                    to.copy_from_slice(&run[k * nx..][..nx]);
+                } else {
+                    let from = run[k * nx + start..(k + 1) * nx].iter().step_by(sx);
+                    to.iter_mut().zip(from).for_each(|(d, v)| *d = *v);
+                }
             }
         }
     }

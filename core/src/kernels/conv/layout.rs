@@ -12,6 +12,9 @@ const LINES: usize = 3;
 /// Tiles a layer is cut into where it is large enough.
 const TILES: usize = 16;
 
+/// Multiply-adds with an input voxel that are worth reading it once more.
+const WORTH_READING_AGAIN: usize = 432;
+
 /// Elements of scratch for input rows: they should stay in the second-level cache beside a block of weights. CPUs with
 /// AVX-512 have 1 MiB of it and more, others half of that.
 fn scratch_elements(isa: Isa) -> usize {
@@ -83,14 +86,21 @@ impl Conv {
         if !winograd {
             lines = lines.next_multiple_of(LINES);
         }
-        let across = whole.div_ceil(lines);
         let mut planes = g.output[0];
-        while across * g.output[0].div_ceil(planes) < TILES && planes > 2 * g.kernel[0] {
+        let mut channels = g.cout.div_ceil(BLOCK_ROWS);
+        let tiles = |lines: usize, planes: usize, channels: usize| {
+            whole.div_ceil(lines) * g.output[0].div_ceil(planes) * g.cout.div_ceil(channels * BLOCK_ROWS)
+        };
+        // Cuts along z and y read some planes and rows twice, cuts of the channels read everything twice: these are made
+        // last, and only where each part has enough to do for what it reads.
+        while tiles(lines, planes, channels) < TILES && planes > 2 * g.kernel[0] {
             planes = planes.div_ceil(2);
         }
-        let mut channels = g.cout.div_ceil(BLOCK_ROWS);
-        while across * g.output[0].div_ceil(planes) * g.cout.div_ceil(channels * BLOCK_ROWS) < TILES / 2 && channels > 2
-        {
+        while tiles(lines, planes, channels) < TILES / 2 && lines.div_ceil(2) * pitch >= LINES * isa.lanes() {
+            lines = lines.div_ceil(2);
+        }
+        let per_voxel = g.taps() * BLOCK_ROWS / (g.stride[0] * g.stride[1] * g.stride[2]).max(1);
+        while tiles(lines, planes, channels) < TILES / 2 && channels / 2 * per_voxel >= WORTH_READING_AGAIN {
             channels = channels.div_ceil(2);
         }
         let scratch_lines = lines + halo_y;

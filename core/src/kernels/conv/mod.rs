@@ -28,6 +28,9 @@ use core::ops::Range;
 /// Bytes of weights that stay in the first-level cache beside the rows they meet.
 const WEIGHTS: usize = 14 * 1024;
 
+/// Rows shorter than this are finished several at a time: a call costs as much as some vectors.
+const SHORT: usize = 64;
+
 /// What a convolution multiplies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Precision {
@@ -175,7 +178,8 @@ impl Conv {
         [
             lanes * self.channel() + 2 * RUN_PAD,
             self.bands * self.sums_band(),
-            (self.tall * self.line_pitch()).max(3 * self.g.input[2]),
+            (self.run_lines * self.tall * self.line_pitch().max(self.pitch))
+                .max(2 * self.reach() * self.g.input[2] + 2),
             staged,
         ]
     }
@@ -251,6 +255,9 @@ impl Conv {
         let mut taps = vec![0usize; kz * per_plane];
         let mut held = vec![isize::MAX; kz];
         let int = matches!(weights, ConvWeights::Int { .. });
+        let window = self.window(&b.y);
+        let at_once = if ox < SHORT { self.run_lines } else { 1 };
+        self.clear(s);
         for z in b.z {
             let at = |k: usize| (z * g.stride[0] + k * g.dilation[0]) as isize - g.pad[0] as isize;
             let inside = |k: usize| (0..g.input[0] as isize).contains(&at(k));
@@ -261,7 +268,7 @@ impl Conv {
                 // Neighbouring output planes share input planes where the kernel is not dilated along z.
                 let slot = if g.dilation[0] == 1 { at(k).rem_euclid(kz as isize) as usize } else { k };
                 if held[slot] != at(k) {
-                    self.gather(isa, source, at(k), b.y.start, b.y.len(), slot, s);
+                    self.gather(isa, source, at(k), &window, slot, s);
                     held[slot] = at(k);
                 }
                 for (tap, &off) in taps[k * per_plane..].iter_mut().zip(&self.tap_yx) {
@@ -280,16 +287,15 @@ impl Conv {
                     let count = BLOCK_ROWS.min(b.c.end - block);
                     self.block(isa, weights, block..block + count, &run, s);
                     for i in 0..count {
-                        for y in (0..rows).step_by(self.tall) {
-                            let made = self.rows(isa, weights, block, i, y / self.tall, s);
-                            for (k, y) in (y..rows.min(y + self.tall)).enumerate() {
-                                let row = &mut made[k * self.line_pitch()..][..ox];
-                                if let Some(grid) = grid {
-                                    isa.onto_grid(row, grid);
-                                }
-                                seen(block + i, row);
-                                tile.write(isa, [block + i, z, y0 + y], row);
+                        for first in (0..run.lines).step_by(at_once) {
+                            let lines = first..run.lines.min(first + at_once);
+                            let y = first * self.tall..rows.min(lines.end * self.tall);
+                            let made = &mut self.rows(isa, weights, block, i, lines, s)[..y.len() * ox];
+                            if let Some(grid) = grid {
+                                isa.onto_grid(made, grid);
                             }
+                            seen(block + i, made);
+                            tile.write(isa, block + i, z, y0 + y.start..y0 + y.end, made);
                         }
                     }
                 }
@@ -297,33 +303,43 @@ impl Conv {
         }
     }
 
-    /// The rows of output that a line of sums makes, [`Self::line_pitch`] apart.
+    /// The rows of output that some lines of sums make, one after the other.
     fn rows<'s>(
         &self,
         isa: Isa,
         weights: ConvWeights<'_>,
         block: usize,
         i: usize,
-        line: usize,
+        lines: Range<usize>,
         s: &'s mut Scratch<'_>,
     ) -> &'s mut [f32] {
         let ox = self.g.output[2];
-        let from = i * self.sums_pitch() + line * self.pitch;
-        match weights {
+        let from = i * self.sums_pitch() + lines.start * self.pitch;
+        let positions = (lines.len() - 1) * self.pitch + ox;
+        let (made, pitch, rows): (&mut [f32], _, _) = match weights {
             ConvWeights::F32(_, bias) if self.bands > 1 => {
-                let sums = &numbers(s.sums)[from..];
-                let out = numbers_mut(s.line);
-                isa.winograd_join(sums, self.sums_band(), bias[block + i], out, self.line_pitch(), ox);
-                out
+                let (sums, out) = (&numbers(s.sums)[from..], numbers_mut(s.line));
+                let pitch = self.line_pitch();
+                for line in 0..lines.len() {
+                    let (sums, out) = (&sums[line * self.pitch..], &mut out[line * self.tall * pitch..]);
+                    isa.winograd_join(sums, self.sums_band(), bias[block + i], out, pitch, ox);
+                }
+                (out, pitch, lines.len() * self.tall)
             }
-            ConvWeights::F32(..) => &mut numbers_mut(s.sums)[from..],
+            ConvWeights::F32(..) => (&mut numbers_mut(s.sums)[from..], self.pitch, lines.len()),
             ConvWeights::Int { scale, bias, .. } => {
                 let out = numbers_mut(s.line);
                 let affine = Affine { scale: scale[block + i], shift: bias[block + i] };
-                isa.from_int(&numbers(s.sums)[from..from + ox], affine, &mut out[..ox]);
-                out
+                isa.from_int(&numbers(s.sums)[from..from + positions], affine, &mut out[..positions]);
+                (out, self.pitch, lines.len())
+            }
+        };
+        if pitch != ox {
+            for row in 1..rows {
+                made.copy_within(row * pitch..row * pitch + ox, row * ox);
             }
         }
+        made
     }
 
     /// Sums of one block of channels over one run, all bands.
