@@ -83,6 +83,15 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         unsafe { _mm256_storeu_si256(p.cast(), v) }
     }
     #[inline(always)]
+    unsafe fn add_i(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn square_i(v: __m256i) -> __m256i {
+        // The upper halves are 0.
+        unsafe { _mm256_madd_epi16(v, v) }
+    }
+    #[inline(always)]
     unsafe fn or_i(a: __m256i, b: __m256i) -> __m256i {
         unsafe { _mm256_or_si256(a, b) }
     }

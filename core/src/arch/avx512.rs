@@ -81,6 +81,15 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         unsafe { _mm512_storeu_si512(p.cast(), v) }
     }
     #[inline(always)]
+    unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn square_i(v: __m512i) -> __m512i {
+        // The upper halves are 0.
+        unsafe { _mm512_madd_epi16(v, v) }
+    }
+    #[inline(always)]
     unsafe fn or_i(a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_or_si512(a, b) }
     }
@@ -158,6 +167,27 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
             let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
             (_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd))
+        }
+    }
+}
+
+/// A table of 256 bytes lies in four registers: two lookups of 128, and the top bit chooses.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW and VBMI; both rows have the same length.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) unsafe fn map_bytes(table: &[u8; 256], src: &[u8], dst: &mut [u8]) {
+    // SAFETY: masked loads and stores touch only the bytes of the rows.
+    unsafe {
+        let quarter = |i: usize| _mm512_loadu_si512(table.as_ptr().add(64 * i).cast());
+        let (a, b, c, d) = (quarter(0), quarter(1), quarter(2), quarter(3));
+        let n = src.len();
+        for i in (0..n).step_by(64) {
+            let mask = if n - i >= 64 { u64::MAX } else { (1 << (n - i)) - 1 };
+            let at = _mm512_maskz_loadu_epi8(mask, src.as_ptr().add(i).cast());
+            let (low, high) = (_mm512_permutex2var_epi8(a, at, b), _mm512_permutex2var_epi8(c, at, d));
+            let out = _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), low, high);
+            _mm512_mask_storeu_epi8(dst.as_mut_ptr().add(i).cast(), mask, out);
         }
     }
 }

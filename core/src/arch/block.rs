@@ -27,7 +27,7 @@ mod private {
 macro_rules! plain {
     ($($t:ty),*) => { $(impl private::Sealed for $t {} impl Plain for $t {})* };
 }
-plain!(u8, i8, u16, i32, f32, f64);
+plain!(u8, i8, u16, i32, f32, f64, [u8; 256]);
 
 /// Blocks as numbers.
 pub fn numbers<T: Plain>(blocks: &[Block]) -> &[T] {

@@ -10,6 +10,7 @@ pub(super) struct Features {
     /// F, BW, DQ and VL.
     pub(super) avx512: bool,
     pub(super) avx512_vnni: bool,
+    pub(super) avx512_vbmi: bool,
 }
 
 impl Features {
@@ -31,7 +32,13 @@ impl Features {
         let seven_one = __cpuid_count(7, 1);
         let avx2 = ymm && bit(seven.ebx, 5) && bit(one.ecx, 12) && bit(one.ecx, 29);
         let avx512 = avx2 && zmm && [16, 17, 30, 31].iter().all(|&n| bit(seven.ebx, n));
-        Features { avx2, avx_vnni: avx2 && bit(seven_one.eax, 4), avx512, avx512_vnni: avx512 && bit(seven.ecx, 11) }
+        Features {
+            avx2,
+            avx_vnni: avx2 && bit(seven_one.eax, 4),
+            avx512,
+            avx512_vnni: avx512 && bit(seven.ecx, 11),
+            avx512_vbmi: avx512 && bit(seven.ecx, 1),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block;
+mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod cpuid;
 mod limits;
@@ -25,6 +26,7 @@ mod tiles;
 mod winograd;
 
 pub use block::{Block, Plain, blocks_for, numbers, numbers_in, numbers_mut};
+pub use bytes::ByteTable;
 pub use rows::{Affine, Quant, Row, RowMut};
 pub use simd::Activation;
 pub use strip::{BLOCK_ROWS, RUN_PAD, StripF32, StripInt};
@@ -44,7 +46,9 @@ enum Set {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
+    Avx512Vnni {
+        permutes_bytes: bool,
+    },
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -68,7 +72,7 @@ impl Isa {
         let sets = {
             let cpu = cpuid::Features::read();
             [
-                (cpu.avx512 && cpu.avx512_vnni).then_some(Isa(Set::Avx512Vnni)),
+                (cpu.avx512 && cpu.avx512_vnni).then_some(Isa(Set::Avx512Vnni { permutes_bytes: cpu.avx512_vbmi })),
                 cpu.avx512.then_some(Isa(Set::Avx512)),
                 (cpu.avx2 && cpu.avx_vnni).then_some(Isa(Set::Avx2Vnni)),
                 cpu.avx2.then_some(Isa(Set::Avx2)),
@@ -93,10 +97,16 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => "AVX-512-VNNI",
+            Set::Avx512Vnni { .. } => "AVX-512-VNNI",
             #[cfg(target_arch = "aarch64")]
             Set::Neon => "NEON",
         }
+    }
+
+    /// Whether it looks bytes up in registers (VBMI), which not every CPU with this set has. Results are the same.
+    #[cfg(target_arch = "x86_64")]
+    fn permutes_bytes(self) -> bool {
+        self.0 == Set::Avx512Vnni { permutes_bytes: true }
     }
 
     /// Elements of a vector of f32.
@@ -144,7 +154,7 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx512 => run_avx512(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx512Vnni => run_avx512_vnni(kernel),
+                Set::Avx512Vnni { .. } => run_avx512_vnni(kernel),
                 #[cfg(target_arch = "aarch64")]
                 Set::Neon => kernel.run::<neon::Neon>(),
             }

@@ -91,6 +91,14 @@ impl Simd for Neon {
         unsafe { vst1q_s32(p, v) }
     }
     #[inline(always)]
+    unsafe fn add_i(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        unsafe { vaddq_s32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn square_i(v: int32x4_t) -> int32x4_t {
+        unsafe { vmulq_s32(v, v) }
+    }
+    #[inline(always)]
     unsafe fn or_i(a: int32x4_t, b: int32x4_t) -> int32x4_t {
         unsafe { vorrq_s32(a, b) }
     }

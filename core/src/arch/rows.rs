@@ -64,7 +64,7 @@ impl Row<'_> {
 /// Largest finite half.
 const F16_MAX: f32 = 65504.0;
 /// Lanes of the widest vector.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
 /// A stored number: how a vector of them becomes f32.
 trait Element: Copy + Default {
@@ -119,7 +119,7 @@ impl Element for u8 {
 /// # Safety
 /// As [`Simd`].
 #[inline(always)]
-unsafe fn quantised<S: Simd>(v: S::F, q: Quant) -> S::I {
+pub(super) unsafe fn quantised<S: Simd>(v: S::F, q: Quant) -> S::I {
     // SAFETY: the caller's promise.
     unsafe {
         let zero = f32::from(q.zero);
@@ -299,60 +299,6 @@ unsafe fn snap<S: Simd>(p: *mut f32, q: Quant) {
     }
 }
 
-/// The lanes of [`Isa::int_group`] rows, side by side.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-unsafe fn lanes<S: Simd>([a, b, c, d]: [*const f32; 4], q: Quant) -> S::I {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (a, b) = (quantised::<S>(S::load(a), q), quantised::<S>(S::load(b), q));
-        if S::GROUP == 2 {
-            return S::or_i(a, S::shl16(b));
-        }
-        let (c, d) = (quantised::<S>(S::load(c), q), quantised::<S>(S::load(d), q));
-        S::or_i(S::or_i(a, S::shl8(b)), S::shl16(S::or_i(c, S::shl8(d))))
-    }
-}
-
-/// Up to four rows onto the grid, side by side in the lanes of the integer dot product.
-struct Pack<'a> {
-    rows: [&'a [f32]; 4],
-    quant: Quant,
-    dst: &'a mut [i32],
-}
-
-impl Kernel for Pack<'_> {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let n = self.dst.len();
-        let q = self.quant;
-        // SAFETY: all rows have the length of `dst` (checked by the caller below).
-        unsafe {
-            let whole = n - n % S::LANES;
-            let mut i = 0;
-            while i < whole {
-                let [a, b, c, d] = self.rows;
-                let at = [a.as_ptr().add(i), b.as_ptr().add(i), c.as_ptr().add(i), d.as_ptr().add(i)];
-                S::store_i(self.dst.as_mut_ptr().add(i), lanes::<S>(at, q));
-                i += S::LANES;
-            }
-            if whole < n {
-                let mut rest = [[0f32; MOST]; 4];
-                for (t, r) in rest.iter_mut().zip(self.rows) {
-                    t[..n - whole].copy_from_slice(&r[whole..]);
-                }
-                let mut out = [0i32; MOST];
-                let at = [rest[0].as_ptr(), rest[1].as_ptr(), rest[2].as_ptr(), rest[3].as_ptr()];
-                S::store_i(out.as_mut_ptr(), lanes::<S>(at, q));
-                self.dst[whole..].copy_from_slice(&out[..n - whole]);
-            }
-        }
-    }
-}
-
 /// `acc * scale + bias` of integer sums, in place in the memory of the integers.
 struct FromInt<'a> {
     acc: &'a [i32],
@@ -510,13 +456,6 @@ impl Isa {
     /// Each value to the nearest of the grid.
     pub fn onto_grid(self, row: &mut [f32], quant: Quant) {
         self.run(OntoGrid { row, quant });
-    }
-
-    /// Quantises [`Self::int_group`] rows into the lanes of the integer dot product. Fewer rows are filled up with the
-    /// zero point by passing a row of zeros.
-    pub fn pack_rows(self, rows: [&[f32]; 4], quant: Quant, dst: &mut [i32]) {
-        assert!(rows.iter().all(|r| r.len() == dst.len()));
-        self.run(Pack { rows, quant, dst });
     }
 
     /// `dst = acc * scale + shift`.

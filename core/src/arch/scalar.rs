@@ -98,6 +98,14 @@ impl Simd for Scalar {
         unsafe { p.cast::<[i32; N]>().write_unaligned(v) }
     }
     #[inline(always)]
+    unsafe fn add_i(a: [i32; N], b: [i32; N]) -> [i32; N] {
+        both(a, b, |a, b| a.wrapping_add(b))
+    }
+    #[inline(always)]
+    unsafe fn square_i(v: [i32; N]) -> [i32; N] {
+        each(v, |v| v * v)
+    }
+    #[inline(always)]
     unsafe fn or_i(a: [i32; N], b: [i32; N]) -> [i32; N] {
         both(a, b, |a, b| a | b)
     }

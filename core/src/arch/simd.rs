@@ -56,6 +56,9 @@ pub(super) trait Simd: Copy {
     unsafe fn splat_i(v: i32) -> Self::I;
     unsafe fn load_i(p: *const i32) -> Self::I;
     unsafe fn store_i(p: *mut i32, v: Self::I);
+    unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
+    /// The square of numbers from 0 to 255.
+    unsafe fn square_i(v: Self::I) -> Self::I;
     unsafe fn or_i(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn shl8(v: Self::I) -> Self::I;
     unsafe fn shl16(v: Self::I) -> Self::I;

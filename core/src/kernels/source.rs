@@ -1,7 +1,7 @@
 //! What a layer reads: stored tensors with what is pending on them, joined along channels, some computed on the way.
 
 use super::upsample::Upsample;
-use crate::arch::{Activation, Affine, Block, Isa, Quant, Row};
+use crate::arch::{Activation, Affine, Block, ByteTable, Isa, Quant, Row, RowMut, numbers_mut};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -168,31 +168,96 @@ impl Source<'_> {
     ///
     /// `aux` has [`Self::aux_blocks`] for as many rows.
     pub fn read(&self, isa: Isa, z: usize, rows: Range<usize>, target: &mut Target<'_>, aux: &mut [Block]) {
-        let nx = self.grid[2];
+        let mut first = 0;
+        for part in &self.parts {
+            part.read(isa, self.grid, z, rows.clone(), first, target, aux);
+            first += part.channels();
+        }
+    }
+
+    /// What becomes of each stored byte on the way to grid `quant`, a table for each channel of [`Data::U8`]: whatever is
+    /// pending, there are but 256 numbers.
+    pub fn byte_tables(&self, isa: Isa, quant: Quant, tables: &mut [ByteTable]) {
+        let every: [u8; 256] = core::array::from_fn(|i| i as u8);
+        let mut values = [0f32; 256];
+        let mut tables = tables.iter_mut();
+        for part in &self.parts {
+            let mine = tables.by_ref().take(part.channels()).enumerate();
+            if let Part::Stored(Stored { data: Data::U8(_, from), ops, .. }) = part {
+                for (c, table) in mine {
+                    settle(isa, Row::U8(&every, *from), ops, c, &mut values);
+                    isa.write_row(&values, RowMut::U8(table, quant));
+                }
+            } else {
+                mine.for_each(drop);
+            }
+        }
+    }
+
+    /// Reads as [`Self::read`] does, onto grid `quant`: channel `c` starts at `c * channel`, its rows follow one another.
+    #[allow(clippy::too_many_arguments)] // As `read`, with the grid and its tables.
+    pub fn read_bytes(
+        &self,
+        isa: Isa,
+        z: usize,
+        rows: Range<usize>,
+        quant: Quant,
+        tables: &[ByteTable],
+        dst: &mut [u8],
+        channel: usize,
+        aux: &mut [Block],
+    ) {
+        let [_, ny, nx] = self.grid;
+        let n = rows.len() * nx;
         let mut first = 0;
         for part in &self.parts {
             let channels = part.channels();
-            match part {
-                Part::Stored(stored) => {
-                    for c in 0..channels {
-                        let plane = c * self.grid[0] + z;
-                        stored.read(isa, self.grid, plane, c, rows.clone(), first + c, target);
+            if let Part::Stored(stored) = part {
+                for c in 0..channels {
+                    let at = ((c * self.grid[0] + z) * ny + rows.start) * nx;
+                    let out = &mut dst[(first + c) * channel..][..n];
+                    if let Data::U8(bytes, _) = stored.data {
+                        isa.prefetch(bytes, at + ny * nx, n);
+                        isa.map_bytes(&tables[first + c], &bytes[at..at + n], out);
+                        continue;
+                    }
+                    let mut some = [0f32; 16 * SHORT];
+                    for (i, out) in out.chunks_mut(some.len()).enumerate() {
+                        let some = &mut some[..out.len()];
+                        stored.run(isa, c, at + i * 16 * SHORT, ny * nx, some);
+                        isa.write_row(some, RowMut::U8(out, quant));
                     }
                 }
-                Part::Upsampled(up) => up.read(isa, z, rows.clone(), first, target, aux),
-                Part::Spread(low, by) => {
-                    for c in 0..channels {
-                        for r in 0..rows.len() {
-                            target.row(first + c, r, nx).fill(0.0);
-                        }
+            } else {
+                let (mine, rest) = aux.split_at_mut(super::blocks::<f32>(channels * n));
+                let mut target = Target { data: numbers_mut(mine), channel: n, pitch: nx };
+                match part {
+                    Part::Upsampled(up) => {
+                        // What was just put onto this grid need not be put there twice.
+                        let grids = match up.grids.split_last() {
+                            Some((last, others)) if *last == quant => others,
+                            _ => &up.grids,
+                        };
+                        up.read(isa, z, rows.clone(), 0, grids, &mut target, rest);
                     }
-                    if z.is_multiple_of(by[0]) {
-                        spread(isa, low, *by, z / by[0], rows.clone(), first, target, aux);
-                    }
+                    _ => part.read(isa, self.grid, z, rows.clone(), 0, &mut target, rest),
+                }
+                for c in 0..channels {
+                    let from = &numbers_mut::<f32>(mine)[c * n..][..n];
+                    isa.write_row(from, RowMut::U8(&mut dst[(first + c) * channel..][..n], quant));
                 }
             }
             first += channels;
         }
+    }
+
+    /// Blocks that [`Self::read_bytes`] needs for `rows` rows.
+    pub fn byte_aux_blocks(&self, rows: usize) -> usize {
+        let of = |part: &Part<'_>| match part {
+            Part::Stored(_) => 0,
+            part => super::blocks::<f32>(part.channels() * rows * self.grid[2]) + part.aux_blocks(rows),
+        };
+        self.parts.iter().map(of).max().unwrap_or(0)
     }
 
     /// Blocks that [`Self::read`] needs for `rows` rows.
@@ -232,6 +297,39 @@ fn spread(
 }
 
 impl Part<'_> {
+    /// Reads rows of plane `z` of a grid into channels `first..` of the target.
+    #[allow(clippy::too_many_arguments)] // As `Source::read`.
+    fn read(
+        &self,
+        isa: Isa,
+        grid: [usize; 3],
+        z: usize,
+        rows: Range<usize>,
+        first: usize,
+        target: &mut Target<'_>,
+        aux: &mut [Block],
+    ) {
+        let channels = self.channels();
+        match self {
+            Part::Stored(stored) => {
+                for c in 0..channels {
+                    stored.read(isa, grid, c * grid[0] + z, c, rows.clone(), first + c, target);
+                }
+            }
+            Part::Upsampled(up) => up.read(isa, z, rows, first, &up.grids, target, aux),
+            Part::Spread(low, by) => {
+                for c in 0..channels {
+                    for r in 0..rows.len() {
+                        target.row(first + c, r, grid[2]).fill(0.0);
+                    }
+                }
+                if z.is_multiple_of(by[0]) {
+                    spread(isa, low, *by, z / by[0], rows, first, target, aux);
+                }
+            }
+        }
+    }
+
     fn channels(&self) -> usize {
         match self {
             Part::Stored(s) => s.channels,

@@ -85,13 +85,15 @@ impl Upsample<'_> {
         blocks::<f32>(self.low.channels() * run) + blocks::<f32>(BLOCK_ROWS * run) + self.low.aux_blocks(low)
     }
 
-    /// Computes rows `rows` of plane `z` into channels `first..` of the target.
+    /// Computes rows `rows` of plane `z` into channels `first..` of the target, and puts them onto `grids`.
+    #[allow(clippy::too_many_arguments)] // As `Source::read`.
     pub(super) fn read(
         &self,
         isa: Isa,
         z: usize,
         rows: Range<usize>,
         first: usize,
+        grids: &[Quant],
         target: &mut Target<'_>,
         mut aux: &mut [Block],
     ) {
@@ -160,7 +162,7 @@ impl Upsample<'_> {
                 if self.activation != Activation::None {
                     isa.change_row(row, None, self.activation);
                 }
-                for &grid in &self.grids {
+                for &grid in grids {
                     isa.onto_grid(row, grid);
                 }
             }

@@ -1,7 +1,7 @@
 //! Input rows into scratch: read, settled, padded, and put where the taps of the kernel are offsets.
 
 use super::{Conv, Precision, Scratch};
-use crate::arch::{Isa, numbers_mut};
+use crate::arch::{Isa, numbers, numbers_mut};
 use crate::kernels::source::{Source, Target};
 use core::ops::Range;
 
@@ -38,12 +38,15 @@ impl Conv {
         }
     }
 
-    /// Fills scratch with padding. All planes of a tile put their rows at the same places, so what lies around them
+    /// Readies scratch for a tile: fills it with padding. All planes of a tile put their rows at the same places, so what lies around them
     /// stays.
-    pub(super) fn clear(&self, s: &mut Scratch<'_>) {
+    pub(super) fn clear(&self, isa: Isa, source: &Source<'_>, s: &mut Scratch<'_>) {
         numbers_mut(s.rows).fill(self.padding());
         if self.bands > 1 {
-            s.staged.fill(0.0);
+            numbers_mut::<f32>(s.staged).fill(0.0);
+        }
+        if let Precision::Int(quant) = self.precision {
+            source.byte_tables(isa, quant, s.tables);
         }
     }
 
@@ -68,7 +71,8 @@ impl Conv {
         let iz = iz as usize;
         let at = self.lead + w.skip * self.pitch;
         if self.bands > 1 {
-            let mut target = Target { data: &mut s.staged[at..], channel: self.staged_channel(), pitch: self.pitch };
+            let mut target =
+                Target { data: &mut numbers_mut(s.staged)[at..], channel: self.staged_channel(), pitch: self.pitch };
             source.read(isa, iz, w.range.clone(), &mut target, s.aux);
             self.split_bands(isa, w.lines, base, s);
         } else if self.is_direct() {
@@ -77,8 +81,13 @@ impl Conv {
             source.read(isa, iz, w.range.clone(), &mut target, s.aux);
         } else {
             let nx = self.g.input[2];
-            let mut target = Target { data: s.staged, channel: self.reach() * nx, pitch: nx };
-            source.read(isa, iz, w.range.clone(), &mut target, s.aux);
+            let (rows, channel) = (w.range.clone(), self.reach() * nx);
+            if let Precision::Int(quant) = self.precision {
+                source.read_bytes(isa, iz, rows, quant, s.tables, numbers_mut(s.staged), channel, s.aux);
+            } else {
+                let mut target = Target { data: numbers_mut(s.staged), channel, pitch: nx };
+                source.read(isa, iz, rows, &mut target, s.aux);
+            }
             self.place_staged(isa, w, base, s);
         }
     }
@@ -88,7 +97,7 @@ impl Conv {
         let channel = self.staged_channel();
         let out: &mut [f32] = numbers_mut(s.rows);
         for c in 0..self.g.cin {
-            let from = &s.staged[c * channel + self.lead..][..channel - self.lead];
+            let from = &numbers::<f32>(s.staged)[c * channel + self.lead..][..channel - self.lead];
             let to = &mut out[c * self.channel() + base + self.lead..];
             isa.winograd_split(from, self.pitch, to, self.phase_len, lines);
         }
@@ -100,18 +109,19 @@ impl Conv {
         let (nx, n) = (g.input[2], w.range.len() * g.input[2]);
         let lanes = g.cin.div_ceil(self.group);
         for lane in 0..lanes {
-            let run = |c: usize| &s.staged[c * self.reach() * nx..][..n];
             let base = lane * self.channel() + base;
-            if let Precision::Int(quant) = self.precision {
-                // Channels that fill up the last group have weights of zero: any run will do.
-                let runs = core::array::from_fn(|i| run((lane * self.group + i).min(g.cin - 1)));
-                isa.pack_rows(runs, quant, &mut numbers_mut(s.line)[..n]);
-                // Integers travel as the bits of floats: nothing computes on them.
-                let (packed, halves) = numbers_mut::<f32>(s.line).split_at_mut(n);
-                self.place(isa, w, packed, halves, &mut numbers_mut(s.rows)[base..]);
-            } else {
-                self.place(isa, w, run(lane), numbers_mut(s.line), &mut numbers_mut(s.rows)[base..]);
+            if self.precision == Precision::F32 {
+                let run = &numbers(s.staged)[lane * self.reach() * nx..][..n];
+                self.place(isa, w, run, numbers_mut(s.line), &mut numbers_mut(s.rows)[base..]);
+                continue;
             }
+            // Channels that fill up the last group have weights of zero: any run will do.
+            let run = |c: usize| &numbers::<u8>(s.staged)[c.min(g.cin - 1) * self.reach() * nx..][..n];
+            let runs = core::array::from_fn(|i| run(lane * self.group + i));
+            isa.pack_bytes(runs, &mut numbers_mut(s.line)[..n]);
+            // Integers travel as the bits of floats: nothing computes on them.
+            let (packed, halves) = numbers_mut::<f32>(s.line).split_at_mut(n);
+            self.place(isa, w, packed, halves, &mut numbers_mut(s.rows)[base..]);
         }
     }
 

@@ -96,7 +96,10 @@ impl Conv {
         while tiles(lines, planes, channels) < TILES && planes > 2 * g.kernel[0] {
             planes = planes.div_ceil(2);
         }
-        while tiles(lines, planes, channels) < TILES / 2 && lines.div_ceil(2) * pitch >= LINES * isa.lanes() {
+        while lines > 1
+            && tiles(lines, planes, channels) < TILES / 2
+            && lines.div_ceil(2) * pitch >= LINES * isa.lanes()
+        {
             lines = lines.div_ceil(2);
         }
         let per_voxel = g.taps() * BLOCK_ROWS / (g.stride[0] * g.stride[1] * g.stride[2]).max(1);

@@ -18,7 +18,8 @@ use super::output::{OutTile, Output};
 use super::source::Source;
 use super::{blocks, split};
 use crate::arch::{
-    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, Isa, Quant, RUN_PAD, StripF32, StripInt, numbers, numbers_mut,
+    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, ByteTable, Isa, Quant, RUN_PAD, StripF32, StripInt, numbers,
+    numbers_mut,
 };
 use crate::executor::Executor;
 use alloc::vec;
@@ -94,7 +95,9 @@ struct Scratch<'a> {
     rows: &'a mut [Block],
     sums: &'a mut [Block],
     line: &'a mut [Block],
-    staged: &'a mut [f32],
+    staged: &'a mut [Block],
+    /// What becomes of each byte of an input channel.
+    tables: &'a mut [ByteTable],
     aux: &'a mut [Block],
 }
 
@@ -167,12 +170,22 @@ impl Conv {
         self.precision == Precision::F32 && self.g.stride[1] == 1 && self.g.stride[2] == 1 && self.bands == 1
     }
 
+    /// Bytes of a staged number.
+    fn staged_bytes(&self) -> usize {
+        if self.precision == Precision::F32 { 4 } else { 1 }
+    }
+
+    /// Tables of bytes that a tile needs.
+    fn tables(&self) -> usize {
+        if self.precision == Precision::F32 { 0 } else { self.g.cin }
+    }
+
     /// Sizes in elements of 4 bytes: rows, sums, line, staged rows.
     fn sizes(&self) -> [usize; 4] {
         let lanes = self.g.cin.div_ceil(self.group);
         let staged = match (self.is_direct(), self.bands) {
             (true, _) => 0,
-            (_, 1) => self.g.cin * self.reach() * self.g.input[2],
+            (_, 1) => (self.g.cin * self.reach() * self.g.input[2]).div_ceil(4 / self.staged_bytes()),
             _ => self.g.cin * self.staged_channel(),
         };
         [
@@ -196,7 +209,11 @@ impl Conv {
 
     /// Blocks of scratch a worker needs.
     pub fn scratch_blocks(&self, source: &Source<'_>) -> usize {
-        self.sizes().iter().map(|&n| blocks::<f32>(n)).sum::<usize>() + source.aux_blocks(self.reach())
+        let aux = match self.precision {
+            Precision::F32 => source.aux_blocks(self.reach()),
+            Precision::Int(_) => source.byte_aux_blocks(self.reach()),
+        };
+        self.sizes().iter().map(|&n| blocks::<f32>(n)).sum::<usize>() + blocks::<ByteTable>(self.tables()) + aux
     }
 
     /// Runs the layer; `scratch` holds one slice a worker. `grid`: values go to the nearest of it before anything else
@@ -222,15 +239,13 @@ impl Conv {
                 rows: cut(&mut rest, rows),
                 sums: cut(&mut rest, acc),
                 line: cut(&mut rest, line),
-                staged: split(&mut rest, staged),
+                staged: cut(&mut rest, staged),
+                tables: split(&mut rest, self.tables()),
                 aux: rest,
             };
             while let Some((i, mut tile)) = out.take() {
-                self.tile(isa, source, weights, &mut tile, &mut s, grid, |c, row| {
-                    if statistics {
-                        sums.add(i, c, isa.moments(row));
-                    }
-                });
+                let mut sums = statistics.then_some((&mut *sums, i));
+                self.tile(isa, source, weights, &mut tile, &mut s, grid, &mut sums);
             }
         });
         workers.into_iter().map(|w| w.1).collect()
@@ -245,7 +260,7 @@ impl Conv {
         tile: &mut OutTile<'_>,
         s: &mut Scratch<'_>,
         grid: Option<Quant>,
-        mut seen: impl FnMut(usize, &[f32]),
+        sums: &mut Option<(&mut Statistics, usize)>,
     ) {
         let g = &self.g;
         let b = tile.bounds().clone();
@@ -257,7 +272,7 @@ impl Conv {
         let int = matches!(weights, ConvWeights::Int { .. });
         let window = self.window(&b.y);
         let at_once = if ox < SHORT { self.run_lines } else { 1 };
-        self.clear(s);
+        self.clear(isa, source, s);
         for z in b.z {
             let at = |k: usize| (z * g.stride[0] + k * g.dilation[0]) as isize - g.pad[0] as isize;
             let inside = |k: usize| (0..g.input[0] as isize).contains(&at(k));
@@ -290,12 +305,11 @@ impl Conv {
                         for first in (0..run.lines).step_by(at_once) {
                             let lines = first..run.lines.min(first + at_once);
                             let y = first * self.tall..rows.min(lines.end * self.tall);
-                            let made = &mut self.rows(isa, weights, block, i, lines, s)[..y.len() * ox];
-                            if let Some(grid) = grid {
-                                isa.onto_grid(made, grid);
+                            let (c, y) = (block + i, y.start + y0..y.end + y0);
+                            let moments = self.finish(isa, weights, c, z, y, i, lines, grid, sums.is_some(), tile, s);
+                            if let Some((sums, tile)) = sums {
+                                sums.add(*tile, c, moments);
                             }
-                            seen(block + i, made);
-                            tile.write(isa, block + i, z, y0 + y.start..y0 + y.end, made);
                         }
                     }
                 }
@@ -303,12 +317,46 @@ impl Conv {
         }
     }
 
+    /// Writes the rows `y` of output that some lines of sums make; gives their sum and sum of squares if `statistics`.
+    #[allow(clippy::too_many_arguments)] // As above.
+    fn finish(
+        &self,
+        isa: Isa,
+        weights: ConvWeights<'_>,
+        c: usize,
+        z: usize,
+        y: Range<usize>,
+        i: usize,
+        lines: Range<usize>,
+        grid: Option<Quant>,
+        statistics: bool,
+        tile: &mut OutTile<'_>,
+        s: &mut Scratch<'_>,
+    ) -> (f64, f64) {
+        let n = y.len() * self.g.output[2];
+        if let (ConvWeights::Int { scale, bias, .. }, OutTile::U8(tile, quant)) = (weights, &mut *tile)
+            && grid == Some(*quant)
+        {
+            let acc = &mut numbers_mut::<i32>(s.sums)[i * self.sums_pitch() + lines.start * self.pitch..];
+            join_rows(acc, lines.len(), self.pitch, self.g.output[2]);
+            let affine = Affine { scale: scale[c], shift: bias[c] };
+            let bytes = isa.finish_bytes(&acc[..n], affine, *quant, tile.rows_mut(c, z, y));
+            return quant.moments(n, bytes);
+        }
+        let made = &mut self.rows(isa, weights, c, i, lines, s)[..n];
+        if let Some(grid) = grid {
+            isa.onto_grid(made, grid);
+        }
+        tile.write(isa, c, z, y, made);
+        if statistics { isa.moments(made) } else { (0.0, 0.0) }
+    }
+
     /// The rows of output that some lines of sums make, one after the other.
     fn rows<'s>(
         &self,
         isa: Isa,
         weights: ConvWeights<'_>,
-        block: usize,
+        c: usize,
         i: usize,
         lines: Range<usize>,
         s: &'s mut Scratch<'_>,
@@ -322,23 +370,19 @@ impl Conv {
                 let pitch = self.line_pitch();
                 for line in 0..lines.len() {
                     let (sums, out) = (&sums[line * self.pitch..], &mut out[line * self.tall * pitch..]);
-                    isa.winograd_join(sums, self.sums_band(), bias[block + i], out, pitch, ox);
+                    isa.winograd_join(sums, self.sums_band(), bias[c], out, pitch, ox);
                 }
                 (out, pitch, lines.len() * self.tall)
             }
             ConvWeights::F32(..) => (&mut numbers_mut(s.sums)[from..], self.pitch, lines.len()),
             ConvWeights::Int { scale, bias, .. } => {
                 let out = numbers_mut(s.line);
-                let affine = Affine { scale: scale[block + i], shift: bias[block + i] };
+                let affine = Affine { scale: scale[c], shift: bias[c] };
                 isa.from_int(&numbers(s.sums)[from..from + positions], affine, &mut out[..positions]);
                 (out, self.pitch, lines.len())
             }
         };
-        if pitch != ox {
-            for row in 1..rows {
-                made.copy_within(row * pitch..row * pitch + ox, row * ox);
-            }
-        }
+        join_rows(made, rows, pitch, ox);
         made
     }
 
@@ -422,6 +466,15 @@ impl Conv {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Moves rows of `len` that start every `pitch` together.
+fn join_rows<T: Copy>(data: &mut [T], rows: usize, pitch: usize, len: usize) {
+    if pitch != len {
+        for row in 1..rows {
+            data.copy_within(row * pitch..row * pitch + len, row * len);
         }
     }
 }
