@@ -1,17 +1,16 @@
 //! `scanside bench`: seconds and memory per patch, on this machine.
 
-use crate::args::{BenchArgs, EngineChoice};
+use crate::args::BenchArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::model;
+use crate::model::{self, How};
 use crate::process;
 use crate::progress::human_bytes;
 use crate::threads::Threads;
 use clap::ValueEnum;
 use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
-use scanside_core::manifest::Manifest;
 use scanside_core::network::{ConvSpec, Kind, Step, StepObserver};
-use scanside_core::onnx::{self, OnnxEngine, pb::ModelProto};
+use scanside_core::onnx::{self, OnnxEngine};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
@@ -105,9 +104,11 @@ fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Fai
     serde_json::from_slice(&output.stdout).or_exit(Exit::BadModel)
 }
 
-fn open(path: &Path) -> Result<(Manifest, ModelProto), Failure> {
-    if path.is_dir() {
-        return model::read(path, None, &[], model::DEFAULT_CHECKPOINT);
+/// A model to be measured; an ONNX file need not describe itself.
+fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
+    if path.is_dir() || model::is_compiled(path) {
+        let how = How { engine: args.engine, precision: args.precision, ..How::default() };
+        return Ok(model::open(path, &how)?.engine);
     }
     let bytes = std::fs::read(path).or_exit(Exit::BadModel)?;
     let proto = onnx::parse_model(&bytes).or_exit_with(Exit::BadModel, || format!("{}", path.display()))?;
@@ -115,25 +116,17 @@ fn open(path: &Path) -> Result<(Manifest, ModelProto), Failure> {
         Some(manifest) => manifest,
         None => onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?,
     };
-    Ok((manifest, proto))
+    drop(bytes);
+    model::prepare(path, &proto, &manifest, args.engine, args.precision)
 }
 
 fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let start = Instant::now();
-    let (manifest, proto) = open(path)?;
-    let engine = match args.engine {
-        EngineChoice::Tract => OnnxEngine::tract(&proto, &manifest),
-        _ => OnnxEngine::new(&proto, &manifest, model::settings(args.precision)),
-    };
-    let engine = engine.or_exit_with(Exit::BadModel, || format!("{} cannot be run", path.display()))?;
-    drop(proto);
+    let engine = open(path, args)?;
     process::give_back();
     let held = || process::TYPICAL_PROCESS_BYTES + engine.footprint(1).shared_bytes;
     let loaded_bytes = process::resident_bytes().map_or_else(held, |b| b.0);
     let load_seconds = start.elapsed().as_secs_f64();
-    if let (EngineChoice::Native, Some(why)) = (args.engine, engine.not_lowered()) {
-        return Err(Failure::says(Exit::BadModel, format!("{} cannot run in our own kernels: {why}", path.display())));
-    }
     let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let executor = Threads::new(threads)?;
     let footprint = engine.footprint(threads);

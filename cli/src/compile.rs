@@ -2,11 +2,10 @@
 
 use crate::args::CompileArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::model;
+use crate::model::{self, How, Opened};
 use crate::output::PendingFile;
 use crate::progress::human_bytes;
 use scanside_core::network::write_image;
-use scanside_core::onnx::OnnxEngine;
 use std::io::Write;
 
 pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Failure> {
@@ -16,10 +15,17 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Failure> {
             format!("{} is there already; --overwrite replaces it", args.output.display()),
         ));
     }
-    let (manifest, proto) = model::read(&args.model, args.manifest.as_deref(), &args.folds, &args.checkpoint)?;
-    let engine = OnnxEngine::new(&proto, &manifest, model::settings(args.precision))
-        .or_exit_with(Exit::BadModel, || format!("{} cannot be compiled", args.model.display()))?;
-    drop(proto);
+    let how = How {
+        manifest: args.manifest.as_deref(),
+        folds: &args.folds,
+        checkpoint: &args.checkpoint,
+        precision: args.precision,
+        ..How::default()
+    };
+    if model::is_compiled(&args.model) {
+        return Err(Failure::says(Exit::BadModel, format!("{} is compiled already", args.model.display())));
+    }
+    let Opened { manifest, engine, .. } = model::open(&args.model, &how)?;
     let Some(native) = engine.native() else {
         let why = engine.not_lowered().unwrap_or("it has no folds");
         return Err(Failure::says(Exit::BadModel, format!("{} cannot be compiled: {why}", args.model.display())));

@@ -2,19 +2,18 @@
 
 use crate::args::InspectArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::model;
+use crate::model::{self, How, Opened};
 use crate::progress::human_bytes;
 use scanside_core::engine::Engine;
 use scanside_core::manifest::{Labels, Manifest};
-use scanside_core::onnx::{OnnxEngine, Settings};
+use scanside_core::onnx::OnnxEngine;
 
 pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
     if !args.model.exists() {
         return Err(Failure::says(Exit::BadModel, format!("{} does not exist", args.model.display())));
     }
-    let (manifest, proto) = model::read(&args.model, args.manifest.as_deref(), &[], model::DEFAULT_CHECKPOINT)?;
-    let engine = OnnxEngine::new(&proto, &manifest, Settings::default())
-        .or_exit_with(Exit::BadModel, || format!("{} cannot be run", args.model.display()))?;
+    let how = How { manifest: args.manifest.as_deref(), ..How::default() };
+    let Opened { manifest, engine, .. } = model::open(&args.model, &how)?;
     if args.json {
         let summary = engine.summary();
         let document = serde_json::json!({

@@ -62,7 +62,7 @@ fn compare(args: &evaluate::EvaluateArgs) -> Result<Exit, Failure> {
         Ok(evaluate::LabelVolume { shape_zyx: grid.shape_zyx, spacing_mm: grid.spacing_mm, voxels: volume.labels })
     };
     let classes = |path: &Path| {
-        let (manifest, _) = model::read(path, None, &[], model::DEFAULT_CHECKPOINT).map_err(|f| f.error)?;
+        let manifest = model::manifest(path).map_err(|f| f.error)?;
         let heads = manifest.labels.heads().iter();
         let classes = heads.filter(|head| head.value != 0);
         Ok(classes.map(|h| evaluate::Class { values: vec![h.value.into()], name: h.name.clone() }).collect())

@@ -3,6 +3,7 @@
 use crate::args::{EngineChoice, PrecisionChoice, RunArgs};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::process;
+use scanside_core::arch::{Block, Isa, blocks_for, numbers_mut};
 use scanside_core::engine::Engine;
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet::{self, FoldName, ImportOptions};
@@ -35,6 +36,113 @@ pub(crate) struct Model {
     /// The process once the model was there, and the most it took until then.
     pub(crate) process_bytes: usize,
     pub(crate) loading_bytes: usize,
+}
+
+/// How to open a model.
+#[derive(Debug)]
+pub(crate) struct How<'a> {
+    pub(crate) manifest: Option<&'a Path>,
+    pub(crate) folds: &'a [String],
+    pub(crate) checkpoint: &'a str,
+    pub(crate) engine: EngineChoice,
+    pub(crate) precision: PrecisionChoice,
+}
+
+impl Default for How<'_> {
+    fn default() -> Self {
+        How {
+            manifest: None,
+            folds: &[],
+            checkpoint: DEFAULT_CHECKPOINT,
+            engine: EngineChoice::Auto,
+            precision: PrecisionChoice::Auto,
+        }
+    }
+}
+
+/// A model's description and engine.
+pub(crate) struct Opened {
+    pub(crate) manifest: Manifest,
+    pub(crate) engine: OnnxEngine,
+    /// Hash over graph and weights.
+    pub(crate) graph_sha256: String,
+}
+
+/// Opens a model of any form.
+pub(crate) fn open(path: &Path, how: &How<'_>) -> Result<Opened, Failure> {
+    if is_compiled(path) {
+        return open_compiled(path, how);
+    }
+    let (manifest, proto) = read(path, how.manifest, how.folds, how.checkpoint)?;
+    let engine = prepare(path, &proto, &manifest, how.engine, how.precision)?;
+    let graph_sha256 = onnx::graph_sha256(&proto);
+    Ok(Opened { manifest, engine, graph_sha256 })
+}
+
+/// The engine for a graph.
+pub(crate) fn prepare(
+    path: &Path,
+    proto: &ModelProto,
+    manifest: &Manifest,
+    engine: EngineChoice,
+    precision: PrecisionChoice,
+) -> Result<OnnxEngine, Failure> {
+    let made = match engine {
+        EngineChoice::Tract => OnnxEngine::tract(proto, manifest),
+        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(proto, manifest, settings(precision)),
+    };
+    let made = made.or_exit_with(Exit::BadModel, || format!("{} cannot be run", path.display()))?;
+    if let (EngineChoice::Native, Some(why)) = (engine, made.not_lowered()) {
+        return Err(Failure::says(
+            Exit::BadModel,
+            format!("{} cannot run in our own kernels: {why}; use --engine auto or tract", path.display()),
+        ));
+    }
+    Ok(made)
+}
+
+/// Whether a file starts as compiled models do.
+pub(crate) fn is_compiled(path: &Path) -> bool {
+    let mut start = [0u8; 8];
+    let read = std::fs::File::open(path).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut start));
+    read.is_ok() && OnnxEngine::is_compiled(&start)
+}
+
+fn open_compiled(path: &Path, how: &How<'_>) -> Result<Opened, Failure> {
+    let fixed = [
+        (how.engine == EngineChoice::Tract, "--engine tract"),
+        (how.precision != PrecisionChoice::Auto, "--precision"),
+        (how.manifest.is_some(), "--manifest"),
+        (!how.folds.is_empty(), "--folds"),
+    ];
+    if let Some((_, option)) = fixed.iter().find(|(given, _)| *given) {
+        return Err(Failure::says(
+            Exit::Usage,
+            format!("{} is compiled, which fixed what {option} would choose; compile it anew", path.display()),
+        ));
+    }
+    let cannot = || format!("{} cannot be read", path.display());
+    let mut file = std::fs::File::open(path).or_exit_with(Exit::BadModel, cannot)?;
+    let len = file.metadata().or_exit_with(Exit::BadModel, cannot)?.len() as usize;
+    let mut blocks = Vec::new();
+    blocks.try_reserve_exact(blocks_for(len)).or_exit_with(Exit::DoesNotFit, cannot)?;
+    blocks.resize(blocks_for(len), Block::ZERO);
+    // The networks read their weights where they lie, for as long as the program runs.
+    let blocks: &'static mut [Block] = blocks.leak();
+    let bytes = numbers_mut::<u8>(blocks);
+    std::io::Read::read_exact(&mut file, &mut bytes[..len]).or_exit_with(Exit::BadModel, cannot)?;
+    let (manifest, engine) = OnnxEngine::compiled(&bytes[..len], Isa::detect())
+        .or_exit_with(Exit::BadModel, || format!("{} cannot be run", path.display()))?;
+    let graph_sha256 = crate::digest::file_sha256(path).or_exit_with(Exit::BadModel, cannot)?;
+    Ok(Opened { manifest, engine, graph_sha256 })
+}
+
+/// What a model says of itself.
+pub(crate) fn manifest(path: &Path) -> Result<Manifest, Failure> {
+    if is_compiled(path) {
+        return Ok(open(path, &How::default())?.manifest);
+    }
+    Ok(read(path, None, &[], DEFAULT_CHECKPOINT)?.0)
 }
 
 /// Reads a model's description and graph.
@@ -79,24 +187,18 @@ pub(crate) fn import_options(folds: &[String], checkpoint: &str) -> Result<Impor
 impl Model {
     /// Opens the model that the arguments name.
     pub(crate) fn open(args: &RunArgs) -> Result<Model, Failure> {
-        let (manifest, proto) = read(&args.model, args.manifest.as_deref(), &args.folds, &args.checkpoint)?;
-        let graph = onnx::graph_sha256(&proto);
+        let how = How {
+            manifest: args.manifest.as_deref(),
+            folds: &args.folds,
+            checkpoint: &args.checkpoint,
+            engine: args.engine,
+            precision: args.precision,
+        };
+        let Opened { manifest, engine, graph_sha256 } = open(&args.model, &how)?;
         // The hash inside the manifest is there in a file and not in a folder; it says nothing new.
         let facts = Manifest { graph_sha256: None, ..manifest.clone() };
         let facts = serde_json::to_string(&facts).or_exit(Exit::BadModel)?;
-        let identity = crate::digest::facts_sha256([graph.as_str(), &facts, &format!("{:?}", args.precision)]);
-        let engine = match args.engine {
-            EngineChoice::Tract => OnnxEngine::tract(&proto, &manifest),
-            EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(&proto, &manifest, settings(args.precision)),
-        };
-        let engine = engine.or_exit_with(Exit::BadModel, || format!("{} cannot be run", args.model.display()))?;
-        if let (EngineChoice::Native, Some(why)) = (args.engine, engine.not_lowered()) {
-            return Err(Failure::says(
-                Exit::BadModel,
-                format!("{} cannot run in our own kernels: {why}; use --engine auto or tract", args.model.display()),
-            ));
-        }
-        drop(proto);
+        let identity = crate::digest::facts_sha256([graph_sha256.as_str(), &facts, &format!("{:?}", args.precision)]);
         process::give_back();
         let (process_bytes, loading_bytes) = process::resident_bytes().unwrap_or_else(|| {
             let held = process::TYPICAL_PROCESS_BYTES + engine.footprint(1).shared_bytes;

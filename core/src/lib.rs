@@ -11,6 +11,9 @@
 //! |---|---|
 //! | [`volume`] | voxel grids, boxes, and where voxels come from |
 //! | [`executor`] | where threads come from |
+//! | [`arch`] | instruction sets, chosen when the program runs, and the primitives kernels are made of; all `unsafe` code |
+//! | [`kernels`] | the layers of a network as loops over tiles |
+//! | [`network`] | compiled networks: their steps, their memory, their byte form |
 //! | [`engine`] | what runs a network on one patch |
 //! | [`half_float`] | the fp16 roundings that the reference's arithmetic is made of |
 //! | [`manifest`] | what a model file says of itself |

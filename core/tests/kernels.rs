@@ -399,3 +399,135 @@ proptest! {
         }
     }
 }
+
+/// Layers that Winograd's method takes, at sizes around its bands of four rows and around vectors, with the bound of
+/// direct convolution.
+#[test]
+fn winograd_equals_the_definition_of_convolution() {
+    let mut transformed = 0;
+    for (i, (rows, len)) in
+        [(1, 5), (3, 16), (4, 17), (5, 33), (7, 15), (8, 40), (13, 64), (16, 70)].into_iter().enumerate()
+    {
+        for (cin, cout, kernel_z) in [(8, 8, 3), (9, 20, 1), (17, 9, 3)] {
+            let (input, kernel) = ([3, rows, len], [kernel_z, 3, if i % 3 == 2 { 1 } else { 3 }]);
+            let pad = kernel.map(|k: usize| k / 2);
+            let g = ConvGeometry { cin, cout, input, output: input, kernel, stride: [1; 3], dilation: [1; 3], pad };
+            let p = Problem { g, seed: i };
+            let want = p.naive(&wide(&p.input()), &wide(&p.weights()), 0.0);
+            for isa in Isa::available() {
+                let conv = scanside_core::kernels::Conv::new(isa, &p.g, scanside_core::kernels::Precision::F32);
+                transformed += usize::from(conv.prepared_weights() > 0);
+                let got = run_layer(&p, isa, None, 2, false);
+                for (i, (got, (sum, size))) in got.iter().zip(&want).enumerate() {
+                    let want = sum + f64::from(p.bias()[i / (3 * rows * len)]);
+                    let off = (f64::from(*got) - want).abs();
+                    assert!(off <= bound(cin * p.g.taps(), *size), "{isa:?} {:?} voxel {i}: {got} for {want}", p.g);
+                }
+            }
+        }
+    }
+    assert!(transformed >= 8 * Isa::available().count(), "only {transformed} layers were transformed");
+}
+
+/// A transposed convolution of any kernel and stride is a convolution, its weights reversed, over voxels with zeros
+/// between them.
+#[test]
+fn a_convolution_over_spread_voxels_is_a_transposed_one() {
+    let (cin, cout, kernel, stride, low) = (3, 5, [3usize, 2, 4], [2usize, 3, 2], [3usize, 4, 9]);
+    // The small tensor is every `stride`th voxel of the patch.
+    let patch: [usize; 3] = core::array::from_fn(|a| (low[a] - 1) * stride[a] + 1);
+    let taps: usize = kernel.iter().product();
+    let (x, w) = (values(cin * patch.iter().product::<usize>(), 1), values(cin * cout * taps, 2));
+    let pick = ConvGeometry {
+        cin,
+        cout: cin,
+        input: patch,
+        output: low,
+        kernel: [1; 3],
+        stride,
+        dilation: [1; 3],
+        pad: [0; 3],
+    };
+    let ident: Vec<f32> = (0..cin * cin).map(|i| f32::from(u8::from(i / cin == i % cin))).collect();
+    // Cropped to the patch: padding of the kernel's size less one before, and what is needed after.
+    let pad = kernel.map(|k| k - 1);
+    let g = ConvGeometry { cin, cout, input: patch, output: patch, kernel, stride: [1; 3], dilation: [1; 3], pad };
+    let reversed: Vec<f32> = (0..cout * cin * taps)
+        .map(|i| w[((i / taps % cin) * cout + i / taps / cin) * taps + taps - 1 - i % taps])
+        .collect();
+    let bias = values(cout, 3);
+    let got = outputs(&x, cin, patch, |b| {
+        let v = b.input();
+        let small = b.conv("pick", v, &pick, &ident, &vec![0.0; cin], false);
+        let wide = b.spread(small, stride, patch);
+        b.conv("transposed", wide, &g, &reversed, &bias, false)
+    });
+    let [nz, ny, nx] = patch;
+    let mut want: Vec<f64> = (0..cout * nz * ny * nx).map(|i| f64::from(bias[i / (nz * ny * nx)])).collect();
+    for c in 0..cin {
+        for i in 0..low.iter().product::<usize>() {
+            let at = [i / (low[1] * low[2]) * stride[0], i / low[2] % low[1] * stride[1], i % low[2] * stride[2]];
+            let v = f64::from(x[((c * nz + at[0]) * ny + at[1]) * nx + at[2]]);
+            for (o, t) in (0..cout).flat_map(|o| (0..taps).map(move |t| (o, t))) {
+                let to =
+                    [at[0] + t / (kernel[1] * kernel[2]), at[1] + t / kernel[2] % kernel[1], at[2] + t % kernel[2]];
+                if (0..3).all(|a| to[a] < patch[a]) {
+                    want[((o * nz + to[0]) * ny + to[1]) * nx + to[2]] += v * f64::from(w[(c * cout + o) * taps + t]);
+                }
+            }
+        }
+    }
+    for (isa, got) in got {
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{isa:?} {i}: {got} {want}");
+        }
+    }
+}
+
+/// Quantising multiplies with a reciprocal where that is sure to round alike: every value around every middle between two
+/// bytes, against the quotient.
+#[test]
+fn quantising_rounds_as_the_quotient_does() {
+    use scanside_core::arch::{Affine, RowMut};
+    for (scale, zero) in [(0.1f32, 0u8), (0.007_843_138, 128), (1.0 / 3.0, 255), (3.7e-5, 17), (1.0, 90)] {
+        let quant = Quant { scale, zero };
+        let mut x = vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0];
+        for half in -600..600i32 {
+            let middle = half as f32 * 0.5 * scale;
+            x.extend(
+                (-3..=3i32).map(|k| f32::from_bits(middle.to_bits().wrapping_add_signed(k))).filter(|v| v.is_finite()),
+            );
+        }
+        let want = |v: f32| {
+            let q = libm::rintf(v / scale).clamp(-f32::from(zero), 255.0 - f32::from(zero)) + f32::from(zero);
+            if v.is_nan() { 0 } else { q as u8 }
+        };
+        for isa in Isa::available() {
+            let mut out = vec![0u8; x.len()];
+            isa.write_row(&x, RowMut::U8(&mut out, quant));
+            for (&v, &q) in x.iter().zip(&out) {
+                assert_eq!(q, want(v), "{isa:?}: {v:e} on a grid of {scale} around {zero}");
+            }
+            // Integer sums, and the sums of their bytes.
+            let acc: Vec<i32> = (0..12_345).map(|i| (i * 7919 % 4001) - 2000).collect();
+            let affine = Affine { scale: scale * 0.25, shift: scale * 3.0 };
+            let mut bytes = vec![0u8; acc.len()];
+            let sums = isa.finish_bytes(&acc, affine, quant, &mut bytes);
+            for (&a, &q) in acc.iter().zip(&bytes) {
+                // Plain Rust rounds the product, the others only the sum.
+                let fused = want(libm::fmaf(a as f32, affine.scale, affine.shift));
+                let apart = want(a as f32 * affine.scale + affine.shift);
+                assert!(q == if isa == Isa::SCALAR { apart } else { fused }, "{isa:?}: the sum {a}");
+            }
+            let all = bytes.iter().map(|&q| u64::from(q));
+            assert_eq!(sums, (all.clone().sum(), all.map(|q| q * q).sum()), "{isa:?}");
+            // Any table on any length.
+            let table: [u8; 256] = core::array::from_fn(|i| (i * 77 + 5) as u8);
+            for n in [0, 1, 63, 64, 65, 1000] {
+                let mut mapped = vec![0u8; n];
+                isa.map_bytes(&table, &bytes[..n], &mut mapped);
+                assert!(bytes.iter().zip(&mapped).all(|(&b, &m)| m == table[usize::from(b)]), "{isa:?} {n}");
+            }
+        }
+    }
+}

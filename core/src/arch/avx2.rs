@@ -63,6 +63,13 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         unsafe { _mm256_blendv_ps(x, y, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }
     }
     #[inline(always)]
+    unsafe fn any_beyond(v: __m256, limit: f32) -> bool {
+        unsafe {
+            let size = _mm256_andnot_ps(_mm256_set1_ps(-0.0), v);
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(size, _mm256_set1_ps(limit))) != 0
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> __m256 {
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
     }

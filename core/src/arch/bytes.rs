@@ -13,6 +13,20 @@ struct Pack<'a> {
     dst: &'a mut [i32],
 }
 
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn lanes<S: Simd>([a, b, c, d]: [*const u8; 4]) -> S::I {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if S::GROUP == 2 {
+            return S::or_i(S::load_u8(a), S::shl16(S::load_u8(b)));
+        }
+        let low = S::or_i(S::load_u8(a), S::shl8(S::load_u8(b)));
+        S::or_i(low, S::shl16(S::or_i(S::load_u8(c), S::shl8(S::load_u8(d)))))
+    }
+}
+
 impl Kernel for Pack<'_> {
     type Out = ();
     #[inline(always)]
@@ -21,15 +35,10 @@ impl Kernel for Pack<'_> {
         // SAFETY: all rows have the length of `dst` (checked by the caller below).
         unsafe {
             let whole = n - n % S::LANES;
-            let lanes = |[a, b, c, d]: [*const u8; 4]| {
-                if S::GROUP == 2 {
-                    return S::or_i(S::load_u8(a), S::shl16(S::load_u8(b)));
-                }
-                let low = S::or_i(S::load_u8(a), S::shl8(S::load_u8(b)));
-                S::or_i(low, S::shl16(S::or_i(S::load_u8(c), S::shl8(S::load_u8(d)))))
-            };
             for i in (0..whole).step_by(S::LANES) {
-                S::store_i(self.dst.as_mut_ptr().add(i), lanes(self.rows.map(|r| r.as_ptr().add(i))));
+                let [a, b, c, d] = self.rows;
+                let at = [a.as_ptr().add(i), b.as_ptr().add(i), c.as_ptr().add(i), d.as_ptr().add(i)];
+                S::store_i(self.dst.as_mut_ptr().add(i), lanes::<S>(at));
             }
             if whole < n {
                 let mut rest = [[0u8; MOST]; 4];
@@ -37,10 +46,8 @@ impl Kernel for Pack<'_> {
                     t[..n - whole].copy_from_slice(&r[whole..]);
                 }
                 let mut out = [0i32; MOST];
-                S::store_i(
-                    out.as_mut_ptr(),
-                    lanes([rest[0].as_ptr(), rest[1].as_ptr(), rest[2].as_ptr(), rest[3].as_ptr()]),
-                );
+                let at = [rest[0].as_ptr(), rest[1].as_ptr(), rest[2].as_ptr(), rest[3].as_ptr()];
+                S::store_i(out.as_mut_ptr(), lanes::<S>(at));
                 self.dst[whole..].copy_from_slice(&out[..n - whole]);
             }
         }
@@ -58,6 +65,14 @@ struct Finish<'a> {
 /// Vectors whose squares a lane of 32 bits can hold.
 const BEFORE_OVERFLOW: usize = i32::MAX as usize / (255 * 255);
 
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn byte<S: Simd>(acc: *const i32, affine: Affine, quant: Quant) -> S::I {
+    // SAFETY: the caller's promise.
+    unsafe { quantised::<S>(S::fma(S::to_f(S::load_i(acc)), S::splat(affine.scale), S::splat(affine.shift)), quant) }
+}
+
 impl Kernel for Finish<'_> {
     type Out = (u64, u64);
     #[inline(always)]
@@ -66,13 +81,11 @@ impl Kernel for Finish<'_> {
         let (mut sum, mut squares) = (0u64, 0u64);
         // SAFETY: both rows have the same length (checked by the caller below).
         unsafe {
-            let (scale, shift) = (S::splat(self.affine.scale), S::splat(self.affine.shift));
-            let value = |p| quantised::<S>(S::fma(S::to_f(S::load_i(p)), scale, shift), self.quant);
             let whole = n - n % S::LANES;
             for part in (0..whole).step_by(BEFORE_OVERFLOW * S::LANES) {
                 let (mut s, mut t) = (S::splat_i(0), S::splat_i(0));
                 for i in (part..whole.min(part + BEFORE_OVERFLOW * S::LANES)).step_by(S::LANES) {
-                    let q = value(self.acc.as_ptr().add(i));
+                    let q = byte::<S>(self.acc.as_ptr().add(i), self.affine, self.quant);
                     S::store_u8(self.dst.as_mut_ptr().add(i), q);
                     (s, t) = (S::add_i(s, q), S::add_i(t, S::square_i(q)));
                 }
@@ -82,7 +95,7 @@ impl Kernel for Finish<'_> {
                 let mut rest = [0i32; MOST];
                 rest[..n - whole].copy_from_slice(&self.acc[whole..]);
                 let mut out = [0u8; MOST];
-                S::store_u8(out.as_mut_ptr(), value(rest.as_ptr()));
+                S::store_u8(out.as_mut_ptr(), byte::<S>(rest.as_ptr(), self.affine, self.quant));
                 self.dst[whole..].copy_from_slice(&out[..n - whole]);
                 for q in out[..n - whole].iter().map(|&q| u64::from(q)) {
                     (sum, squares) = (sum + q, squares + q * q);

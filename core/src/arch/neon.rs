@@ -62,6 +62,10 @@ impl Simd for Neon {
     }
     // The conversions are part of the base architecture; the intrinsics ask for the fp16 extension.
     #[inline(always)]
+    unsafe fn any_beyond(v: float32x4_t, limit: f32) -> bool {
+        unsafe { vmaxvq_f32(vabsq_f32(v)) > limit }
+    }
+    #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> float32x4_t {
         unsafe {
             let half = vld1_u16(p);

@@ -72,6 +72,10 @@ impl Simd for Scalar {
         both(x, y, |x, y| if x < 0.0 { y } else { x })
     }
     #[inline(always)]
+    unsafe fn any_beyond(v: [f32; N], limit: f32) -> bool {
+        v.iter().any(|v| v.abs() > limit)
+    }
+    #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> [f32; N] {
         // SAFETY: see above.
         let bits = unsafe { p.cast::<[u16; N]>().read_unaligned() };

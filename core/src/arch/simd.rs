@@ -48,6 +48,8 @@ pub(super) trait Simd: Copy {
     unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
     /// `x` where it is not negative, `y` elsewhere.
     unsafe fn if_negative(x: Self::F, y: Self::F) -> Self::F;
+    /// Whether some lane is above `limit` or below `-limit`.
+    unsafe fn any_beyond(v: Self::F, limit: f32) -> bool;
     /// Widens f16.
     unsafe fn load_f16(p: *const u16) -> Self::F;
     /// Rounds to nearest even; what is too large becomes infinite.

@@ -35,20 +35,27 @@ impl Kernel for Split<'_> {
                 let src = self.src.as_ptr().add(line * BAND_ROWS * self.pitch);
                 let dst = self.dst.as_mut_ptr().add(line * self.pitch);
                 for x in (0..self.pitch).step_by(S::LANES) {
-                    let d: [S::F; BAND_REACH] = core::array::from_fn(|r| S::load(src.add(r * self.pitch + x)));
-                    let put = |band: usize, v: S::F| S::store(dst.add(band * self.band + x), v);
+                    let d: [S::F; BAND_REACH] = [
+                        S::load(src.add(x)),
+                        S::load(src.add(self.pitch + x)),
+                        S::load(src.add(2 * self.pitch + x)),
+                        S::load(src.add(3 * self.pitch + x)),
+                        S::load(src.add(4 * self.pitch + x)),
+                        S::load(src.add(5 * self.pitch + x)),
+                    ];
+                    let to = dst.add(x);
                     let (half, minus) = (S::splat(0.5), S::splat(-1.0));
                     let (quarter, five) = (S::splat(0.25), S::splat(-1.25));
                     // Points 1 and -1, then 1/2 and -1/2: the part that is even in the point, plus and minus the odd one.
                     let (a, b) = (S::fma(S::splat(-0.25), d[2], d[4]), S::fma(S::splat(-0.25), d[1], d[3]));
                     let (c, e) = (S::fma(minus, d[2], d[4]), S::fma(minus, d[1], d[3]));
-                    put(1, S::add(a, b));
-                    put(2, S::fma(minus, b, a));
-                    put(3, S::fma(half, e, c));
-                    put(4, S::fma(S::splat(-0.5), e, c));
+                    S::store(to.add(self.band), S::add(a, b));
+                    S::store(to.add(2 * self.band), S::fma(minus, b, a));
+                    S::store(to.add(3 * self.band), S::fma(half, e, c));
+                    S::store(to.add(4 * self.band), S::fma(S::splat(-0.5), e, c));
                     // Points 0 and infinity.
-                    put(0, S::fma(quarter, d[0], S::fma(five, d[2], d[4])));
-                    put(5, S::fma(quarter, d[1], S::fma(five, d[3], d[5])));
+                    S::store(to, S::fma(quarter, d[0], S::fma(five, d[2], d[4])));
+                    S::store(to.add(5 * self.band), S::fma(quarter, d[1], S::fma(five, d[3], d[5])));
                 }
             }
         }
@@ -74,15 +81,21 @@ impl Kernel for Join<'_> {
             let bias = S::splat(self.bias);
             for x in (0..self.len).step_by(S::LANES) {
                 let p = self.sums.as_ptr().add(x);
-                let m: [S::F; BANDS] = core::array::from_fn(|k| S::load(p.add(k * self.band)));
+                let m: [S::F; BANDS] = [
+                    S::load(p),
+                    S::load(p.add(self.band)),
+                    S::load(p.add(2 * self.band)),
+                    S::load(p.add(3 * self.band)),
+                    S::load(p.add(4 * self.band)),
+                    S::load(p.add(5 * self.band)),
+                ];
                 let (s, d) = (S::add(m[1], m[2]), S::fma(minus, m[2], m[1]));
                 let (t, e) = (S::add(m[3], m[4]), S::fma(minus, m[4], m[3]));
-                let q = self.dst.as_mut_ptr().add(x);
-                let put = |row: usize, v: S::F| S::store(q.add(row * self.pitch), S::add(v, bias));
-                put(0, S::add(S::add(m[0], s), t));
-                put(1, S::fma(half, e, d));
-                put(2, S::fma(quarter, t, s));
-                put(3, S::add(S::fma(eighth, e, d), m[5]));
+                let to = self.dst.as_mut_ptr().add(x);
+                S::store(to, S::add(S::add(S::add(m[0], s), t), bias));
+                S::store(to.add(self.pitch), S::add(S::fma(half, e, d), bias));
+                S::store(to.add(2 * self.pitch), S::add(S::fma(quarter, t, s), bias));
+                S::store(to.add(3 * self.pitch), S::add(S::add(S::fma(eighth, e, d), m[5]), bias));
             }
         }
     }

@@ -101,12 +101,17 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
+    /// Whether these are the first bytes of a compiled model, of whatever version.
+    pub fn is_image(start: &[u8]) -> bool {
+        start.starts_with(&MAGIC)
+    }
+
     /// Reads the header and the table, and checks them.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Image<'a>, ImageError> {
-        if bytes.get(..8) != Some(&MAGIC) {
+        if !Self::is_image(bytes) {
             return Err(ImageError::NotAnImage);
         }
         let damaged = ImageError::Damaged;

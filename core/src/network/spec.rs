@@ -573,5 +573,5 @@ impl Checker<'_> {
 }
 
 fn grid(q: Quant) -> Result<(), SpecError> {
-    if q.scale.is_finite() && q.scale > 0.0 { Ok(()) } else { bad("a grid without a step") }
+    if q.scale.is_normal() && q.scale > 0.0 { Ok(()) } else { bad("a grid without a step") }
 }

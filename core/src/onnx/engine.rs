@@ -1,4 +1,4 @@
-//! The engine for an ONNX model: our compiled network where the graph can be lowered, tract's executor elsewhere.
+//! The engine for a model file: our compiled network where the graph can be lowered, tract's executor elsewhere.
 
 use tract_onnx::pb::ModelProto;
 
@@ -27,7 +27,7 @@ impl Default for Settings {
     }
 }
 
-/// An ONNX network, ready to run.
+/// The network of a model file, ready to run.
 pub struct OnnxEngine {
     inner: Inner,
     summary: Summary,
@@ -95,6 +95,11 @@ impl OnnxEngine {
                 float_convolutions: vec![],
             })
         })
+    }
+
+    /// An engine of networks that were compiled before.
+    pub(super) fn native_only(native: NativeEngine<'static>, summary: Summary) -> OnnxEngine {
+        OnnxEngine { inner: Inner::Native(native), summary, not_lowered: None, float_convolutions: vec![] }
     }
 
     /// Operators, parameters and precision, for `inspect`.

@@ -70,6 +70,19 @@ pub(crate) struct GraphFacts {
     inputs: usize,
 }
 
+impl GraphFacts {
+    /// Those of compiled networks; a compiled 2d network is one whose patch has one plane, which the manifest may say.
+    pub(super) fn compiled(channels: usize, patch: [usize; 3], heads: usize, folds: usize) -> GraphFacts {
+        GraphFacts {
+            two_dimensional: None,
+            channels: Some(channels),
+            patch: patch.iter().map(|&n| Some(n)).collect(),
+            heads: vec![Some(heads); folds],
+            inputs: 1,
+        }
+    }
+}
+
 pub(crate) fn facts_of(graph: &GraphProto) -> GraphFacts {
     // Old files list their weights among the inputs.
     let inputs: Vec<_> = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name == i.name)).collect();
@@ -249,6 +262,18 @@ fn typed(value: Value) -> Result<Manifest, OnnxError> {
 /// # Errors
 /// All disagreements in one sentence each.
 pub fn manifest_check(m: &Manifest, graph: &GraphProto) -> Result<(), OnnxError> {
+    check(m, &facts_of(graph))
+}
+
+/// The manifest of a compiled model.
+pub(super) fn manifest_from_json(json: &str, facts: &GraphFacts) -> Result<Manifest, OnnxError> {
+    let value = serde_json::from_str(json).map_err(|e| OnnxError::Manifest(e.to_string()))?;
+    let manifest = typed(value)?;
+    check(&manifest, facts)?;
+    Ok(manifest)
+}
+
+fn check(m: &Manifest, facts: &GraphFacts) -> Result<(), OnnxError> {
     let mut wrong = String::new();
     let mut say = |text: String| {
         let _ = write!(wrong, "{}{text}", if wrong.is_empty() { "" } else { "; " });
@@ -308,7 +333,6 @@ pub fn manifest_check(m: &Manifest, graph: &GraphProto) -> Result<(), OnnxError>
             }
         }
     }
-    let facts = facts_of(graph);
     if facts.inputs != 1 {
         say(format!("the graph has {} inputs, one is needed", facts.inputs));
     }

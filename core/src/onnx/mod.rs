@@ -3,6 +3,7 @@
 //! [`load`] gives the graph and the manifest of a file; [`OnnxEngine`] runs it. A model file is one ONNX file with its
 //! manifest inside; a foreign ONNX file brings the manifest beside it (`model.scanside.json`).
 
+mod compiled;
 mod engine;
 mod file;
 mod graph;
@@ -37,6 +38,8 @@ pub enum OnnxError {
     },
     /// The bytes are not an ONNX model this program reads.
     File(String),
+    /// The bytes are not a compiled model this program reads.
+    Compiled(String),
     /// The graph cannot be used.
     Graph(String),
     /// Operators without an implementation, by name and first node.
@@ -60,6 +63,7 @@ impl fmt::Display for OnnxError {
         match self {
             OnnxError::Io { path, source } => write!(f, "{}: {source}", path.display()),
             OnnxError::File(why) => write!(f, "not a usable ONNX file: {why}"),
+            OnnxError::Compiled(why) => f.write_str(why),
             OnnxError::Graph(why) => write!(f, "the network graph cannot be used: {why}"),
             OnnxError::Operators(list) => write!(f, "the network uses operators that are not supported: {list}"),
             OnnxError::Manifest(why) => write!(f, "the model's manifest is wrong: {why}"),

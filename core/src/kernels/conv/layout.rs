@@ -29,9 +29,7 @@ fn winograd_pays(g: &ConvGeometry) -> bool {
     }
     let (cin, cout) = (g.cin as f64, g.cout as f64);
     let products = cin * cout * (g.kernel[0] * g.kernel[2]) as f64;
-    let rows = g.output[1] as f64;
-    let in_vain = rows.div_euclid(BAND_ROWS as f64) * BAND_ROWS as f64;
-    let padded = if in_vain < rows { in_vain + BAND_ROWS as f64 } else { rows };
+    let (rows, padded) = (g.output[1] as f64, g.output[1].next_multiple_of(BAND_ROWS) as f64);
     let voxels = rows * (g.output[0] * g.output[2]) as f64;
     let direct = 3.0 * products;
     // Six loads, twelve operations and six stores for four rows of each input channel, and as much for each output.
