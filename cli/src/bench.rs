@@ -124,7 +124,7 @@ fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let start = Instant::now();
     let engine = open(path, args)?;
     process::give_back();
-    let held = || process::TYPICAL_PROCESS_BYTES + engine.footprint(1).shared_bytes;
+    let held = || process::TYPICAL_PROCESS_BYTES + engine.weights_bytes();
     let loaded_bytes = process::resident_bytes().map_or_else(held, |b| b.0);
     let load_seconds = start.elapsed().as_secs_f64();
     let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
             "native": engine.native().is_some(),
             "not_native_because": engine.not_lowered(),
             "float_convolutions": engine.float_convolutions(),
-            "weights_bytes": engine.footprint(1).shared_bytes,
+            "weights_bytes": engine.weights_bytes(),
             "workspace_bytes": engine.footprint(1).call_bytes(),
         });
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
@@ -57,7 +57,7 @@ fn print(manifest: &Manifest, engine: &OnnxEngine) {
     say!("  mirroring   {:?}, folds {}", manifest.mirror_axes, manifest.folds);
     say!("  resampling  scan {:?}, logits {:?}", manifest.resample_data, manifest.resample_logits);
     let footprint = engine.footprint(1);
-    let (weights, precision) = (human_bytes(footprint.shared_bytes), summary.precision);
+    let (weights, precision) = (human_bytes(engine.weights_bytes()), summary.precision);
     say!("  weights     {} parameters, {weights}, mostly {precision}", summary.parameters);
     if let Some(macs) = engine.macs_per_patch() {
         say!("  work        {:.2} GMAC per patch and fold", macs as f64 / 1e9);

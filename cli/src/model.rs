@@ -4,7 +4,6 @@ use crate::args::{EngineChoice, PrecisionChoice, RunArgs};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::process;
 use scanside_core::arch::{Block, Isa, blocks_for, numbers_mut};
-use scanside_core::engine::Engine;
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet::{self, FoldName, ImportOptions};
 use scanside_core::onnx::{self, OnnxEngine, Settings, pb::ModelProto};
@@ -201,7 +200,7 @@ impl Model {
         let identity = crate::digest::facts_sha256([graph_sha256.as_str(), &facts, &format!("{:?}", args.precision)]);
         process::give_back();
         let (process_bytes, loading_bytes) = process::resident_bytes().unwrap_or_else(|| {
-            let held = process::TYPICAL_PROCESS_BYTES + engine.footprint(1).shared_bytes;
+            let held = process::TYPICAL_PROCESS_BYTES + engine.weights_bytes();
             (held, 2 * held)
         });
         Ok(Model { manifest, engine, identity, process_bytes, loading_bytes })

@@ -5,6 +5,7 @@ use crate::case_run::{self, PlannedCase};
 use crate::cases::{self, Case};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::Model;
+use crate::process;
 use crate::progress::human_bytes;
 use serde::Serialize;
 
@@ -68,7 +69,9 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     if let Some(missing) = args.run.input.iter().find(|p| !p.exists()) {
         return Err(Failure::says(Exit::BadInput, format!("{} does not exist", missing.display())));
     }
-    let model = Model::open(&args.run)?;
+    let mut model = Model::open(&args.run)?;
+    // The run will be another process.
+    model.process_bytes += process::BETWEEN_PROCESSES_BYTES;
     let found = cases::find(&args.run.input, model.manifest.channels.len())?;
     let mut reports = Vec::new();
     let mut failures: Vec<(String, Failure)> = Vec::new();

@@ -14,6 +14,10 @@ pub(crate) fn resident_bytes() -> Option<(usize, usize)> {
 /// The process's memory while it holds nothing but a model, where the system does not tell.
 pub(crate) const TYPICAL_PROCESS_BYTES: usize = 64 << 20;
 
+/// What two processes that hold the same model differ by: where pages fall, and what the system maps of the program.
+/// Runs of one model were seen to differ by half of it.
+pub(crate) const BETWEEN_PROCESSES_BYTES: usize = 2 << 20;
+
 /// Gives memory that was freed back to the system: reading a model takes several times its weights for a moment, and the
 /// C allocator keeps what is between blocks still in use.
 #[allow(unsafe_code)]

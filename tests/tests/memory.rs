@@ -89,7 +89,8 @@ fn the_announced_peak_holds_whatever_the_budget() {
             assert!(announced <= budget, "{name}");
             let labels = std::fs::read(folder.path().join("labels.nii.gz")).expect("labels");
             assert_eq!(first.get_or_insert_with(|| labels.clone()), &labels, "{name}: other labels");
-            budget = announced - 100_000;
+            // More than what two processes differ by once the same model is loaded.
+            budget = announced - 500_000;
             ways += 1;
         }
         assert!(ways >= 2, "{ways} ways to run were found");

@@ -125,6 +125,14 @@ impl OnnxEngine {
         &self.float_convolutions
     }
 
+    /// Bytes of weights, wherever they lie.
+    pub fn weights_bytes(&self) -> usize {
+        match &self.inner {
+            Inner::Native(e) => e.networks().iter().map(|n| n.weights().bytes().len()).sum(),
+            Inner::Tract(e) => e.footprint(1).shared_bytes,
+        }
+    }
+
     /// Multiply-accumulates of convolutions for one patch of one fold; none where tract runs the graph.
     pub fn macs_per_patch(&self) -> Option<u64> {
         let graph = self.native()?.networks().first()?.graph();

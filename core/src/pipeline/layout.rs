@@ -115,8 +115,8 @@ impl Layout {
         };
         let padded = core::array::from_fn(|k| network_shape[k].max(grid.patch_zyx[k]));
         // f64 reciprocals of absurd spacings saturate, so the product is checked before any table is made.
-        const MOST_VOXELS: usize = 1 << 40;
-        let addressable = checked_voxels(padded).is_some_and(|n| n <= MOST_VOXELS);
+        const MOST_VOXELS: u64 = 1 << 40;
+        let addressable = checked_voxels(padded).is_some_and(|n| n as u64 <= MOST_VOXELS);
         if network_shape.contains(&0) || !addressable {
             return Err(LayoutError::Grid { scan: scan_shape, network: network_shape });
         }
