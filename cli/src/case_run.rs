@@ -1,13 +1,13 @@
 //! One case: looked at, planned, run.
 
-use crate::args::RunArgs;
+use crate::args::{PrecisionChoice, RunArgs};
 use crate::cases::Case;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::interrupt;
 use crate::label_file::LabelFile;
 use crate::label_like;
 use crate::model::Model;
-use crate::progress::{PhaseSeconds, Progress};
+use crate::progress::{PhaseSeconds, Progress, human_bytes};
 use crate::threads::Threads;
 use scanside_core::engine::{Engine, EngineFootprint};
 use scanside_core::memory::{self, MemoryPlan, Surroundings};
@@ -62,9 +62,21 @@ pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<Planned
     let engine = |workers| EngineFootprint { shared_bytes: 0, ..model.engine.footprint(workers) };
     let workers = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let budget = args.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
+    let memory = memory::plan(&layout, &model.manifest, &engine, &surroundings, workers, budget);
     let memory =
-        memory::plan(&layout, &model.manifest, &engine, &surroundings, workers, budget).or_exit(Exit::DoesNotFit)?;
+        memory.map_err(|e| Failure::says(Exit::DoesNotFit, format!("{e}{}", half_precision_hint(model, args))))?;
     Ok(PlannedCase { files, source, layout, memory })
+}
+
+/// What else a user can do whose memory does not suffice. The network is not prepared a second time to see whether it
+/// would: that would take memory over the budget.
+fn half_precision_hint(model: &Model, args: &RunArgs) -> String {
+    let single = args.precision != PrecisionChoice::F16 && model.engine.summary().precision == "f32";
+    if !single || model.engine.native().is_none() {
+        return String::new();
+    }
+    let tensors = model.engine.footprint(1).call_bytes().unwrap_or(0);
+    format!("; half precision (--precision f16) takes about half of the network's own {}", human_bytes(tensors))
 }
 
 /// Runs a planned case; the label file appears when all of it is there.

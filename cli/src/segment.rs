@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Raised when the same input and model would give other labels than before, so that old results are not taken over.
-const LABELS_VERSION: &str = "1";
+const LABELS_VERSION: &str = "2";
 
 pub(crate) fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     interrupt::listen()?;

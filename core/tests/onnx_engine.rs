@@ -187,6 +187,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
         ("dilated", true, 2e-5),
         ("two-folds", true, 2e-5),
         ("half", true, 5e-2),
+        ("skips", true, 2e-5),
         ("odd", false, 2e-5),
     ] {
         let case = case(&golden(&format!("{name}.onnx")));

@@ -52,7 +52,7 @@ def dilated(seed, dilations=(1, 2, 4, 1)):
 
 
 class Odd(nn.Module):
-    """Operators the program does not run itself: a transposed convolution with overlap, a grouped one, a sigmoid."""
+    """An operator the program does not run itself, a grouped convolution, among some that it does."""
 
     def __init__(self, seed):
         super().__init__()
@@ -63,6 +63,33 @@ class Odd(nn.Module):
 
     def forward(self, x):
         return self.h(self.g(torch.sigmoid(self.b(self.n(self.a(x))))))
+
+
+class Skips(nn.Module):
+    """A residual encoder with max pooling, skips that are added, no biases, norms without factors, and probabilities."""
+
+    def __init__(self, seed, head):
+        super().__init__()
+        torch.manual_seed(seed)
+        conv = lambda i, o, k, s=1: nn.Conv3d(i, o, k, s, k // 2, bias=False)
+        norm = lambda c: nn.InstanceNorm3d(c)
+        relu = nn.ReLU()
+        self.stem = nn.Sequential(conv(1, 4, 7, 2), norm(4), relu)
+        self.pool = nn.MaxPool3d(3, 2, 1)
+        self.one = nn.Sequential(conv(4, 4, 3), norm(4), relu, conv(4, 4, 3), norm(4))
+        self.two, self.down = nn.Sequential(conv(4, 6, 3, 2), norm(6), relu, conv(6, 6, 3), norm(6)), nn.Sequential(nn.Conv3d(4, 6, 1, 2, bias=False), norm(6))
+        self.ups = nn.ModuleList(nn.ConvTranspose3d(i, o, 2, 2) for i, o in ((6, 4), (4, 4), (4, 4)))
+        self.last, self.head = nn.Conv3d(4, 2, 1), head
+
+    def forward(self, x):
+        a = self.stem(x)
+        p = self.pool(a)
+        b = torch.relu(self.one(p) + p)
+        c = torch.relu(self.two(b) + self.down(b))
+        up = torch.relu(self.ups[0](c)) + b
+        up = torch.relu(self.ups[1](up)) + a
+        logits = self.last(torch.relu(self.ups[2](up)))
+        return torch.softmax(logits, 1) if self.head == "softmax" else torch.sigmoid(logits)
 
 
 class Folds(nn.Module):
@@ -131,4 +158,5 @@ if __name__ == "__main__":
         save(a.out, "dilated", dilated(4), (1, 1, 9, 11, 13))
         save(a.out, "two-folds", Folds([unet("plain", 3, 1, 2, [4, 6], [1, 2], s) for s in (5, 6)]), (1, 1, 8, 8, 12))
         save(a.out, "half", unet("plain", 3, 1, 2, [4, 6], [1, 2], 7), (1, 1, 8, 8, 8), half=True)
+        save(a.out, "skips", Folds([Skips(9, "softmax"), Skips(10, "sigmoid")]), (1, 1, 16, 16, 24))
         save(a.out, "odd", Odd(8), (1, 1, 8, 10, 12))

@@ -89,7 +89,7 @@ fn what_cannot_be_compiled_or_opened_is_refused() {
     .expect("a manifest");
     let odd = golden().join("onnx/odd.onnx");
     let with_facts = ["compile", "{}", "--manifest", "{}", "-o", "{}"];
-    refused(&with_facts, &[&odd, &facts, &other], 4, "Sigmoid");
+    refused(&with_facts, &[&odd, &facts, &other], 4, "grouped");
     assert!(!other.exists(), "a refused model left a file");
     refused(&["inspect", "{}"], &[&out.path().join("nothing")], 4, "does not exist");
     let segment = ["segment", "-m", "{}", "-i", "{}", "-o", "{}", "--precision", "f16"];

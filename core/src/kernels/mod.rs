@@ -1,4 +1,4 @@
-//! The layers of a network as loops over tiles: convolution, transposed convolution, pooling, sums.
+//! The layers of a network as loops over tiles: convolution, transposed convolution, pooling, sums, probabilities.
 //!
 //! A tensor is stored raw, in single or half precision or in bytes; what follows it (the scale and shift of an instance
 //! norm, an activation, a quantisation) is pending and applied to each row as the next layer reads it. So a full-size
@@ -12,6 +12,7 @@ mod norm;
 mod output;
 mod pool;
 mod source;
+mod squash;
 mod sum;
 mod upsample;
 
@@ -20,6 +21,7 @@ pub use norm::{Norm, Statistics};
 pub use output::{OutTile, Output};
 pub use pool::{Pool, PoolGeometry};
 pub use source::{Data, Op, Part, Source, Stored, Target};
+pub use squash::Squash;
 pub use sum::Sum;
 pub use upsample::{Upsample, UpsampleWeights};
 

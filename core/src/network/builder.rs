@@ -5,7 +5,7 @@ use super::spec::{
 };
 use super::weights::{Weights, WeightsBuilder};
 use crate::arch::{Activation, Quant};
-use crate::kernels::{ConvGeometry, PoolGeometry, Upsample};
+use crate::kernels::{ConvGeometry, PoolGeometry, Squash, Upsample};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -187,8 +187,9 @@ impl GraphBuilder {
 
     /// Instance norm.
     pub fn norm(&mut self, name: &str, value: ValueSpec, scale: &[f32], shift: &[f32], epsilon: f32) -> ValueSpec {
-        let free =
-            |b: &Self, i: usize| b.graph.steps[i].norm.is_none() && !matches!(b.graph.steps[i].kind, Kind::Pool(_));
+        let free = |b: &Self, i: usize| {
+            b.graph.steps[i].norm.is_none() && !matches!(b.graph.steps[i].kind, Kind::Pool(_) | Kind::Squash(_))
+        };
         let (value, step) = match self.bare(&value).filter(|&i| free(self, i)) {
             Some(i) => (value, i),
             None => (self.settle(name, value), self.graph.steps.len() - 1),
@@ -296,6 +297,12 @@ impl GraphBuilder {
     /// Pooling.
     pub fn pool(&mut self, name: &str, value: ValueSpec, g: &PoolGeometry) -> ValueSpec {
         self.step(name, Kind::Pool(g.clone()), vec![value], g.channels, g.output)
+    }
+
+    /// Probabilities.
+    pub fn squash(&mut self, name: &str, value: ValueSpec, squash: Squash) -> ValueSpec {
+        let (channels, grid) = (value.channels(), value.grid);
+        self.step(name, Kind::Squash(squash), vec![value], channels, grid)
     }
 
     /// A sum. `free`: nothing reads `a` any more, so the sum may take its place.

@@ -7,7 +7,7 @@ use super::run::source_of;
 use super::spec::{ConvSpec, Form, Graph, Kind, Place, Span, SpecError, Step};
 use super::weights::Weights;
 use crate::arch::{Block, Isa, blocks_for};
-use crate::kernels::{Conv, Pool, Precision, Statistics, Sum};
+use crate::kernels::{Conv, Pool, Precision, Squash, Statistics, Sum};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -207,6 +207,9 @@ fn prepare(isa: Isa, step: &Step, weights: &Weights<'_>) -> Prepared {
             (Some(conv), blocks, tile)
         }
         (Kind::Pool(g), Some(source)) => (None, Pool::scratch_blocks(g, source), Pool::tile_step(g)),
+        (Kind::Squash(_), Some(source)) => {
+            (None, Squash::scratch_blocks(source), Squash::tile_step(step.channels, step.grid))
+        }
         _ => {
             let sum = Sum { sources: &sources, in_place: None, channels: step.channels, nx: step.grid[2] };
             (None, sum.scratch_blocks(), Sum::tile_step(step.channels, step.grid))

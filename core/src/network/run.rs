@@ -177,6 +177,10 @@ impl Network<'_> {
                 Pool::run(isa, g, source, &target, scratch, executor);
                 Vec::new()
             }
+            (Kind::Squash(squash), _, Some(source)) => {
+                squash.run(isa, source, &target, scratch, executor);
+                Vec::new()
+            }
             (Kind::Sum { in_place }, ..) => {
                 let ops = in_place.as_ref().map(|ops| ops_of(ops, &table_of, &self.weights));
                 let sum =

@@ -1,7 +1,7 @@
 //! What a compiled network consists of.
 
 use crate::arch::{Activation, BLOCK_ROWS, Quant};
-use crate::kernels::{ConvGeometry, PoolGeometry, Upsample};
+use crate::kernels::{ConvGeometry, PoolGeometry, Squash, Upsample};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -188,6 +188,8 @@ pub enum Kind {
     },
     /// Pooling of the one input.
     Pool(PoolGeometry),
+    /// Probabilities of the one input.
+    Squash(Squash),
 }
 
 /// Instance norm of what a step writes.
@@ -421,6 +423,12 @@ impl Checker<'_> {
                 }
                 self.window(&g.kernel, &g.stride, &[1; 3], &g.pad)?;
             }
+            Kind::Squash(_) => {
+                let input = one()?;
+                if (input.channels(), input.grid) != (step.channels, step.grid) {
+                    return bad("probabilities of another shape than their logits");
+                }
+            }
             Kind::Sum { in_place: ops } => {
                 if step.inputs.iter().any(|i| (i.channels(), i.grid) != (step.channels, step.grid)) {
                     return bad("a sum of tensors of different shapes");
@@ -467,8 +475,8 @@ impl Checker<'_> {
             grid(q)?;
         }
         if let Some(norm) = &step.norm {
-            if matches!(step.kind, Kind::Pool(_)) {
-                return bad("a norm of pooled values");
+            if matches!(step.kind, Kind::Pool(_) | Kind::Squash(_)) {
+                return bad("a norm of something else than a convolution or a sum");
             }
             if self.graph.tables.get(norm.table) != Some(&step.channels) {
                 return bad("a norm of another width than its table");

@@ -49,6 +49,7 @@ fn summarise(networks: &[Network<'_>]) -> Summary {
                 "convolution"
             }
             Kind::Pool(_) => "pooling",
+            Kind::Squash(_) => "probabilities",
             Kind::Sum { .. } => "sum",
         };
         *operators.entry(name.into()).or_default() += 1;

@@ -14,14 +14,14 @@ use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::identity::Identity;
 use tract_core::ops::konst::Const;
 use tract_core::ops::math;
-use tract_core::ops::nn::{DataFormat, LeakyRelu};
+use tract_core::ops::nn::{DataFormat, LeakyRelu, Sigmoid, Softmax, SoftmaxKind};
 use tract_core::ops::source::TypedSource;
 
 use super::grid_op::GridOp;
 use super::norm_op::InstanceNorm;
 use super::quantised::QuantTable;
 use crate::arch::Activation;
-use crate::kernels::{ConvGeometry, PoolGeometry};
+use crate::kernels::{ConvGeometry, PoolGeometry, Squash};
 use crate::manifest::Manifest;
 use crate::network::{Graph, GraphBuilder, ValueSpec, Weights};
 
@@ -108,6 +108,17 @@ impl Lowerer<'_> {
             let value = self.value(node.inputs[0])?;
             let act = if leaky.alpha == 0.0 { Activation::Relu } else { Activation::Leaky(leaky.alpha) };
             self.builder.activation(name, value, act)
+        } else if node.op_as::<ElementWiseOp>().is_some_and(|e| e.0.is::<Sigmoid>()) {
+            self.alone.insert(out);
+            let value = self.value(node.inputs[0])?;
+            self.builder.squash(name, value, Squash::Sigmoid)
+        } else if let Some(softmax) = node.op_as::<Softmax>() {
+            if softmax.axes.as_slice() != [1] || softmax.kind != SoftmaxKind::Softmax {
+                return no("not over the channels of a voxel");
+            }
+            self.alone.insert(out);
+            let value = self.value(node.inputs[0])?;
+            self.builder.squash(name, value, Squash::Softmax)
         } else if let Some(grid) = node.op_as::<GridOp>() {
             self.follows(node.inputs[0], out);
             let value = self.value(node.inputs[0])?;
