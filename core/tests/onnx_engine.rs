@@ -7,7 +7,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
@@ -324,91 +323,4 @@ fn broken_files_are_refused_in_a_sentence() {
     let m = case(&golden("plain2d.onnx")).manifest;
     let why = OnnxEngine::new(&p, &m, Settings::default()).err().unwrap().to_string();
     assert!(why.contains("Imaginary"), "{why}");
-}
-
-fn status_kib(key: &str) -> usize {
-    let s = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = s.lines().find(|l| l.starts_with(key)).unwrap_or("");
-    line.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or(0)
-}
-
-/// Measures networks of real size: `SCANSIDE_MODELS=DIR cargo test --test onnx_engine measure -- --nocapture`, with a
-/// folder made by `make_onnx.py --large`. `SCANSIDE_MODEL` picks one by name.
-#[test]
-fn measure() {
-    let _turn = turn();
-    let Ok(dir) = std::env::var("SCANSIDE_MODELS") else {
-        eprintln!("SKIPPED: SCANSIDE_MODELS does not name a folder of models");
-        return;
-    };
-    let only = std::env::var("SCANSIDE_MODEL").ok();
-    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    paths.sort();
-    for path in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "onnx")) {
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        if only.as_ref().is_some_and(|o| *o != name) {
-            continue;
-        }
-        let case = case(path);
-        let before = LIVE.load(Relaxed);
-        let t = Instant::now();
-        let engine = if std::env::var_os("SCANSIDE_PLAN").is_some() {
-            OnnxEngine::tract(&case.proto, &case.manifest).unwrap()
-        } else {
-            native(&case)
-        };
-        let load_s = t.elapsed().as_secs_f64();
-        let shared = LIVE.load(Relaxed) - before;
-        let said = engine.footprint(1);
-        let mut out = vec![1f32; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
-        let live = LIVE.load(Relaxed);
-        PEAK.store(live, Relaxed);
-        let rss = status_kib("VmRSS");
-        let _ = std::fs::write("/proc/self/clear_refs", "5");
-        let mut blocks = workspace(&engine, 1);
-        let mut times = Vec::new();
-        let mut rss_each = Vec::new();
-        for _ in 0..5 {
-            let t = Instant::now();
-            engine.infer(0, &case.input, &mut out, &mut blocks, &Serial).unwrap();
-            times.push(t.elapsed().as_secs_f64());
-            rss_each.push((status_kib("VmHWM").saturating_sub(rss)) / 1024);
-            if times.iter().sum::<f64>() > 90.0 {
-                break;
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let used = PEAK.load(Relaxed) - live;
-        let mib = |b: usize| b as f64 / (1 << 20) as f64;
-        eprintln!(
-            "{name}: lowered {} | shared said {:.1} is {:.1} MiB | worker said {:.1} is {:.1} MiB, RSS growth {rss_each:?} MiB \
-             | load {load_s:.2} s | median {:.3} min {:.3} s | {:.2} GMAC",
-            engine.native().is_some(),
-            mib(said.shared_bytes),
-            mib(shared),
-            mib(said.worker_bytes),
-            mib(used),
-            times[times.len() / 2],
-            times[0],
-            engine.macs_per_patch().unwrap_or(0) as f64 / 1e9,
-        );
-        if let Some(why) = engine.not_lowered() {
-            eprintln!("  {why}");
-        }
-        assert!(used <= said.worker_bytes);
-        if let Some(expected) = case.expected.first() {
-            let (most, mean) = difference(&out, expected);
-            let voxels = out.len() / engine.heads();
-            let label = |v: &[f32], i: usize| {
-                (1..engine.heads()).fold(0, |best, h| if v[h * voxels + i] > v[best * voxels + i] { h } else { best })
-            };
-            let same = (0..voxels).filter(|&i| label(&out, i) == label(expected, i)).count();
-            eprintln!(
-                "  difference: max {most:.2e} mean {mean:.2e} of the logits' standard deviation; labels differ at {} of {voxels}",
-                voxels - same
-            );
-            assert!(voxels - same <= voxels / 10_000);
-            assert!(most < 1e-3 && mean < 1e-5);
-        }
-    }
 }

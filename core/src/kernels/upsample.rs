@@ -82,7 +82,7 @@ impl Upsample<'_> {
     pub(super) fn aux_blocks(&self, rows: usize) -> usize {
         let low = self.low_rows(rows);
         let run = LINES * line(low * self.low.grid[2]) + RUN_PAD;
-        blocks::<f32>(self.low.channels() * run) + blocks::<f32>(BLOCK_ROWS * run) + self.low.aux_blocks(low)
+        blocks::<f32>(self.low.channels() * run) + blocks::<f32>((BLOCK_ROWS + 2) * run) + self.low.aux_blocks(low)
     }
 
     /// Computes rows `rows` of plane `z` into channels `first..` of the target, and puts them onto `grids`.
@@ -105,7 +105,8 @@ impl Upsample<'_> {
         let line = line(self.low_rows(rows.len()) * nx);
         let run = LINES * line + RUN_PAD;
         let src: &mut [f32] = split(&mut aux, cin * run);
-        let sums: &mut [f32] = split(&mut aux, BLOCK_ROWS * run);
+        let sums: &mut [f32] = split(&mut aux, (BLOCK_ROWS + 2) * run);
+        let (sums, pairs) = sums.split_at_mut(BLOCK_ROWS * run);
         self.low.read(isa, z / kz, low.clone(), &mut Target { data: src, channel: run, pitch: nx }, aux);
 
         let per_channel = ky * kx;
@@ -139,31 +140,36 @@ impl Upsample<'_> {
             for i in (0..in_block).step_by(if kx == 2 { 2 } else { 1 }) {
                 let row = b * BLOCK_ROWS + i;
                 let (o, ty, tx) = (row / per_channel, row / kx % ky, row % kx);
+                if kx == 2 {
+                    // Rows come in pairs: a block holds an even number of them.
+                    let (even, odd) = (&sums[i * run..][..len], &sums[(i + 1) * run..][..len]);
+                    isa.zip(even, odd, &mut pairs[..2 * len]);
+                }
                 for (r, y) in rows.clone().enumerate() {
                     if y % ky != ty {
                         continue;
                     }
-                    let at = i * run + (y / ky - low.start) * nx;
+                    let at = (y / ky - low.start) * nx;
                     let out = target.row(first + o, r, nx * kx);
                     if kx == 2 {
-                        // Rows come in pairs: a block holds an even number of them.
-                        isa.zip(&sums[at..at + nx], &sums[at + run..at + run + nx], out);
+                        out.copy_from_slice(&pairs[2 * at..][..2 * nx]);
                     } else {
-                        for (to, from) in out[tx..].iter_mut().step_by(kx).zip(&sums[at..at + nx]) {
+                        for (to, from) in out[tx..].iter_mut().step_by(kx).zip(&sums[i * run + at..][..nx]) {
                             *to = *from;
                         }
                     }
                 }
             }
         }
+        // Where rows follow one another, all of a channel at once.
+        let row = nx * kx;
+        let (runs, len) = if target.pitch == row { (1, rows.len() * row) } else { (rows.len(), row) };
         for c in first..first + self.cout {
-            for r in 0..rows.len() {
-                let row = target.row(c, r, nx * kx);
-                if self.activation != Activation::None {
-                    isa.change_row(row, None, self.activation);
-                }
+            for r in 0..runs {
+                let run = target.row(c, r, len);
+                isa.change_row(run, None, self.activation);
                 for &grid in grids {
-                    isa.onto_grid(row, grid);
+                    isa.onto_grid(run, grid);
                 }
             }
         }

@@ -76,6 +76,7 @@ impl GraphBuilder {
         bias: &[f32],
         normed: bool,
     ) -> ValueSpec {
+        let input = self.store_small(name, input);
         let per_channel = g.cin * g.taps();
         let factors: Option<Vec<f32>> = (normed && self.form == Form::F16).then(|| {
             w.chunks_exact(per_channel)
@@ -123,6 +124,7 @@ impl GraphBuilder {
         if self.grid_of(&input) != Some(quant) {
             return Err(SpecError(alloc::format!("the input of \"{name}\" is not on one grid")));
         }
+        input = self.store_small(name, input);
         for part in &mut input.parts {
             match part {
                 PartSpec::Stored { ops, .. } => {
@@ -267,6 +269,22 @@ impl GraphBuilder {
     fn stored_alone(&mut self, value: ValueSpec) -> ValueSpec {
         let stored = value.parts.iter().all(|p| matches!(p, PartSpec::Stored { .. }));
         if stored { value } else { self.settle("upsampled twice", value) }
+    }
+
+    /// Stores the parts of a convolution's input that would be computed as they are read, where they are small: each of
+    /// the convolution's tiles computes what it reads, so small tensors, of which tiles overlap much, are computed several
+    /// times. Large ones stay as they are: they would be the run's largest tensors.
+    fn store_small(&mut self, name: &str, mut value: ValueSpec) -> ValueSpec {
+        let grid = value.grid;
+        let small = 8 * grid.iter().product::<usize>() <= self.graph.patch.iter().product();
+        for part in &mut value.parts {
+            if small && matches!(part, PartSpec::Upsampled { .. }) {
+                let alone = ValueSpec { parts: vec![part.clone()], grid };
+                let stored = self.settle(&alloc::format!("{name}, upsampled"), alone);
+                *part = stored.parts[0].clone();
+            }
+        }
+        value
     }
 
     /// A transposed convolution whose kernel equals its stride, weights `[cin, cout, kz, ky, kx]`.

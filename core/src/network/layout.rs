@@ -211,7 +211,7 @@ fn prepare(isa: Isa, step: &Step, weights: &Weights<'_>) -> Prepared {
             (None, Squash::scratch_blocks(source), Squash::tile_step(step.channels, step.grid))
         }
         _ => {
-            let sum = Sum { sources: &sources, in_place: None, channels: step.channels, nx: step.grid[2] };
+            let sum = Sum { sources: &sources, in_place: None, channels: step.channels, grid: step.grid };
             (None, sum.scratch_blocks(), Sum::tile_step(step.channels, step.grid))
         }
     };

@@ -183,8 +183,7 @@ impl Network<'_> {
             }
             (Kind::Sum { in_place }, ..) => {
                 let ops = in_place.as_ref().map(|ops| ops_of(ops, &table_of, &self.weights));
-                let sum =
-                    Sum { sources: &sources, in_place: ops.as_deref(), channels: step.channels, nx: step.grid[2] };
+                let sum = Sum { sources: &sources, in_place: ops.as_deref(), channels: step.channels, grid: step.grid };
                 sum.run(isa, &target, scratch, prepared.tiles, normed, executor)
             }
             _ => Vec::new(),
