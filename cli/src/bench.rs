@@ -118,7 +118,7 @@ fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
         None => onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?,
     };
     drop(bytes);
-    model::prepare(path, &proto, &manifest, args.engine, args.precision)
+    model::prepare(path, proto, &manifest, args.engine, args.precision)
 }
 
 fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {

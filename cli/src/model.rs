@@ -73,15 +73,15 @@ pub(crate) fn open(path: &Path, how: &How<'_>) -> Result<Opened, Failure> {
         return open_compiled(path, how);
     }
     let (manifest, proto) = read(path, how.manifest, how.folds, how.checkpoint)?;
-    let engine = prepare(path, &proto, &manifest, how.engine, how.precision)?;
     let graph_sha256 = onnx::graph_sha256(&proto);
+    let engine = prepare(path, proto, &manifest, how.engine, how.precision)?;
     Ok(Opened { manifest, engine, graph_sha256 })
 }
 
 /// The engine for a graph.
 pub(crate) fn prepare(
     path: &Path,
-    proto: &ModelProto,
+    proto: ModelProto,
     manifest: &Manifest,
     engine: EngineChoice,
     precision: PrecisionChoice,

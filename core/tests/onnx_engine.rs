@@ -173,7 +173,7 @@ fn run(engine: &OnnxEngine, case: &Case, fold: usize) -> Vec<f32> {
 }
 
 fn native(case: &Case) -> OnnxEngine {
-    OnnxEngine::new(&case.proto, &case.manifest, Settings::default()).unwrap()
+    OnnxEngine::new(case.proto.clone(), &case.manifest, Settings::default()).unwrap()
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
         let shared = LIVE.load(Relaxed) - before;
         assert_eq!(engine.native().is_some(), lowered, "{name}: {:?}", engine.not_lowered());
         assert_eq!(engine.folds(), case.expected.len(), "{name}");
-        let own = OnnxEngine::tract(&case.proto, &case.manifest).unwrap();
+        let own = OnnxEngine::tract(case.proto.clone(), &case.manifest).unwrap();
         for (k, expected) in case.expected.iter().enumerate() {
             let mut got = vec![f32::NAN; expected.len()];
             let mut blocks = workspace(&engine, 1);
@@ -287,7 +287,7 @@ fn manifests_that_disagree_are_refused_with_every_reason() {
     m.mirror_axes = vec![1, 1];
     m.folds = 2;
     m.channels[0].normalization = Normalization::PercentileTo01 { lower_percent: 99.0, upper_percent: 1.0 };
-    let why = OnnxEngine::new(&proto, &m, Settings::default()).err().unwrap().to_string();
+    let why = OnnxEngine::new(proto.clone(), &m, Settings::default()).err().unwrap().to_string();
     for word in ["patch", "spacing", "transpose_forward", "mirror_axes", "folds", "percentiles"] {
         assert!(why.contains(word), "{word}: {why}");
     }
@@ -321,6 +321,6 @@ fn broken_files_are_refused_in_a_sentence() {
     let mut p = proto.clone();
     p.graph.as_mut().unwrap().node[0].op_type = "Imaginary".into();
     let m = case(&golden("plain2d.onnx")).manifest;
-    let why = OnnxEngine::new(&p, &m, Settings::default()).err().unwrap().to_string();
+    let why = OnnxEngine::new(p, &m, Settings::default()).err().unwrap().to_string();
     assert!(why.contains("Imaginary"), "{why}");
 }

@@ -125,7 +125,7 @@ fn networks_come_out_as_in_onnx_runtime() {
         let mut first: Option<Vec<f32>> = None;
         for isa in Isa::available() {
             let settings = Settings { isa, half: Some(false) };
-            let engine = OnnxEngine::new(&case.proto, &case.manifest, settings).unwrap();
+            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, settings).unwrap();
             assert!(engine.native().is_some(), "{name}: {:?}", engine.not_lowered());
             let got = run(&engine, &case);
             let (most, rms) = difference(&got, &case.expected);
@@ -162,7 +162,7 @@ fn integers_are_those_of_the_reference() {
             continue;
         }
         for isa in Isa::available() {
-            let engine = OnnxEngine::new(&case.proto, &case.manifest, Settings { isa, half: None }).unwrap();
+            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, Settings { isa, half: None }).unwrap();
             let networks = engine.native().unwrap().networks();
             let step = &networks[0].graph().steps[0];
             let Kind::Conv(g, ConvSpec::Int { .. }) = &step.kind else { panic!("{name} is no integer convolution") };
@@ -185,8 +185,9 @@ fn half_precision_is_as_close_as_its_rounding() {
     for name in names("") {
         let case = case(&name);
         let settings = Settings { half: Some(true), ..Settings::default() };
-        let engine = OnnxEngine::new(&case.proto, &case.manifest, settings).unwrap();
-        let wide = OnnxEngine::new(&case.proto, &case.manifest, Settings { half: Some(false), ..settings }).unwrap();
+        let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, settings).unwrap();
+        let wide =
+            OnnxEngine::new(case.proto.clone(), &case.manifest, Settings { half: Some(false), ..settings }).unwrap();
         let (_, rms) = difference(&run(&engine, &case), &case.expected);
         let spread = (case.expected.iter().map(|v| v * v).sum::<f32>() / case.expected.len() as f32).sqrt();
         let quantised = integer_convolutions(&engine).0 > 0;

@@ -41,11 +41,11 @@ enum Inner {
 }
 
 impl OnnxEngine {
-    /// Prepares the graph of `proto` for the patch that `manifest` names; `proto` is not needed afterwards.
+    /// Prepares the graph of `proto` for the patch that `manifest` names.
     ///
     /// # Errors
     /// An operator nobody knows (by name), shapes that disagree with the manifest, or a graph that cannot be typed.
-    pub fn new(proto: &ModelProto, manifest: &Manifest, settings: Settings) -> Result<OnnxEngine, OnnxError> {
+    pub fn new(proto: ModelProto, manifest: &Manifest, settings: Settings) -> Result<OnnxEngine, OnnxError> {
         guarded(|| {
             let typed = TypedFolds::new(proto, manifest)?;
             let summary = typed.summary.clone();
@@ -83,7 +83,7 @@ impl OnnxEngine {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn tract(proto: &ModelProto, manifest: &Manifest) -> Result<OnnxEngine, OnnxError> {
+    pub fn tract(proto: ModelProto, manifest: &Manifest) -> Result<OnnxEngine, OnnxError> {
         guarded(|| {
             let typed = TypedFolds::new(proto, manifest)?;
             let summary = typed.summary.clone();

@@ -3,7 +3,6 @@
 //! Everything that sizes an allocation later (dimensions, lengths) is checked here, before tract sees the graph, and no
 //! other file is ever opened on behalf of the model.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -229,40 +228,34 @@ pub fn write_model(mut to: impl Write, proto: &ModelProto) -> std::io::Result<()
     to.write_all(&proto.encode_to_vec())
 }
 
-/// The same model with 16-bit weights and tensors widened to f32: tract's half-precision convolutions are slow on most
+/// Widens 16-bit weights and tensors to f32: tract's half-precision convolutions are slow on most
 /// CPUs and overflow in the norms, and f32 holds every f16 exactly.
-pub(crate) fn with_f32_tensors(proto: &ModelProto) -> Cow<'_, ModelProto> {
+pub(crate) fn widen_to_f32(proto: &mut ModelProto) {
     const F16: i32 = DataType::Float16 as i32;
     const F32: i32 = DataType::Float as i32;
-    let Some(graph) = &proto.graph else {
-        return Cow::Borrowed(proto);
-    };
+    let Some(graph) = &mut proto.graph else { return };
     let tensors = |n: &tract_onnx::pb::NodeProto| {
         n.attribute.iter().any(|a| a.t.as_ref().is_some_and(|t| t.data_type == F16) || casts_to_f16(&n.op_type, a))
     };
     if !graph.initializer.iter().any(|t| t.data_type == F16) && !graph.node.iter().any(tensors) {
-        return Cow::Borrowed(proto);
+        return;
     }
-    let mut wide = proto.clone();
-    if let Some(graph) = &mut wide.graph {
-        graph.initializer.iter_mut().for_each(widen);
-        for node in &mut graph.node {
-            for a in &mut node.attribute {
-                if casts_to_f16(&node.op_type, a) {
-                    a.i = i64::from(F32);
-                }
-                a.t.iter_mut().for_each(widen);
+    graph.initializer.iter_mut().for_each(widen);
+    for node in &mut graph.node {
+        for a in &mut node.attribute {
+            if casts_to_f16(&node.op_type, a) {
+                a.i = i64::from(F32);
             }
-        }
-        for info in graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info) {
-            if let Some(type_proto::Value::TensorType(t)) = info.r#type.as_mut().and_then(|t| t.value.as_mut())
-                && t.elem_type == F16
-            {
-                t.elem_type = F32;
-            }
+            a.t.iter_mut().for_each(widen);
         }
     }
-    Cow::Owned(wide)
+    for info in graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info) {
+        if let Some(type_proto::Value::TensorType(t)) = info.r#type.as_mut().and_then(|t| t.value.as_mut())
+            && t.elem_type == F16
+        {
+            t.elem_type = F32;
+        }
+    }
 }
 
 fn casts_to_f16(op: &str, a: &AttributeProto) -> bool {

@@ -7,7 +7,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 
-use super::file::{graph_of, with_f32_tensors};
+use super::file::{graph_of, widen_to_f32};
 use super::metadata::manifest_check;
 use super::quantised::{self, QuantTable};
 use super::{OnnxError, grid_op, norm_op};
@@ -35,8 +35,8 @@ pub(super) struct TypedFolds {
 
 impl TypedFolds {
     /// Types the graph for the patch that the manifest names.
-    pub(super) fn new(proto: &ModelProto, manifest: &Manifest) -> Result<TypedFolds, OnnxError> {
-        manifest_check(manifest, graph_of(proto)?)?;
+    pub(super) fn new(mut proto: ModelProto, manifest: &Manifest) -> Result<TypedFolds, OnnxError> {
+        manifest_check(manifest, graph_of(&proto)?)?;
         let grid = &manifest.grid;
         let channels = manifest.channels.len();
         let heads = manifest.labels.heads().len();
@@ -49,17 +49,17 @@ impl TypedFolds {
         let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
         norm_op::register(&mut onnx);
         grid_op::register(&mut onnx);
-        check_operators(&onnx, proto)?;
-        let summary = summarise(graph_of(proto)?);
-        let mut proto = with_f32_tensors(proto);
+        check_operators(&onnx, &proto)?;
+        let summary = summarise(graph_of(&proto)?);
+        widen_to_f32(&mut proto);
         refuse_nan(graph_of(&proto)?)?;
-        let quantised = match &proto.graph {
-            Some(graph) if quantised::is_quantised(graph) => {
-                proto.to_mut().graph.as_mut().map(quantised::rewrite).unwrap_or_default()
-            }
+        let quantised = match &mut proto.graph {
+            Some(graph) if quantised::is_quantised(graph) => quantised::rewrite(graph),
             _ => QuantTable::default(),
         };
         let mut model = onnx.model_for_proto_model(&proto).map_err(OnnxError::graph)?;
+        // The weights are in the model now; twice would be once too much.
+        drop(proto);
         if model.inputs.len() != 1 {
             return Err(OnnxError::Graph(format!("it has {} inputs; one is supported", model.inputs.len())));
         }

@@ -26,11 +26,11 @@ pub struct TractEngine {
 }
 
 impl TractEngine {
-    /// Prepares the graph of `proto` for the patch that `manifest` names; `proto` is not needed afterwards.
+    /// Prepares the graph of `proto` for the patch that `manifest` names.
     ///
     /// # Errors
     /// An operator tract does not know (by name), shapes that disagree with the manifest, or a graph tract cannot type.
-    pub fn new(proto: &ModelProto, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
+    pub fn new(proto: ModelProto, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
         guarded(|| Self::from_typed(TypedFolds::new(proto, manifest)?, manifest))
     }
 

@@ -29,8 +29,9 @@ use core::ops::Range;
 /// Bytes of weights that stay in the first-level cache beside the rows they meet.
 const WEIGHTS: usize = 14 * 1024;
 
-/// Rows shorter than this are finished several at a time: a call costs as much as some vectors.
-const SHORT: usize = 64;
+/// Voxels that are finished at once, where rows are shorter: a call, and the sum over the lanes of a vector, cost as much
+/// as some vectors.
+const AT_ONCE: usize = 512;
 
 /// What a convolution multiplies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -271,7 +272,7 @@ impl Conv {
         let mut held = vec![isize::MAX; kz];
         let int = matches!(weights, ConvWeights::Int { .. });
         let window = self.window(&b.y);
-        let at_once = if ox < SHORT { self.run_lines } else { 1 };
+        let at_once = (AT_ONCE / (ox * self.tall)).clamp(1, self.run_lines);
         self.clear(isa, source, s);
         for z in b.z {
             let at = |k: usize| (z * g.stride[0] + k * g.dilation[0]) as isize - g.pad[0] as isize;
