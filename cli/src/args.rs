@@ -1,6 +1,7 @@
 //! What the user typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use scanside_core::arch::Isa;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model, 5 does not fit, 6 could not write, \
@@ -91,6 +92,9 @@ pub(crate) struct BenchArgs {
     /// How weights and unquantised tensors are stored.
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     pub(crate) precision: PrecisionChoice,
+    /// Instruction set of the kernels: how an older CPU would do [default: the best of this CPU].
+    #[arg(long, value_name = "NAME", value_parser = instructions)]
+    pub(crate) instructions: Option<Isa>,
     /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
     #[arg(long)]
     pub(crate) layers: bool,
@@ -212,6 +216,13 @@ pub(crate) struct InspectArgs {
     /// One JSON document on standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn instructions(text: &str) -> Result<Isa, String> {
+    Isa::available().find(|isa| isa.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let names: Vec<&str> = Isa::available().map(Isa::name).collect();
+        format!("this CPU has {}", names.join(", "))
+    })
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -91,6 +91,9 @@ fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Fai
     if let Some(threads) = args.threads {
         command.args(["--threads", &threads.to_string()]);
     }
+    if let Some(isa) = args.instructions {
+        command.args(["--instructions", isa.name()]);
+    }
     if args.layers {
         command.arg("--layers");
     }
@@ -107,8 +110,9 @@ fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Fai
 
 /// A model to be measured; an ONNX file need not describe itself.
 fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
+    let isa = args.instructions.unwrap_or_else(Isa::detect);
+    let how = How { engine: args.engine, precision: args.precision, isa, ..How::default() };
     if path.is_dir() || model::is_compiled(path) {
-        let how = How { engine: args.engine, precision: args.precision, ..How::default() };
         return Ok(model::open(path, &how)?.engine);
     }
     let bytes = std::fs::read(path).or_exit(Exit::BadModel)?;
@@ -118,7 +122,7 @@ fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
         None => onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?,
     };
     drop(bytes);
-    model::prepare(path, proto, &manifest, args.engine, args.precision)
+    model::prepare(path, proto, &manifest, &how)
 }
 
 fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {

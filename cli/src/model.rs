@@ -13,8 +13,8 @@ use std::path::Path;
 pub(crate) const DEFAULT_CHECKPOINT: &str = "checkpoint_final.pth";
 
 /// How the arguments ask to prepare a network.
-pub(crate) fn settings(precision: PrecisionChoice) -> Settings {
-    Settings { half: precision.half(), ..Settings::default() }
+pub(crate) fn settings(how: &How<'_>) -> Settings {
+    Settings { half: how.precision.half(), isa: how.isa }
 }
 
 /// What an engine prepared so stores: `f32`, `f16` or `int8`.
@@ -45,6 +45,8 @@ pub(crate) struct How<'a> {
     pub(crate) checkpoint: &'a str,
     pub(crate) engine: EngineChoice,
     pub(crate) precision: PrecisionChoice,
+    /// Instruction set of the kernels.
+    pub(crate) isa: Isa,
 }
 
 impl Default for How<'_> {
@@ -55,6 +57,7 @@ impl Default for How<'_> {
             checkpoint: DEFAULT_CHECKPOINT,
             engine: EngineChoice::Auto,
             precision: PrecisionChoice::Auto,
+            isa: Isa::detect(),
         }
     }
 }
@@ -74,7 +77,7 @@ pub(crate) fn open(path: &Path, how: &How<'_>) -> Result<Opened, Failure> {
     }
     let (manifest, proto) = read(path, how.manifest, how.folds, how.checkpoint)?;
     let graph_sha256 = onnx::graph_sha256(&proto);
-    let engine = prepare(path, proto, &manifest, how.engine, how.precision)?;
+    let engine = prepare(path, proto, &manifest, how)?;
     Ok(Opened { manifest, engine, graph_sha256 })
 }
 
@@ -83,15 +86,14 @@ pub(crate) fn prepare(
     path: &Path,
     proto: ModelProto,
     manifest: &Manifest,
-    engine: EngineChoice,
-    precision: PrecisionChoice,
+    how: &How<'_>,
 ) -> Result<OnnxEngine, Failure> {
-    let made = match engine {
+    let made = match how.engine {
         EngineChoice::Tract => OnnxEngine::tract(proto, manifest),
-        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(proto, manifest, settings(precision)),
+        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(proto, manifest, settings(how)),
     };
     let made = made.or_exit_with(Exit::BadModel, || format!("{} cannot be run", path.display()))?;
-    if let (EngineChoice::Native, Some(why)) = (engine, made.not_lowered()) {
+    if let (EngineChoice::Native, Some(why)) = (how.engine, made.not_lowered()) {
         return Err(Failure::says(
             Exit::BadModel,
             format!("{} cannot run in our own kernels: {why}; use --engine auto or tract", path.display()),
@@ -130,7 +132,7 @@ fn open_compiled(path: &Path, how: &How<'_>) -> Result<Opened, Failure> {
     let blocks: &'static mut [Block] = blocks.leak();
     let bytes = numbers_mut::<u8>(blocks);
     std::io::Read::read_exact(&mut file, &mut bytes[..len]).or_exit_with(Exit::BadModel, cannot)?;
-    let (manifest, engine) = OnnxEngine::compiled(&bytes[..len], Isa::detect())
+    let (manifest, engine) = OnnxEngine::compiled(&bytes[..len], how.isa)
         .or_exit_with(Exit::BadModel, || format!("{} cannot be run", path.display()))?;
     let graph_sha256 = crate::digest::file_sha256(path).or_exit_with(Exit::BadModel, cannot)?;
     Ok(Opened { manifest, engine, graph_sha256 })
@@ -192,6 +194,7 @@ impl Model {
             checkpoint: &args.checkpoint,
             engine: args.engine,
             precision: args.precision,
+            ..How::default()
         };
         let Opened { manifest, engine, graph_sha256 } = open(&args.model, &how)?;
         // The hash inside the manifest is there in a file and not in a folder; it says nothing new.

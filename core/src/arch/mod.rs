@@ -29,7 +29,7 @@ pub use block::{Block, Plain, blocks_for, numbers, numbers_in, numbers_mut};
 pub use bytes::ByteTable;
 pub use rows::{Affine, Quant, Row, RowMut};
 pub use simd::Activation;
-pub use strip::{BLOCK_ROWS, RUN_PAD, StripF32, StripInt};
+pub use strip::{BLOCK_ROWS, RUN_PAD, Strip};
 pub use tiles::{TileBox, TileMut, Tiles};
 pub use winograd::{BAND_REACH, BAND_ROWS, BANDS};
 

@@ -6,7 +6,7 @@
 
 use super::source::{Source, Target};
 use super::{blocks, split};
-use crate::arch::{Activation, BLOCK_ROWS, Block, Isa, Quant, RUN_PAD, StripF32};
+use crate::arch::{Activation, BLOCK_ROWS, Block, Isa, Quant, RUN_PAD, Strip};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -121,10 +121,10 @@ impl Upsample<'_> {
             for (i, v) in bias[..in_block].iter_mut().enumerate() {
                 *v = self.weights.bias[(b * BLOCK_ROWS + i) / per_channel];
             }
-            isa.conv_f32(StripF32 {
+            isa.conv_f32(Strip {
                 src,
                 channel: run,
-                cin: 1,
+                channels: 1,
                 taps: &taps,
                 weights: &plane[b * cin * BLOCK_ROWS..][..cin * BLOCK_ROWS],
                 first_tap: 0,

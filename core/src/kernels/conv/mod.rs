@@ -18,8 +18,7 @@ use super::output::{OutTile, Output};
 use super::source::Source;
 use super::{blocks, split};
 use crate::arch::{
-    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, ByteTable, Isa, Quant, RUN_PAD, StripF32, StripInt, numbers,
-    numbers_mut,
+    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, ByteTable, Isa, Quant, RUN_PAD, Strip, numbers, numbers_mut,
 };
 use crate::executor::Executor;
 use alloc::vec;
@@ -427,10 +426,10 @@ impl Conv {
                         if self.bands == 1 {
                             padded[..c.len()].copy_from_slice(&bias[c.clone()]);
                         }
-                        isa.conv_f32(StripF32 {
+                        isa.conv_f32(Strip {
                             src: &numbers(s.rows)[src..],
                             channel: self.channel(),
-                            cin: here,
+                            channels: here,
                             taps,
                             weights: &weights[at..at + here * per_channel],
                             first_tap,
@@ -450,12 +449,14 @@ impl Conv {
                         for (p, &t) in padded.iter_mut().zip(&totals[c.clone()]) {
                             *p = -i32::from(quant.zero) * t;
                         }
-                        isa.conv_int(StripInt {
+                        isa.conv_int(Strip {
                             src: &numbers(s.rows)[src..],
                             channel: self.channel(),
-                            groups: here,
+                            channels: here,
                             taps,
                             weights: &words[at..at + here * per_channel],
+                            first_tap,
+                            weight_taps,
                             bias: (first == 0).then_some(padded),
                             rows: c.len(),
                             len: shape.len,
