@@ -18,7 +18,8 @@ use super::output::{OutTile, Output};
 use super::source::Source;
 use super::{blocks, split};
 use crate::arch::{
-    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, ByteTable, Isa, Quant, RUN_PAD, Strip, numbers, numbers_mut,
+    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, ByteTable, Isa, Plain, Quant, RUN_PAD, Strip, numbers,
+    numbers_mut,
 };
 use crate::executor::Executor;
 use alloc::vec;
@@ -391,7 +392,6 @@ impl Conv {
         let g = &self.g;
         let lanes = g.cin.div_ceil(self.group);
         let weight_taps = g.kernel[0] * self.tap_yx.len();
-        let pitch = self.sums_pitch();
         // One tap: channels become taps, for the inner loop is over taps.
         let as_taps: Vec<usize>;
         let (channels, taps, first_tap, weight_taps) = match run.taps {
@@ -418,30 +418,25 @@ impl Conv {
             let src = run.start + first * self.channel() + band * self.phase_len;
             let at = ((c.start / BLOCK_ROWS * self.bands + band) * channels + first) * per_channel;
             for i in 0..shape.runs {
-                let src = src + i * self.pitch;
-                let to = band * self.sums_band() + i * self.pitch;
+                let piece = Piece {
+                    src: src + i * self.pitch,
+                    to: band * self.sums_band() + i * self.pitch,
+                    channels: here,
+                    taps,
+                    first_tap,
+                    weight_taps,
+                    rows: c.len(),
+                    shape: &shape,
+                };
+                let range = at..at + here * per_channel;
                 match weights {
                     ConvWeights::F32(weights, bias) => {
                         let mut padded = [0f32; BLOCK_ROWS];
                         if self.bands == 1 {
                             padded[..c.len()].copy_from_slice(&bias[c.clone()]);
                         }
-                        isa.conv_f32(Strip {
-                            src: &numbers(s.rows)[src..],
-                            channel: self.channel(),
-                            channels: here,
-                            taps,
-                            weights: &weights[at..at + here * per_channel],
-                            first_tap,
-                            weight_taps,
-                            bias: (first == 0).then_some(padded),
-                            rows: c.len(),
-                            len: shape.len,
-                            lines: shape.lines,
-                            line: shape.line,
-                            sums: &mut numbers_mut(s.sums)[to..],
-                            pitch,
-                        });
+                        let bias = (first == 0).then_some(padded);
+                        isa.conv_f32(piece.strip(self, s.rows, s.sums, &weights[range], bias));
                     }
                     ConvWeights::Int { words, totals, .. } => {
                         let Precision::Int(quant) = self.precision else { return };
@@ -449,25 +444,53 @@ impl Conv {
                         for (p, &t) in padded.iter_mut().zip(&totals[c.clone()]) {
                             *p = -i32::from(quant.zero) * t;
                         }
-                        isa.conv_int(Strip {
-                            src: &numbers(s.rows)[src..],
-                            channel: self.channel(),
-                            channels: here,
-                            taps,
-                            weights: &words[at..at + here * per_channel],
-                            first_tap,
-                            weight_taps,
-                            bias: (first == 0).then_some(padded),
-                            rows: c.len(),
-                            len: shape.len,
-                            lines: shape.lines,
-                            line: shape.line,
-                            sums: &mut numbers_mut(s.sums)[to..],
-                            pitch,
-                        });
+                        let bias = (first == 0).then_some(padded);
+                        isa.conv_int(piece.strip(self, s.rows, s.sums, &words[range], bias));
                     }
                 }
             }
+        }
+    }
+}
+
+/// What one pass of the inner loop takes of a run: some channels of a band, walked over in a shape.
+struct Piece<'a> {
+    /// Where it starts in scratch, and in the sums.
+    src: usize,
+    to: usize,
+    channels: usize,
+    taps: &'a [usize],
+    first_tap: usize,
+    weight_taps: usize,
+    rows: usize,
+    shape: &'a Shape,
+}
+
+impl Piece<'_> {
+    /// The pass, in the numbers that the weights have.
+    fn strip<'a, T: Plain>(
+        &'a self,
+        conv: &Conv,
+        rows: &'a [Block],
+        sums: &'a mut [Block],
+        weights: &'a [T],
+        bias: Option<[T; BLOCK_ROWS]>,
+    ) -> Strip<'a, T> {
+        Strip {
+            src: &numbers(rows)[self.src..],
+            channel: conv.channel(),
+            channels: self.channels,
+            taps: self.taps,
+            weights,
+            first_tap: self.first_tap,
+            weight_taps: self.weight_taps,
+            bias,
+            rows: self.rows,
+            len: self.shape.len,
+            lines: self.shape.lines,
+            line: self.shape.line,
+            sums: &mut numbers_mut(sums)[self.to..],
+            pitch: conv.sums_pitch(),
         }
     }
 }
