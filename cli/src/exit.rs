@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why the program ends; the number is part of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// Everything asked for was done.
     Done = 0,
     /// The command line does not make sense.
@@ -25,17 +25,17 @@ pub(crate) enum Exit {
 
 /// An error and the code the program ends with because of it.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
-    pub(crate) error: anyhow::Error,
+pub struct Failure {
+    pub exit: Exit,
+    pub error: anyhow::Error,
 }
 
 impl Failure {
-    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Failure { exit, error: error.into() }
     }
 
-    pub(crate) fn says(exit: Exit, sentence: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+    pub fn says(exit: Exit, sentence: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Failure { exit, error: anyhow::Error::msg(sentence) }
     }
 }
@@ -57,7 +57,7 @@ impl fmt::Display for Failure {
 }
 
 /// Gives an error its exit code.
-pub(crate) trait OrExit<T> {
+pub trait OrExit<T> {
     /// The code, with the error's own words.
     fn or_exit(self, exit: Exit) -> Result<T, Failure>;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Listens for SIGINT, SIGTERM and SIGHUP from now on.
-pub(crate) fn listen() -> Result<(), Failure> {
+pub fn listen() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(Exit::Interrupted as i32);
@@ -16,11 +16,11 @@ pub(crate) fn listen() -> Result<(), Failure> {
 }
 
 /// The user asked to stop.
-pub(crate) fn requested() -> bool {
+pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
 /// The failure that says so.
-pub(crate) fn failure() -> Failure {
+pub fn failure() -> Failure {
     Failure::says(Exit::Interrupted, "interrupted; nothing was left half-written, and running again resumes")
 }

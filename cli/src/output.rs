@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A file being written. Dropped before [`Self::publish`], it leaves nothing.
 #[derive(Debug)]
-pub(crate) struct PendingFile {
+pub struct PendingFile {
     target: PathBuf,
     partial: PathBuf,
     file: Option<File>,
@@ -17,7 +17,7 @@ const SUFFIX: &str = ".scanside-part";
 
 impl PendingFile {
     /// Begins a file that will appear at `target`; its folder is made if need be.
-    pub(crate) fn create(target: &Path) -> Result<Self, Failure> {
+    pub fn create(target: &Path) -> Result<Self, Failure> {
         let cannot = || format!("{} cannot be written", target.display());
         let name = target
             .file_name()
@@ -37,7 +37,7 @@ impl PendingFile {
     }
 
     /// Syncs and renames.
-    pub(crate) fn publish(mut self) -> Result<(), Failure> {
+    pub fn publish(mut self) -> Result<(), Failure> {
         let cannot = || format!("{} cannot be written", self.target.display());
         if let Some(file) = self.file.take() {
             file.sync_all().or_exit_with(Exit::CouldNotWrite, cannot)?;
@@ -88,7 +88,7 @@ fn remove_stale(folder: &Path, name: &str) {
 }
 
 /// Writes a whole small file.
-pub(crate) fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut file = PendingFile::create(target)?;
     file.write_all(bytes).or_exit_with(Exit::CouldNotWrite, || format!("{} cannot be written", target.display()))?;
     file.publish()

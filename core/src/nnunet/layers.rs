@@ -1,4 +1,5 @@
-//! A network's layers with the names of their tensors.
+//! A network's layers in the order they run, with the names of their tensors: what exporting, importing and training a
+//! network walk along.
 //!
 //! PyTorch's modules are reachable on several paths, and a checkpoint holds every tensor once per path: each
 //! convolution unit keeps its parts twice, and the decoder holds the whole encoder. Loading is strict (each name must
@@ -8,69 +9,97 @@ use super::architecture::{Encoder, Norm, UNet};
 
 /// A convolution with its normalisation and activation.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Unit {
+pub struct Unit {
     /// Module path without the decoder's copy.
-    pub(super) path: String,
+    pub path: String,
     in_encoder: bool,
-    input: usize,
-    output: usize,
-    pub(super) kernel: Vec<usize>,
-    pub(super) stride: Vec<usize>,
+    /// Input channels.
+    pub input: usize,
+    /// Output channels.
+    pub output: usize,
+    /// Kernel per spatial axis.
+    pub kernel: Vec<usize>,
+    /// Stride per spatial axis.
+    pub stride: Vec<usize>,
     bias: bool,
     norm: Norm,
     dropout: bool,
-    pub(super) active: bool,
-    pub(super) activation_first: bool,
+    /// Ends with the network's activation.
+    pub active: bool,
+    /// The activation precedes the normalisation.
+    pub activation_first: bool,
 }
 
 /// A residual block: the skip goes through the pool and the projection where they exist.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Block {
-    pub(super) path: String,
-    pub(super) main: Vec<Unit>,
-    pub(super) pool: Option<Vec<usize>>,
-    pub(super) projection: Option<Unit>,
+pub struct Block {
+    /// Module path.
+    pub path: String,
+    /// The units in a row; the last ends without activation.
+    pub main: Vec<Unit>,
+    /// Average pooling of the skip: kernel and stride.
+    pub pool: Option<Vec<usize>>,
+    /// A 1x1x1 convolution of the skip.
+    pub projection: Option<Unit>,
 }
 
+/// An encoder stage.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum EncoderStage {
+pub enum EncoderStage {
+    /// Units in a row.
     Plain(Vec<Unit>),
+    /// Blocks in a row.
     Residual(Vec<Block>),
 }
 
 /// A decoder stage: upsample, join with the skip, convolve. The head is there for deep supervision and runs in the
 /// last stage only.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct DecoderStage {
-    pub(super) upsample: Affine,
-    pub(super) upsample_stride: Vec<usize>,
-    pub(super) convs: Vec<Unit>,
-    pub(super) head: Affine,
+pub struct DecoderStage {
+    /// The transposed convolution: kernel and stride are equal.
+    pub upsample: Affine,
+    /// Its stride per spatial axis.
+    pub upsample_stride: Vec<usize>,
+    /// Units after the join of `[upsampled, skip]`.
+    pub convs: Vec<Unit>,
+    /// 1x1x1 convolution to logits at this stage's resolution.
+    pub head: Affine,
 }
 
 /// A weight and perhaps a bias under a path that has no copies.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Affine {
-    pub(super) path: String,
+pub struct Affine {
+    /// Module path.
+    pub path: String,
     weight: Vec<usize>,
     bias: Option<usize>,
 }
 
+/// A network's layers.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layers {
-    pub(super) stem: Option<Unit>,
-    pub(super) encoder: Vec<EncoderStage>,
-    pub(super) decoder: Vec<DecoderStage>,
+pub struct Layers {
+    /// The unit before a residual encoder.
+    pub stem: Option<Unit>,
+    /// From full resolution down.
+    pub encoder: Vec<EncoderStage>,
+    /// The deepest first.
+    pub decoder: Vec<DecoderStage>,
 }
 
 /// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// A convolution's kernel: `[out, in, z, y, x]`, transposed `[in, out, z, y, x]`.
     Weight,
+    /// A convolution's bias.
     Bias,
+    /// A normalisation's learned factor.
     Scale,
+    /// A normalisation's learned summand.
     Shift,
+    /// Mean over the training.
     Mean,
+    /// Variance over the training.
     Variance,
     /// A counter that only training reads.
     Counter,
@@ -78,30 +107,35 @@ pub(super) enum Role {
 
 /// A tensor the checkpoint must hold, under all its names in module order.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Expected {
-    pub(super) role: Role,
-    pub(super) shape: Vec<usize>,
-    pub(super) names: Vec<String>,
+pub struct Expected {
+    /// What it is for.
+    pub role: Role,
+    /// Values per axis.
+    pub shape: Vec<usize>,
+    /// All its names, in module order.
+    pub names: Vec<String>,
 }
 
 impl Expected {
     /// The name whose value counts.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.names.last().map_or("", String::as_str)
     }
 
-    fn len(&self) -> u64 {
+    /// Number of values.
+    pub fn values(&self) -> u64 {
         self.shape.iter().map(|n| *n as u64).product()
     }
 }
 
 impl Unit {
-    pub(super) fn norm(&self) -> Norm {
+    /// What follows the convolution.
+    pub fn norm(&self) -> Norm {
         self.norm
     }
 
     /// Its tensors, the convolution's first.
-    pub(super) fn tensors(&self) -> Vec<Expected> {
+    pub fn tensors(&self) -> Vec<Expected> {
         let weight = [&[self.output, self.input], self.kernel.as_slice()].concat();
         let channels = vec![self.output];
         let mut tensors = vec![self.tensor(Role::Weight, "conv", 0, "weight", weight)];
@@ -141,7 +175,8 @@ impl Unit {
 }
 
 impl Affine {
-    pub(super) fn tensors(&self) -> Vec<Expected> {
+    /// Weight, then bias.
+    pub fn tensors(&self) -> Vec<Expected> {
         let tensor = |role, leaf, shape| Expected { role, shape, names: vec![format!("{}.{leaf}", self.path)] };
         let mut tensors = vec![tensor(Role::Weight, "weight", self.weight.clone())];
         tensors.extend(self.bias.map(|channels| tensor(Role::Bias, "bias", vec![channels])));
@@ -150,7 +185,8 @@ impl Affine {
 }
 
 impl Layers {
-    pub(super) fn of(unet: &UNet) -> Layers {
+    /// The layers of a network.
+    pub fn of(unet: &UNet) -> Layers {
         let ones = vec![1; unet.axes()];
         let unit = |path: String, input, output, kernel: &[usize], stride: &[usize]| Unit {
             in_encoder: path.starts_with("encoder."),
@@ -249,7 +285,7 @@ impl Layers {
     }
 
     /// Every tensor of the network.
-    pub(super) fn expected(&self) -> Vec<Expected> {
+    pub fn expected(&self) -> Vec<Expected> {
         let mut tensors: Vec<Expected> = self.stem.iter().flat_map(Unit::tensors).collect();
         for stage in &self.encoder {
             match stage {
@@ -270,7 +306,7 @@ impl Layers {
     }
 
     /// Bytes of all tensors as `f32`.
-    pub(super) fn bytes(&self) -> u64 {
-        self.expected().iter().map(Expected::len).sum::<u64>().saturating_mul(4)
+    pub fn bytes(&self) -> u64 {
+        self.expected().iter().map(Expected::values).sum::<u64>().saturating_mul(4)
     }
 }

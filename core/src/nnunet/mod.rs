@@ -13,6 +13,7 @@
 //! | [`plans`] | `plans.json` |
 //! | [`trainers`] | what a trainer's name says about the network |
 //! | [`architecture`] | the network as the plans describe it |
+//! | [`layers`] | its layers in order, and their tensors' names |
 //! | [`to_onnx`] | network and weights as an ONNX model |
 
 pub mod architecture;
@@ -20,7 +21,7 @@ pub mod checkpoint;
 mod error;
 mod json;
 pub mod labels;
-mod layers;
+pub mod layers;
 pub mod pickle;
 pub mod plans;
 pub mod tensor;

@@ -1,0 +1,1 @@
+//! nnU-Net's default augmentations.

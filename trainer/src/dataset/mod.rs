@@ -1,0 +1,1 @@
+//! Raw datasets, and what is made of them before training.

@@ -1,0 +1,37 @@
+//! Trains nnU-Net networks on libtorch, and hands them to the inference core and back to nnU-Net.
+//!
+//! # Layers
+//!
+//! Each module knows only those above it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`work`] | the folder that a training works in: where its files lie |
+//! | [`sample`] | one training patch |
+//! | [`plan`] | nnU-Net's experiment planner: from a fingerprint to `plans.json`; a plan as training needs it |
+//! | [`dataset`] | raw datasets checked, fingerprint, preprocessed cache, splits |
+//! | [`augment`] | nnU-Net's default augmentations, in plain Rust, seeded |
+//! | [`loader`] | patches sampled from the cache and augmented on worker threads |
+//! | [`network`] | the networks on libtorch, with nnU-Net's parameter names |
+//! | [`loss`] | Dice, cross entropy, deep supervision |
+//! | [`optimise`] | SGD with Nesterov momentum, schedule, averaged weights |
+//! | [`export`] | nnU-Net folders, ONNX, safetensors |
+//! | [`validate`] | whole cases segmented by the inference core and measured |
+//! | [`teacher`] | the training run: steps, log, checkpoints, resuming |
+//! | [`report`] | pages with curves and pictures |
+//!
+//! Arrays are `[channels, z, y, x]` with `x` fastest, axes those of the network grid.
+
+pub mod augment;
+pub mod dataset;
+pub mod export;
+pub mod loader;
+pub mod loss;
+pub mod network;
+pub mod optimise;
+pub mod plan;
+pub mod report;
+pub mod sample;
+pub mod teacher;
+pub mod validate;
+pub mod work;

@@ -1,0 +1,1 @@
+//! Patches sampled from the cache and augmented on worker threads.

@@ -1,0 +1,3 @@
+//! The trainer's program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! nnU-Net's experiment planner, and a plan as training needs it.

@@ -1,0 +1,1 @@
+//! Whole cases segmented and measured.
