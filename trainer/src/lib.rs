@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`work`] | the folder that a training works in: where its files lie |
 //! | [`sample`] | one training patch |
+//! | [`targets`] | what the heads are trained to say |
 //! | [`plan`] | nnU-Net's experiment planner: from a fingerprint to `plans.json`; a plan as training needs it |
 //! | [`dataset`] | raw datasets checked, fingerprint, preprocessed cache, splits |
 //! | [`augment`] | nnU-Net's default augmentations, in plain Rust, seeded |
@@ -32,6 +33,7 @@ pub mod optimise;
 pub mod plan;
 pub mod report;
 pub mod sample;
+pub mod targets;
 pub mod teacher;
 pub mod validate;
 pub mod work;

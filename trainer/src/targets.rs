@@ -1,0 +1,29 @@
+//! What the heads of a network are trained to say.
+
+/// How label values become targets of the heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// One head per label, or per region.
+    pub heads: Heads,
+    /// Voxels of this value do not count.
+    pub ignore: Option<i16>,
+}
+
+/// The heads' meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// Head `i` is label `i`; the heads exclude each other (softmax). Head 0 is background.
+    Labels(usize),
+    /// Head `i` is true where the label is one of `regions[i]`; heads may overlap (sigmoid).
+    Regions(Vec<Vec<i16>>),
+}
+
+impl Targets {
+    /// Number of heads.
+    pub fn count(&self) -> usize {
+        match &self.heads {
+            Heads::Labels(count) => *count,
+            Heads::Regions(regions) => regions.len(),
+        }
+    }
+}
