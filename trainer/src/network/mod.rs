@@ -1,1 +1,86 @@
-//! The networks on libtorch.
+//! The networks on libtorch, with nnU-Net's parameter names.
+//!
+//! A [`Network`] is a list of named [`Parameters`] and the walk over [`Layers`] that turns patches into logits. It is
+//! built from the same description that importing and exporting use, so names, shapes and order have one source.
+
+mod init;
+mod parameters;
+mod torch;
+
+pub use init::Initialise;
+pub use parameters::{LoadError, Parameter, Parameters, copy_of, values};
+
+use scanside_core::nnunet::architecture::{Norm, UNet};
+use scanside_core::nnunet::layers::Layers;
+use tch::{Device, Tensor};
+
+/// Why a network cannot be trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untrainable(pub String);
+
+impl std::fmt::Display for Untrainable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Untrainable {}
+
+/// A U-Net and its weights.
+#[derive(Debug)]
+pub struct Network {
+    unet: UNet,
+    layers: Layers,
+    /// The weights; leaves of the graph that autograd records.
+    pub parameters: Parameters,
+}
+
+impl Network {
+    /// A network of zeros on `device`; see [`Initialise`] and [`Parameters::load`].
+    ///
+    /// # Errors
+    /// The network has parts that are not trained here.
+    pub fn new(unet: &UNet, device: Device) -> Result<Network, Untrainable> {
+        if matches!(unet.norm, Norm::Batch { .. }) {
+            return Err(Untrainable(
+                "the network normalises with the statistics of its training (BatchNorm), which is not trained here; \
+                 instance normalisation is"
+                    .into(),
+            ));
+        }
+        if unet.dropout {
+            return Err(Untrainable("the network drops out units while it is trained, which is not done here".into()));
+        }
+        if unet.axes() != 3 {
+            return Err(Untrainable(format!("the network has {} spatial axes; 3 are trained here", unet.axes())));
+        }
+        let layers = Layers::of(unet);
+        let parameters = Parameters::zeros(&layers, device);
+        Ok(Network { unet: unet.clone(), layers, parameters })
+    }
+
+    /// What the network is.
+    pub fn unet(&self) -> &UNet {
+        &self.unet
+    }
+
+    /// Its layers.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Trainable numbers.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters.iter().map(|p| p.values()).sum()
+    }
+
+    /// The logits of every decoder stage, the full resolution first: `[n, heads, z, y, x]` each.
+    ///
+    /// `images` is `[n, channels, z, y, x]` on the network's device. What autograd records goes back to the parameters.
+    ///
+    /// # Errors
+    /// libtorch refuses an operation: no memory, or a patch that the strides do not divide.
+    pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>, tch::TchError> {
+        torch::Forward { parameters: &self.parameters, activation: self.unet.activation }.logits(&self.layers, images)
+    }
+}

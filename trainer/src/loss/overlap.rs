@@ -1,0 +1,62 @@
+//! Agreement of decided labels over many patches: the pseudo-Dice that a training watches.
+
+use crate::targets::{Heads, Targets};
+use tch::{Kind, TchError, Tensor};
+
+/// True positives, false positives and false negatives per foreground class, gathered over batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HardCounts {
+    /// True positives, false positives, false negatives.
+    counts: Vec<[f64; 3]>,
+}
+
+impl HardCounts {
+    /// Nothing counted yet. Classes are the heads without the background.
+    pub fn new(targets: &Targets) -> HardCounts {
+        let classes = match &targets.heads {
+            Heads::Labels(count) => count.saturating_sub(1),
+            Heads::Regions(regions) => regions.len(),
+        };
+        HardCounts { counts: vec![[0.0; 3]; classes] }
+    }
+
+    /// Counts a batch: `logits` and `truth` are `[n, heads, z, y, x]`, `labels` `[n, z, y, x]`.
+    ///
+    /// # Errors
+    /// libtorch refuses an operation.
+    pub fn add(&mut self, targets: &Targets, logits: &Tensor, truth: &Tensor, labels: &Tensor) -> Result<(), TchError> {
+        let heads = targets.count() as i64;
+        let first = heads - self.counts.len() as i64;
+        let said = match &targets.heads {
+            Heads::Labels(_) => logits.f_argmax(1, false)?.f_one_hot(heads)?.f_permute([0, 4, 1, 2, 3])?,
+            Heads::Regions(_) => logits.f_sigmoid()?.f_gt(0.5)?,
+        };
+        let mut said = said.f_to_kind(Kind::Float)?.f_narrow(1, first, self.counts.len() as i64)?;
+        let mut truth = truth.f_narrow(1, first, self.counts.len() as i64)?;
+        if let Some(ignore) = targets.ignore {
+            let mask = labels.f_ne(i64::from(ignore))?.f_unsqueeze(1)?.f_to_kind(Kind::Float)?;
+            said = said.f_mul(&mask)?;
+            truth = truth.f_mul(&mask)?;
+        }
+        // Double precision: single precision stops counting at 16 million voxels.
+        let sum = |t: &Tensor| Vec::<f64>::try_from(&t.f_sum_dim_intlist(&[0i64, 2, 3, 4][..], false, Kind::Double)?);
+        let (both, said, truth) = (sum(&said.f_mul(&truth)?)?, sum(&said)?, sum(&truth)?);
+        for (c, counts) in self.counts.iter_mut().enumerate() {
+            counts[0] += both[c];
+            counts[1] += said[c] - both[c];
+            counts[2] += truth[c] - both[c];
+        }
+        Ok(())
+    }
+
+    /// Dice per class; `None` for a class that is neither said nor true anywhere.
+    pub fn dice(&self) -> Vec<Option<f64>> {
+        self.counts
+            .iter()
+            .map(|[tp, fp, fn_]| {
+                let denominator = 2.0 * tp + fp + fn_;
+                (denominator > 0.0).then(|| 2.0 * tp / denominator)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! The walk over the layers in libtorch's operations, which autograd records.
+
+use super::Parameters;
+use scanside_core::nnunet::architecture::{Activation, Norm};
+use scanside_core::nnunet::layers::{Affine, Block, EncoderStage, Layers, Unit};
+use tch::{TchError, Tensor};
+
+/// PyTorch's default slope, which its binding takes no other for.
+const DEFAULT_SLOPE: f32 = 0.01;
+
+pub(super) struct Forward<'a> {
+    pub(super) parameters: &'a Parameters,
+    pub(super) activation: Activation,
+}
+
+impl Forward<'_> {
+    pub(super) fn logits(&self, layers: &Layers, images: &Tensor) -> Result<Vec<Tensor>, TchError> {
+        let mut value = images.shallow_clone();
+        if let Some(stem) = &layers.stem {
+            value = self.unit(stem, &value)?;
+        }
+        let mut skips = Vec::with_capacity(layers.encoder.len());
+        for stage in &layers.encoder {
+            match stage {
+                EncoderStage::Plain(units) => {
+                    for unit in units {
+                        value = self.unit(unit, &value)?;
+                    }
+                }
+                EncoderStage::Residual(blocks) => {
+                    for block in blocks {
+                        value = self.block(block, &value)?;
+                    }
+                }
+            }
+            skips.push(value.shallow_clone());
+        }
+        // The deepest stage is where the decoder starts, not a skip.
+        skips.pop();
+        let mut logits = Vec::with_capacity(layers.decoder.len());
+        for (stage, skip) in layers.decoder.iter().zip(skips.iter().rev()) {
+            let stride = lengths(&stage.upsample_stride);
+            let zero = vec![0; stride.len()];
+            let (weight, bias) = self.affine(&stage.upsample)?;
+            let ones = vec![1; stride.len()];
+            let up = value.f_conv_transpose3d(weight, bias, &stride, &zero, &zero, 1, &ones)?;
+            value = Tensor::f_cat(&[&up, skip], 1)?;
+            for unit in &stage.convs {
+                value = self.unit(unit, &value)?;
+            }
+            let (weight, bias) = self.affine(&stage.head)?;
+            logits.push(value.f_conv3d(weight, bias, &ones, &zero, &ones, 1)?);
+        }
+        logits.reverse();
+        Ok(logits)
+    }
+
+    fn unit(&self, unit: &Unit, input: &Tensor) -> Result<Tensor, TchError> {
+        let padding: Vec<i64> = unit.kernel.iter().map(|k| (*k as i64 - 1) / 2).collect();
+        let ones = vec![1; padding.len()];
+        let weight = self.named(&unit.path, "conv.weight")?;
+        let bias = self.parameters.get(&format!("{}.conv.bias", unit.path));
+        let mut value = input.f_conv3d(weight, bias, lengths(&unit.stride), padding, ones, 1)?;
+        if unit.active && unit.activation_first {
+            value = self.activate(&value)?;
+        }
+        if let Norm::Instance { epsilon, .. } = unit.norm() {
+            let scale = self.parameters.get(&format!("{}.norm.weight", unit.path));
+            let shift = self.parameters.get(&format!("{}.norm.bias", unit.path));
+            let running: Option<&Tensor> = None;
+            value = value.f_instance_norm(scale, shift, running, running, true, 0.1, epsilon.into(), false)?;
+        }
+        if unit.active && !unit.activation_first {
+            value = self.activate(&value)?;
+        }
+        Ok(value)
+    }
+
+    fn block(&self, block: &Block, input: &Tensor) -> Result<Tensor, TchError> {
+        let mut value = input.shallow_clone();
+        for unit in &block.main {
+            value = self.unit(unit, &value)?;
+        }
+        let mut skip = input.shallow_clone();
+        if let Some(stride) = &block.pool {
+            let stride = lengths(stride);
+            skip = skip.f_avg_pool3d(&stride, &stride, vec![0; stride.len()], false, true, None)?;
+        }
+        if let Some(projection) = &block.projection {
+            skip = self.unit(projection, &skip)?;
+        }
+        self.activate(&value.f_add(&skip)?)
+    }
+
+    fn activate(&self, value: &Tensor) -> Result<Tensor, TchError> {
+        match self.activation {
+            Activation::Off => Ok(value.shallow_clone()),
+            Activation::Relu => value.f_relu(),
+            Activation::LeakyRelu { slope: DEFAULT_SLOPE } => value.f_leaky_relu(),
+            Activation::LeakyRelu { slope } => {
+                value.f_relu()?.f_sub(&value.f_neg()?.f_relu()?.f_mul_scalar(f64::from(slope))?)
+            }
+        }
+    }
+
+    fn affine(&self, affine: &Affine) -> Result<(&Tensor, Option<&Tensor>), TchError> {
+        Ok((self.named(&affine.path, "weight")?, self.parameters.get(&format!("{}.bias", affine.path))))
+    }
+
+    fn named(&self, path: &str, leaf: &str) -> Result<&Tensor, TchError> {
+        let name = format!("{path}.{leaf}");
+        self.parameters.get(&name).ok_or_else(|| TchError::Torch(format!("the network has no tensor {name}")))
+    }
+}
+
+fn lengths(values: &[usize]) -> Vec<i64> {
+    values.iter().map(|n| *n as i64).collect()
+}

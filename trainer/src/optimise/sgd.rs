@@ -1,0 +1,90 @@
+//! Stochastic gradient descent whose state can be saved: the binding's own optimisers cannot.
+
+use crate::network::{Parameters, copy_of};
+use tch::{TchError, Tensor};
+
+/// Settings of a descent; the defaults are nnU-Net's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdSettings {
+    /// Share of the step before that goes on; Nesterov's form.
+    pub momentum: f64,
+    /// Times the weight, added to its gradient.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this norm over all weights together.
+    pub clip_norm: f64,
+}
+
+impl Default for SgdSettings {
+    fn default() -> Self {
+        SgdSettings { momentum: 0.99, weight_decay: 3e-5, clip_norm: 12.0 }
+    }
+}
+
+/// The descent: one buffer of momentum a parameter, in the parameters' order.
+#[derive(Debug)]
+pub struct Sgd {
+    settings: SgdSettings,
+    momentum: Vec<Option<Tensor>>,
+}
+
+impl Sgd {
+    /// A descent that has not begun.
+    pub fn new(settings: SgdSettings, parameters: &Parameters) -> Sgd {
+        Sgd { settings, momentum: (0..parameters.len()).map(|_| None).collect() }
+    }
+
+    /// The buffers, to be saved; `None` for a parameter that has had no step.
+    pub fn momentum(&self) -> &[Option<Tensor>] {
+        &self.momentum
+    }
+
+    /// Sets the buffer of parameter `index` to saved values.
+    pub fn restore(&mut self, index: usize, values: Tensor) {
+        self.momentum[index] = Some(values);
+    }
+
+    /// Moves every parameter that has a gradient by one step of `rate`. Returns the norm of the gradients before they were
+    /// clipped.
+    ///
+    /// # Errors
+    /// libtorch refuses an operation.
+    pub fn step(&mut self, parameters: &Parameters, rate: f64) -> Result<f64, TchError> {
+        tch::no_grad(|| self.step_recorded(parameters, rate))
+    }
+
+    fn step_recorded(&mut self, parameters: &Parameters, rate: f64) -> Result<f64, TchError> {
+        let mut gradients = Vec::with_capacity(parameters.len());
+        let mut squares = Vec::with_capacity(parameters.len());
+        for parameter in parameters.iter() {
+            let gradient = parameter.tensor.grad();
+            if gradient.defined() {
+                squares.push(gradient.f_norm()?);
+                gradients.push(Some(gradient));
+            } else {
+                gradients.push(None);
+            }
+        }
+        let norm = match squares.is_empty() {
+            true => 0.0,
+            false => f64::try_from(&Tensor::f_stack(&squares, 0)?.f_norm()?)?,
+        };
+        let factor = (self.settings.clip_norm / (norm + 1e-6)).min(1.0);
+        for ((parameter, gradient), buffer) in parameters.iter().zip(gradients).zip(&mut self.momentum) {
+            let Some(gradient) = gradient else { continue };
+            let weight = &parameter.tensor;
+            let gradient =
+                gradient.f_mul_scalar(factor)?.f_add(&weight.f_detach()?.f_mul_scalar(self.settings.weight_decay)?)?;
+            let momentum = match buffer {
+                Some(buffer) => {
+                    let _ = buffer.f_mul_scalar_(self.settings.momentum)?.f_add_(&gradient)?;
+                    &*buffer
+                }
+                // PyTorch begins with the gradient itself.
+                None => &*buffer.insert(copy_of(&gradient)?),
+            };
+            let step = gradient.f_add(&momentum.f_mul_scalar(self.settings.momentum)?)?.f_mul_scalar(-rate)?;
+            let _ = weight.shallow_clone().f_add_(&step)?;
+        }
+        Ok(norm)
+    }
+}
