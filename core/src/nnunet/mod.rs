@@ -151,12 +151,17 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
         provenance.insert(format!("checkpoint_sha256_fold_{fold}"), file_sha256(file)?);
     }
 
-    let name = format!("{} {}", plans.dataset_name, configuration.name);
-    let model = builder.finish(&name);
-    let manifest = Manifest {
+    let manifest = Manifest { folds: folds.len(), mirror_axes, provenance, ..manifest(dataset, &plans, configuration) };
+    let model = builder.finish(&manifest.name);
+    Ok((manifest, model))
+}
+
+/// What a model trained by these plans says of itself: one fold, nothing mirrored, of unknown provenance.
+pub fn manifest(dataset: Dataset, plans: &Plans, configuration: Configuration) -> Manifest {
+    Manifest {
         format: FORMAT_VERSION,
-        name,
-        grid: grid(&plans, &configuration),
+        name: format!("{} {}", plans.dataset_name, configuration.name),
+        grid: grid(plans, &configuration),
         channels: dataset
             .channels
             .into_iter()
@@ -167,13 +172,12 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
         resample_data: configuration.resample_data,
         resample_logits: configuration.resample_logits,
         labels: dataset.labels,
-        folds: folds.len(),
-        mirror_axes,
-        provenance,
+        folds: 1,
+        mirror_axes: Vec::new(),
+        provenance: BTreeMap::new(),
         accuracy: BTreeMap::new(),
         graph_sha256: None,
-    };
-    Ok((manifest, model))
+    }
 }
 
 fn checkpoint_path(folder: &Path, fold: FoldName, checkpoint: &str) -> PathBuf {

@@ -1,0 +1,3 @@
+//! The program's commands: arguments in, words and exit codes out.
+
+pub mod plan;
