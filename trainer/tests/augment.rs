@@ -2,7 +2,7 @@
 
 use safetensors::SafeTensors;
 use scanside_trainer::augment::spatial::{Matrix, Rows, Source, Window, crop, resample};
-use scanside_trainer::augment::{blur, finish, intensity, low_resolution};
+use scanside_trainer::augment::{Augmenter, Draw, Noise, Plan, blur, finish, intensity, low_resolution};
 
 /// The tensors of a golden file.
 struct Golden(Vec<u8>);
@@ -141,5 +141,60 @@ fn mirroring_equals_that_of_nnunet() {
         let mut channel = golden.f32("image");
         finish::mirror(&mut channel, golden.shape("image"), axes);
         assert_close(name, &channel, &golden.f32(name), 0.0);
+    }
+}
+
+/// The parameters of `WHOLE` in the golden script.
+fn whole_draw() -> Draw {
+    Draw {
+        matrix: Some(Matrix::of_volume([0.2, -0.3, 0.4], 1.1)),
+        noise: None,
+        blur: vec![Some([0.6, 0.8, 0.95]), Some([0.9, 0.55, 0.7])],
+        brightness: vec![Some(1.1), Some(0.85)],
+        contrast: vec![Some(1.2), Some(0.8)],
+        low_resolution: vec![Some([0.6; 3]), Some([0.8; 3])],
+        gamma_inverted: vec![Some(0.8), Some(1.3)],
+        gamma: vec![Some(1.4), Some(0.75)],
+        mirror: [true, false, true],
+    }
+}
+
+#[test]
+fn all_steps_follow_one_another_as_in_nnunet() {
+    let (golden, case) = (Golden::open("whole"), Golden::open("spatial"));
+    let [channels, z, y, x] = case.shape("image");
+    let (image, labels) = (case.f32("image"), case.i16("labels"));
+    let source = Source { shape_zyx: [z, y, x], channels, image: &image, labels: &labels };
+    let patch_zyx: [usize; 3] = golden.shape("labels");
+    let mut augmenter = Augmenter::new(Plan::new(patch_zyx, &[true, false]));
+    let count: usize = patch_zyx.iter().product();
+    let (mut got, mut got_labels) = (vec![f32::NAN; count * channels], vec![99; count]);
+    augmenter.apply(&source, [3, 0, 5], &whole_draw(), &mut got, &mut got_labels);
+    assert_close("all steps", &got, &golden.f32("image"), 1e-4);
+    assert_eq!(got_labels, golden.i16("labels"));
+}
+
+#[test]
+fn noise_is_blurred_as_in_nnunet() {
+    let golden = Golden::open("whole");
+    let shape_zyx = [9, 12, 14];
+    let voxels: usize = shape_zyx.iter().product();
+    let (image, labels) = (vec![0.0; 2 * voxels], vec![0; voxels]);
+    let source = Source { shape_zyx, channels: 2, image: &image, labels: &labels };
+    let mut augmenter = Augmenter::new(Plan::new(shape_zyx, &[false; 2]));
+    let start_zyx = augmenter.window([0; 3]).centre_start(shape_zyx).map(|n| -n);
+    let (mut got, mut got_labels) = (image.clone(), labels.clone());
+    let (mut sums, draws) = ([0.0; 2], 300);
+    for seed in 0..draws {
+        let noise = Some(Noise { standard_deviation: 0.1, seed });
+        let draw = Draw { noise, blur: whole_draw().blur, ..Draw::none(2) };
+        augmenter.apply(&source, start_zyx, &draw, &mut got, &mut got_labels);
+        for (sum, channel) in sums.iter_mut().zip(got.chunks_exact(voxels)) {
+            *sum += (channel.iter().map(|&v| f64::from(v * v)).sum::<f64>() / voxels as f64).sqrt();
+        }
+    }
+    for (sum, expected) in sums.into_iter().zip(golden.f64::<2>("noise_left")) {
+        let got = sum / draws as f64;
+        assert!((got / expected - 1.0).abs() < 0.01, "{got} is left of the noise, not {expected}");
     }
 }
