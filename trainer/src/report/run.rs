@@ -1,0 +1,214 @@
+//! The folder of a training run, and the facts about it that do not change.
+//!
+//! ```text
+//! WORK/runs/NAME/
+//!   run.json                          what is trained, and how
+//!   plans.json dataset.json           nnU-Net's files as the run began with them, so that the folder suffices for export
+//!   log.jsonl                         one line per epoch
+//!   checkpoint_latest.safetensors     weights, averaged weights, momentum: what resuming needs
+//!   checkpoint_final.safetensors      the same after the last epoch
+//!   validation.json                   whole cases measured
+//!   report.html                       the page
+//! ```
+
+use anyhow::Context;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside::output;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Version of `run.json`.
+pub const FORMAT: u32 = 1;
+
+/// Most bytes of `run.json`; ids of a hundred thousand cases stay below.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What is trained, and how: written once, when the run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFacts {
+    /// Version of this description: [`FORMAT`].
+    pub format: u32,
+    /// The run's name: that of its folder.
+    pub name: String,
+    /// When it began, in seconds since 1970-01-01 UTC.
+    pub started_unix: u64,
+    /// nnU-Net's name of the dataset.
+    pub dataset: String,
+    /// Name of the plans.
+    pub plans: String,
+    /// The configuration of the plans.
+    pub configuration: String,
+    /// SHA-256 of `plans.json`, lower-case hex.
+    pub plans_sha256: String,
+    /// The fold's number, or `all`.
+    pub fold: String,
+    /// Ids of the cases trained on.
+    pub training_cases: Vec<String>,
+    /// Ids of the cases held back.
+    pub validation_cases: Vec<String>,
+    /// Names that the entries of [`EpochRecord::pseudo_dice`](super::log::EpochRecord::pseudo_dice) belong to: the
+    /// foreground labels, or the regions.
+    pub classes: Vec<String>,
+    /// Channels per encoder stage of the network, which may be narrower than the plans say.
+    pub features_per_stage: Vec<usize>,
+    /// Trainable numbers of the network.
+    pub parameters: u64,
+    /// Axes along which training mirrors, so that inference may: those of the network, none for no mirroring.
+    pub mirror_axes: Vec<usize>,
+    /// Voxels per training patch: `z, y, x` of the network grid.
+    pub patch_zyx: [usize; 3],
+    /// Patches per step.
+    pub batch_size: usize,
+    /// Steps per epoch.
+    pub steps_per_epoch: usize,
+    /// Epochs of the whole run.
+    pub epochs: usize,
+    /// Learning rate of the first epoch.
+    pub initial_lr: f64,
+    /// Where the random numbers start.
+    pub seed: u64,
+    /// What computes: `cpu`, or the GPU's name.
+    pub device: String,
+    /// What else people should know, by name: loss, teacher, precision ...
+    #[serde(default)]
+    pub notes: std::collections::BTreeMap<String, String>,
+}
+
+/// A run's folder; its files may or may not be there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// The run in `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> RunFolder {
+        RunFolder(folder.into())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What is trained, and how.
+    pub fn facts(&self) -> PathBuf {
+        self.0.join("run.json")
+    }
+
+    /// nnU-Net's `plans.json` as the run began with it.
+    pub fn plans(&self) -> PathBuf {
+        self.0.join("plans.json")
+    }
+
+    /// nnU-Net's `dataset.json` as the run began with it.
+    pub fn dataset(&self) -> PathBuf {
+        self.0.join("dataset.json")
+    }
+
+    /// One line per epoch.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log.jsonl")
+    }
+
+    /// The state to resume from.
+    pub fn latest(&self) -> PathBuf {
+        self.0.join("checkpoint_latest.safetensors")
+    }
+
+    /// The state after the last epoch.
+    pub fn last(&self) -> PathBuf {
+        self.0.join("checkpoint_final.safetensors")
+    }
+
+    /// Whole cases measured.
+    pub fn validation(&self) -> PathBuf {
+        self.0.join("validation.json")
+    }
+
+    /// The page for people.
+    pub fn page(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
+}
+
+impl RunFacts {
+    /// Reads `run.json` of a run.
+    ///
+    /// # Errors
+    /// There is none, it is malformed, or a later version wrote it.
+    pub fn read(run: &RunFolder) -> Result<RunFacts, Failure> {
+        let path = run.facts();
+        let told = || format!("{} is no training run: its run.json cannot be read", run.path().display());
+        let mut bytes = Vec::new();
+        let file = File::open(&path).or_exit_with(Exit::BadInput, told)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_exit_with(Exit::BadInput, told)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(Failure::says(
+                Exit::BadInput,
+                format!("{} has more than {MAX_BYTES} bytes; it was not written by this program", path.display()),
+            ));
+        }
+        let facts: RunFacts = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not what this program writes", path.display()))
+            .or_exit(Exit::BadInput)?;
+        if facts.format != FORMAT {
+            return Err(Failure::says(
+                Exit::BadInput,
+                format!("{} has format {}; this program reads {FORMAT}", path.display(), facts.format),
+            ));
+        }
+        Ok(facts)
+    }
+
+    /// Writes `run.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write(&self, run: &RunFolder) -> Result<(), Failure> {
+        output::write_whole(&run.facts(), &serde_json::to_vec_pretty(self).or_exit(Exit::CouldNotWrite)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_come_back_and_strange_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(folder.path().join("teacher"));
+        assert_eq!(RunFacts::read(&run).unwrap_err().exit, Exit::BadInput);
+        let facts = RunFacts {
+            format: FORMAT,
+            name: "teacher".into(),
+            started_unix: 1,
+            dataset: "Dataset004_Hippocampus".into(),
+            plans: "nnUNetPlans".into(),
+            configuration: "3d_fullres".into(),
+            plans_sha256: "00".into(),
+            fold: "all".into(),
+            training_cases: vec!["a".into()],
+            validation_cases: vec![],
+            classes: vec!["anterior".into()],
+            features_per_stage: vec![32, 64],
+            parameters: 7,
+            mirror_axes: vec![0, 1, 2],
+            patch_zyx: [40, 56, 40],
+            batch_size: 9,
+            steps_per_epoch: 250,
+            epochs: 1000,
+            initial_lr: 0.01,
+            seed: 0,
+            device: "cpu".into(),
+            notes: [("loss".to_string(), "Dice + CE".to_string())].into(),
+        };
+        facts.write(&run).unwrap();
+        assert_eq!(RunFacts::read(&run).unwrap(), facts);
+        RunFacts { format: 2, ..facts }.write(&run).unwrap();
+        assert!(RunFacts::read(&run).unwrap_err().to_string().contains("has format 2; this program reads 1"));
+        std::fs::write(run.facts(), b"{}").unwrap();
+        assert!(RunFacts::read(&run).unwrap_err().to_string().contains("missing field"));
+    }
+}
