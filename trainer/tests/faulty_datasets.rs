@@ -126,10 +126,10 @@ fn wrong_labels_are_counted() {
         &text,
         &[
             "has 4 fault(s)",
-            "case a: has labels that dataset.json does not name: 7 (2 voxels), 9 (1 voxels)",
+            "case a: has labels that dataset.json does not name: 7 (2 voxel(s)), 9 (1 voxel(s))",
             "case b: 2 label voxel(s) are no whole numbers, the first 0.5 at (x 0, y 1, z 0)",
             "case c: 1 label voxel(s) are no whole numbers, the first NaN at (x 0, y 0, z 0)",
-            "case d: has labels that dataset.json does not name: -1 (1 voxels)",
+            "case d: has labels that dataset.json does not name: -1 (1 voxel(s))",
         ],
     );
 }

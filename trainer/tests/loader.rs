@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use scanside_trainer::augment::Plan;
 use scanside_trainer::loader::{Batch, CaseData, Loader, Settings, Stream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A case in memory.
 #[derive(Clone)]
@@ -131,46 +133,73 @@ fn a_loader_stops_at_any_time() -> Result<()> {
     Ok(())
 }
 
-/// A case whose image cannot be read once it is sampled from.
-struct Broken(Case, std::sync::atomic::AtomicUsize);
+/// A case that counts how often it is sampled from, and whose disk fails at the given count.
+struct Counted {
+    case: Case,
+    reads: AtomicUsize,
+    fails_at: usize,
+}
 
-impl CaseData for Broken {
+impl Counted {
+    fn new(fails_at: usize) -> Arc<Counted> {
+        Arc::new(Counted { case: Case::new(0, [9, 9, 9], 1), reads: AtomicUsize::new(0), fails_at })
+    }
+}
+
+impl CaseData for Counted {
     fn id(&self) -> &str {
-        self.0.id()
+        self.case.id()
     }
 
     fn channels(&self) -> usize {
-        self.0.channels()
+        self.case.channels()
     }
 
     fn shape_zyx(&self) -> [usize; 3] {
-        self.0.shape_zyx
+        self.case.shape_zyx
     }
 
     fn image(&self) -> &[f32] {
-        let reads = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        assert!(reads < 10, "the disk is gone");
-        &self.0.image
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        assert!(reads < self.fails_at, "the disk is gone");
+        &self.case.image
     }
 
     fn labels(&self) -> &[i16] {
-        &self.0.labels
+        &self.case.labels
     }
 
     fn locations(&self) -> &[Vec<u32>] {
-        &self.0.locations
+        &self.case.locations
     }
 }
 
 #[test]
 fn a_panic_of_a_worker_becomes_an_error() -> Result<()> {
     for workers in [1, 3] {
-        let case = Broken(Case::new(0, [9, 9, 9], 1), Default::default());
-        let mut loader = Loader::start(vec![Arc::new(case)], settings([8, 8, 8], 1, Stream::Training), 0, 0, workers)?;
+        let case = Counted::new(10);
+        let mut loader = Loader::start(vec![case], settings([8, 8, 8], 1, Stream::Training), 0, 0, workers)?;
         let error = (0..100).find_map(|_| loader.next_batch().err()).expect("an error");
         assert!(error.to_string().contains("the disk is gone"), "{error}");
         assert!(loader.next_batch().is_err());
     }
+    Ok(())
+}
+
+#[test]
+fn no_more_is_prepared_than_was_asked_for() -> Result<()> {
+    let (case, workers) = (Counted::new(usize::MAX), 2);
+    let settings = Settings { ahead: 3, ..settings([8, 8, 8], 1, Stream::Training) };
+    let mut loader = Loader::start(vec![case.clone()], settings, 0, 0, workers)?;
+    for taken in 1..4 {
+        loader.next_batch()?;
+        // Long enough for workers without a bound to prepare hundreds.
+        std::thread::sleep(Duration::from_millis(50));
+        // One read is the check at the start; a worker holds one batch that it cannot hand over yet.
+        let batches = (case.reads.load(Ordering::Relaxed) - 1).div_ceil(3);
+        assert!(batches <= taken + workers * (3 + 1), "{batches} batches after {taken}");
+    }
+    assert!(loader.waited() > Duration::ZERO);
     Ok(())
 }
 

@@ -31,7 +31,7 @@ fn exp2(exponent: f32) -> f32 {
     let whole = rounded.to_bits().wrapping_sub(ROUNDER.to_bits()) as i32;
     let f = (exponent - (rounded - ROUNDER)) * std::f32::consts::LN_2;
     let series = 1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f / 720.0)))));
-    f32::from_bits(((whole + 127) << 23) as u32) * series
+    f32::from_bits((whole.wrapping_add(127) as u32) << 23) * series
 }
 
 #[cfg(test)]

@@ -248,13 +248,16 @@ impl<'a> Sampler<'a> {
         }
 
         let [_, height, width] = self.source.shape_zyx;
-        rows.index.clear();
-        rows.fraction.clear();
-        for i in full.clone() {
-            let position = line.at(i);
+        rows.index.resize(full.len(), 0);
+        rows.fraction.resize(full.len(), [0.0; 3]);
+        let mut position = line.at(full.start);
+        for (index, fractions) in rows.index.iter_mut().zip(&mut rows.fraction) {
             let [z, y, x] = position.map(|p| (p >> FRACTION_BITS) as usize);
-            rows.index.push((z * height + y) * width + x);
-            rows.fraction.push(position.map(fraction));
+            *index = (z * height + y) * width + x;
+            *fractions = position.map(fraction);
+            for (position, step) in position.iter_mut().zip(line.step) {
+                *position += step;
+            }
         }
         let from = self.source.image.chunks_exact(self.source.voxels());
         for (from, to) in from.zip(image.chunks_exact_mut(voxels)) {

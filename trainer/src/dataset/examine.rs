@@ -79,7 +79,7 @@ pub fn examine(raw: &RawDataset, progress: &(dyn Fn(&str) + Sync)) -> Findings {
         .par_iter()
         .with_max_len(1)
         .map(|case| {
-            let examined = examine_case(case, raw.dataset.channels.len(), &known, samples);
+            let examined = examine_case(raw, case, &known, samples);
             progress(&case.id);
             examined
         })
@@ -152,12 +152,7 @@ fn list(raw: &RawDataset, findings: &mut Findings) {
     }
     let channels = raw.dataset.channels.len();
     for case in &raw.cases {
-        let there: BTreeSet<usize> = case
-            .images
-            .iter()
-            .filter_map(|path| path.file_name()?.to_str())
-            .filter_map(|name| case_and_channel(name, ending).map(|(_, channel)| channel))
-            .collect();
+        let there = channels_named(raw, case);
         // One file may hold all channels as its fourth axis; reading it tells.
         for channel in (0..channels).filter(|channel| !there.contains(channel) && there != BTreeSet::from([0])) {
             let name = &raw.dataset.channels[channel];
@@ -187,6 +182,12 @@ fn list(raw: &RawDataset, findings: &mut Findings) {
     }
 }
 
+/// The channels that the names of a case's files tell.
+fn channels_named(raw: &RawDataset, case: &RawCase) -> BTreeSet<usize> {
+    let names = case.images.iter().filter_map(|path| path.file_name()?.to_str());
+    names.filter_map(|name| case_and_channel(name, &raw.file_ending).map(|(_, channel)| channel)).collect()
+}
+
 /// What reading a case gave.
 #[derive(Default)]
 struct Examined {
@@ -201,7 +202,8 @@ struct Examined {
     intensities: Vec<Sampled>,
 }
 
-fn examine_case(case: &RawCase, channels: usize, known: &BTreeSet<i64>, samples: u64) -> Examined {
+fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples: u64) -> Examined {
+    let channels = raw.dataset.channels.len();
     let mut examined = Examined::default();
     let mut fault = |what: String| examined.faults.push(Remark::of(&case.id, what));
     // Every file speaks for itself first: that two do not fit says little while one is damaged.
@@ -225,8 +227,8 @@ fn examine_case(case: &RawCase, channels: usize, known: &BTreeSet<i64>, samples:
     };
     if let Some(files) = &image {
         let got = files.channels();
-        // Missing files of the usual names were told by name.
-        if got != channels && case.images.len() == 1 {
+        // What the names of files tell was told.
+        if got != channels && (raw.explicit || channels_named(raw, case) == BTreeSet::from([0])) {
             fault(format!("has {got} channel(s), but dataset.json names {channels}"));
         }
         examined.warnings.extend(files.warnings().iter().map(|warning| Remark::of(&case.id, warning.clone())));
@@ -377,7 +379,7 @@ fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -
         labels.iter().filter(|(label, _)| !known.contains(label)).map(|(label, voxels)| (*label, *voxels)).collect();
     if !unknown.is_empty() {
         let told: Vec<String> =
-            unknown.iter().take(MOST_VALUES).map(|(label, voxels)| format!("{label} ({voxels} voxels)")).collect();
+            unknown.iter().take(MOST_VALUES).map(|(label, voxels)| format!("{label} ({voxels} voxel(s))")).collect();
         let more = if unknown.len() > MOST_VALUES {
             format!(" and {} more", unknown.len() - MOST_VALUES)
         } else {

@@ -45,10 +45,7 @@ fn draw(values: Vec<f32>, samples: u64, random: &mut RandomState) -> Sampled {
     let Some(last) = values.len().checked_sub(1) else {
         return Sampled::default();
     };
-    let mut counts = vec![0u32; values.len()];
-    for _ in 0..samples {
-        counts[random.up_to(last as u32) as usize] += 1;
-    }
+    let counts = random.tally(last as u32, samples);
     let drawn = values.into_iter().zip(counts).filter(|(_, count)| *count > 0);
     Sampled::collect(drawn.map(|(value, count)| (value, u64::from(count))).collect())
 }

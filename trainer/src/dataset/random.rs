@@ -24,11 +24,19 @@ impl RandomState {
     }
 
     fn twist(&mut self) {
-        for i in 0..WORDS {
-            let mixed = self.words[i] & 0x8000_0000 | self.words[(i + 1) % WORDS] & 0x7fff_ffff;
-            let odd = if mixed & 1 == 1 { 0x9908_b0df } else { 0 };
-            self.words[i] = self.words[(i + SHIFT) % WORDS] ^ mixed >> 1 ^ odd;
+        // In three runs, so that no index needs a remainder.
+        let mixed = |high: u32, low: u32| {
+            let bits = high & 0x8000_0000 | low & 0x7fff_ffff;
+            bits >> 1 ^ (bits & 1).wrapping_neg() & 0x9908_b0df
+        };
+        let words = &mut self.words;
+        for i in 0..WORDS - SHIFT {
+            words[i] = words[i + SHIFT] ^ mixed(words[i], words[i + 1]);
         }
+        for i in WORDS - SHIFT..WORDS - 1 {
+            words[i] = words[i + SHIFT - WORDS] ^ mixed(words[i], words[i + 1]);
+        }
+        words[WORDS - 1] = words[SHIFT - 1] ^ mixed(words[WORDS - 1], words[0]);
         self.next = 0;
     }
 
@@ -38,12 +46,8 @@ impl RandomState {
         if self.next == WORDS {
             self.twist();
         }
-        let mut word = self.words[self.next];
         self.next += 1;
-        word ^= word >> 11;
-        word ^= word << 7 & 0x9d2c_5680;
-        word ^= word << 15 & 0xefc6_0000;
-        word ^ word >> 18
+        tempered(self.words[self.next - 1])
     }
 
     /// A number from 0 to `most`, drawn until one fits under the mask: `random_interval` for `most` below 2^32.
@@ -59,6 +63,32 @@ impl RandomState {
                 return value;
             }
         }
+    }
+
+    /// How often each number from 0 to `most` comes in `draws` draws: those of `randint(0, most + 1, draws)`, counted.
+    pub fn tally(&mut self, most: u32, draws: u64) -> Vec<u32> {
+        if most == 0 {
+            return vec![draws as u32];
+        }
+        let mask = u32::MAX >> most.leading_zeros();
+        // Rejected numbers are counted as well, and cut off: a branch on them would cost more than the rest.
+        let mut counts = vec![0; mask as usize + 1];
+        let mut left = draws;
+        while left > 0 {
+            if self.next == WORDS {
+                self.twist();
+            }
+            // As many words as draws are left cannot give too many.
+            let end = self.next + left.min((WORDS - self.next) as u64) as usize;
+            for word in &self.words[self.next..end] {
+                let value = tempered(*word) & mask;
+                counts[value as usize] += 1;
+                left -= u64::from(value <= most);
+            }
+            self.next = end;
+        }
+        counts.truncate(most as usize + 1);
+        counts
     }
 
     /// `shuffle`, in place.
@@ -77,6 +107,15 @@ impl RandomState {
     }
 }
 
+/// What the generator makes of a word of its state.
+#[inline]
+fn tempered(mut word: u32) -> u32 {
+    word ^= word >> 11;
+    word ^= word << 7 & 0x9d2c_5680;
+    word ^= word << 15 & 0xefc6_0000;
+    word ^ word >> 18
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +130,17 @@ mod tests {
         RandomState::new(12345).shuffle(&mut ten);
         assert_eq!(ten, [0, 7, 3, 9, 6, 4, 1, 8, 5, 2]);
         assert_eq!(RandomState::new(1234).choose(1000, 5), [681, 990, 155, 768, 438]);
+    }
+
+    #[test]
+    fn a_tally_counts_single_draws() {
+        let (mut one, mut other) = (RandomState::new(5), RandomState::new(5));
+        for most in [1, 2, 6, 99, 100, 0, 127, 128] {
+            let mut counts = vec![0; most as usize + 1];
+            (0..1000).for_each(|_| counts[one.up_to(most) as usize] += 1);
+            assert_eq!(other.tally(most, 1000), counts, "up to {most}");
+        }
+        assert_eq!(one.next_u32(), other.next_u32());
     }
 
     #[test]

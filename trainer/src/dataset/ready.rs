@@ -110,17 +110,10 @@ pub fn make_ready(
         CONFIGURATION,
     )?;
     let ids: Vec<String> = raw.cases.iter().map(|case| case.id.clone()).collect();
-    let (splits, splits_json) = splits_of(raw, work, options, &ids, &source)?;
+    let (splits, splits_json, made) = splits_of(raw, work, options, &ids, &source)?;
     let cache = Cache::check(raw, &plan, work, options.overwrite)?;
 
-    // The record goes first: without it, files that are written but not recorded would count as edited.
     let fingerprint_json = json::pretty(&serde_json::json!(fingerprint));
-    source.examined = Some(dataset_sha256);
-    if !edited {
-        source.written.insert("plans.json".into(), text_sha256(&plans_json));
-    }
-    source.written.insert("splits_final.json".into(), text_sha256(&splits_json));
-    source.write(work)?;
     for (path, text) in [
         (work.fingerprint(), &fingerprint_json),
         (work.dataset(), &raw.json),
@@ -131,6 +124,15 @@ pub fn make_ready(
             write_whole(&path, text.as_bytes())?;
         }
     }
+    // The record goes last: files that are as they would be written today count as written, recorded or not.
+    source.examined = Some(dataset_sha256);
+    if !edited {
+        source.written.insert("plans.json".into(), text_sha256(&plans_json));
+    }
+    if made {
+        source.written.insert("splits_final.json".into(), text_sha256(&splits_json));
+    }
+    source.write(work)?;
     let told = |id: &str, new: bool| progress(id, if new { Step::Prepared } else { Step::Reused });
     let outcome = pool.install(|| cache.fill(raw, &plan, work, &source, &told))?;
     Ok(Ready { plan, fingerprint, splits, outcome, warnings })
@@ -177,31 +179,43 @@ fn plans(
                 ),
             ))
         }
+        Some((text, _)) if !options.overwrite && text != planned && has_runs(work) => Err(Failure::says(
+            Exit::BadInput,
+            format!(
+                "{} holds training runs by another plan than that of this dataset and planner; --overwrite plans anew, and \
+                 another work folder keeps both",
+                work.runs().display()
+            ),
+        )),
         _ => Ok((planned, false)),
     }
 }
 
-/// The folds and their file's text.
+fn has_runs(work: &Work) -> bool {
+    std::fs::read_dir(work.runs()).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The folds, their file's text, and whether they were made here.
 fn splits_of(
     raw: &RawDataset,
     work: &Work,
     options: ReadyOptions,
     ids: &[String],
     source: &Source,
-) -> Result<(Vec<Split>, String), Failure> {
+) -> Result<(Vec<Split>, String, bool), Failure> {
     let text_of = |path: &Path| {
         std::fs::read_to_string(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))
     };
     if raw.splits().is_file() {
-        return Ok((splits::read(&raw.splits(), ids)?, text_of(&raw.splits())?));
+        return Ok((splits::read(&raw.splits(), ids)?, text_of(&raw.splits())?, false));
     }
     let made = splits::k_fold(ids);
     let text = splits::to_json(&made);
     let Some((there, edited)) = edited(&work.splits(), "splits_final.json", source) else {
-        return Ok((made, text));
+        return Ok((made, text, true));
     };
     if there == text || options.overwrite {
-        return Ok((made, text));
+        return Ok((made, text, true));
     }
     let read = splits::read(&work.splits(), ids);
     let shown = |splits: &[Split]| {
@@ -209,9 +223,9 @@ fn splits_of(
         shown.len() == ids.len()
     };
     match read {
-        Ok(splits) if edited || shown(&splits) => Ok((splits, there)),
+        Ok(splits) if edited || shown(&splits) => Ok((splits, there, !edited)),
         Err(failure) if edited => Err(failure),
         // Made for the cases that there were.
-        _ => Ok((made, text)),
+        _ => Ok((made, text, true)),
     }
 }

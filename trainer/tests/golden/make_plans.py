@@ -1,6 +1,6 @@
 """Makes plans/: fingerprints, and the plans that nnU-Net's experiment planners write for them.
 
-Usage: python make_plans.py HIPPOCAMPUS     (nnunetv2 2.8.1; writes beside itself)
+Usage: python make_plans.py HIPPOCAMPUS [NAME ...]     (nnunetv2 2.8.1; writes beside itself; only NAMEs if there are any)
 
 HIPPOCAMPUS is the raw dataset of that name. Per dataset NAME/: dataset.json, dataset_fingerprint.json, and PLANNER.json
 for the planners default, resenc-m, resenc-l, resenc-xl. The fingerprints of hippocampus and of the two small datasets of
@@ -81,9 +81,12 @@ def plan(name, dataset, fingerprint):
 
 
 def main():
-    shutil.rmtree(HERE / "plans", ignore_errors=True)
-    number = 1
+    only = sys.argv[2:]
+    number = 0
     for name, channels, labels, (spacings, shapes), relative in made_up():
+        number += 1
+        if only and name not in only:
+            continue
         intensities = {str(c): {"max": 3071.0, "mean": 99.40078 + c, "median": 101.0, "min": -1024.0,
                                 "percentile_00_5": -41.0, "percentile_99_5": 301.5, "std": 39.39} for c in range(len(channels))}
         dataset = {"channel_names": channels, "labels": labels, "numTraining": len(spacings), "file_ending": ".nii.gz"}
@@ -92,11 +95,12 @@ def main():
         fingerprint = {"foreground_intensity_properties_per_channel": intensities,
                        "median_relative_size_after_cropping": relative, "shapes_after_crop": shapes, "spacings": spacings}
         plan(f"Dataset{number:03d}_{name}", dataset, fingerprint)
-        number += 1
     for source, title in ((Path(sys.argv[1]), "hippocampus"), (HERE / "preprocessed/thick_slices", "thick_slices"),
                           (HERE / "preprocessed/regions", "regions")):
-        name = f"Dataset{number:03d}_{title}"
         number += 1
+        if only and title not in only:
+            continue
+        name = f"Dataset{number:03d}_{title}"
         shutil.copytree(source, SCRATCH / "nnUNet_raw" / name)
         fingerprint = DatasetFingerprintExtractor(name, 1).run()
         written = json.loads((SCRATCH / "nnUNet_preprocessed" / name / "dataset_fingerprint.json").read_text())

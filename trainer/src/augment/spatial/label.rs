@@ -4,6 +4,8 @@ use half::f16;
 
 /// What the shares of labels are compared at: nnU-Net holds them as half-precision thousandths.
 const WHOLE: f32 = 1000.0;
+/// Shares further apart than this differ in half precision as well.
+const CERTAIN: f32 = 1.0;
 
 /// A volume from which the eight corners of a cell are read at one index.
 #[derive(Clone, Copy, Debug)]
@@ -38,19 +40,37 @@ pub(super) fn strongest(corners: &[i16; 8], fraction: &[f32; 3]) -> i16 {
 fn decide(corners: &[i16; 8], fraction: &[f32; 3]) -> i16 {
     let side = |d: usize, upper: usize| if upper == 1 { fraction[d] } else { 1.0 - fraction[d] };
     let share: [f32; 8] = std::array::from_fn(|k| side(0, k >> 2) * side(1, k >> 1 & 1) * side(2, k & 1) * WHOLE);
-    let nearest = (0..3).fold(0, |k, d| 2 * k + usize::from(fraction[d] >= 0.5));
+    let (mut first, mut second) = ((corners[0], f32::MIN), f32::MIN);
+    let mut left = u8::MAX;
+    while left != 0 {
+        let label = corners[left.trailing_zeros() as usize];
+        let mut sum = 0.0;
+        for k in 0..8 {
+            let same = corners[k] == label;
+            sum += if same { share[k] } else { 0.0 };
+            left &= !(u8::from(same) << k);
+        }
+        if sum > first.1 {
+            (first, second) = ((label, sum), first.1);
+        } else {
+            second = second.max(sum);
+        }
+    }
+    if first.1 - second > CERTAIN { first.0 } else { settle(corners, &share, fraction) }
+}
+
+/// Of labels whose shares are equal in half precision, that of the nearest voxel if it is one of them, else the least.
+#[cold]
+fn settle(corners: &[i16; 8], share: &[f32; 8], fraction: &[f32; 3]) -> i16 {
     let score = |label: i16| {
         let sum: f32 = (0..8).map(|k| if corners[k] == label { share[k] } else { 0.0 }).sum();
         f16::from_f32(sum)
     };
-    let mut best = (corners[nearest], score(corners[nearest]));
-    let preferred = best.0;
-    for (k, &label) in corners.iter().enumerate() {
-        if corners[..k].contains(&label) || label == preferred {
-            continue;
-        }
+    let nearest = corners[(0..3).fold(0, |k, d| 2 * k + usize::from(fraction[d] >= 0.5))];
+    let mut best = (nearest, score(nearest));
+    for &label in corners {
         let score = score(label);
-        if score > best.1 || (score == best.1 && best.0 != preferred && label < best.0) {
+        if score > best.1 || (score == best.1 && best.0 != nearest && label < best.0) {
             best = (label, score);
         }
     }
