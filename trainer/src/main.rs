@@ -1,3 +1,36 @@
 //! The trainer's program.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use scanside::interrupt;
+use scanside_trainer::commands;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model, 5 does not fit, 6 could not write, \
+                          7 some cases failed, 130 interrupted.";
+
+/// Trains nnU-Net networks and hands them on. Research software, not for diagnosis.
+#[derive(Debug, Parser)]
+#[command(name = "scanside-train", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Plan(commands::plan::PlanArgs),
+    Teacher(commands::teacher::TeacherArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = interrupt::listen().and_then(|()| match &cli.command {
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Teacher(args) => commands::teacher::run(args),
+    });
+    let exit = outcome.unwrap_or_else(|failure| {
+        eprintln!("scanside-train: {failure}");
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}

@@ -12,6 +12,7 @@ pub use patch::Patches;
 pub use seed::Stream;
 
 use crate::augment::Plan;
+use crate::dataset::cache::CachedCase;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -33,6 +34,27 @@ pub trait CaseData: Send + Sync {
     fn labels(&self) -> &[i16];
     /// For each foreground class or region, flat indices of some of its voxels.
     fn locations(&self) -> &[Vec<u32>];
+}
+
+impl CaseData for CachedCase {
+    fn id(&self) -> &str {
+        self.id()
+    }
+    fn channels(&self) -> usize {
+        self.channels()
+    }
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.shape_zyx()
+    }
+    fn image(&self) -> &[f32] {
+        self.image()
+    }
+    fn labels(&self) -> &[i16] {
+        self.labels()
+    }
+    fn locations(&self) -> &[Vec<u32>] {
+        self.locations()
+    }
 }
 
 /// What a loader delivers.

@@ -95,6 +95,12 @@ impl Parameters {
         Ok(())
     }
 
+    /// What autograd has gathered, in the parameters' order; `None` for a parameter that no loss reached.
+    pub fn gradients(&self) -> Vec<Option<Tensor>> {
+        let gradient = |p: &Parameter| Some(p.tensor.grad()).filter(Tensor::defined);
+        self.list.iter().map(gradient).collect()
+    }
+
     /// Forgets the gradients of the step before.
     pub fn zero_gradients(&mut self) {
         for parameter in &mut self.list {

@@ -43,27 +43,22 @@ impl Sgd {
         self.momentum[index] = Some(values);
     }
 
-    /// Moves every parameter that has a gradient by one step of `rate`. Returns the norm of the gradients before they were
-    /// clipped.
+    /// Moves every parameter that has a gradient by one step of `rate`. `gradients` are in the parameters' order. Returns the
+    /// norm of all of them before they were clipped.
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn step(&mut self, parameters: &Parameters, rate: f64) -> Result<f64, TchError> {
-        tch::no_grad(|| self.step_recorded(parameters, rate))
+    pub fn step(&mut self, parameters: &Parameters, gradients: &[Option<Tensor>], rate: f64) -> Result<f64, TchError> {
+        tch::no_grad(|| self.unrecorded_step(parameters, gradients, rate))
     }
 
-    fn step_recorded(&mut self, parameters: &Parameters, rate: f64) -> Result<f64, TchError> {
-        let mut gradients = Vec::with_capacity(parameters.len());
-        let mut squares = Vec::with_capacity(parameters.len());
-        for parameter in parameters.iter() {
-            let gradient = parameter.tensor.grad();
-            if gradient.defined() {
-                squares.push(gradient.f_norm()?);
-                gradients.push(Some(gradient));
-            } else {
-                gradients.push(None);
-            }
-        }
+    fn unrecorded_step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &[Option<Tensor>],
+        rate: f64,
+    ) -> Result<f64, TchError> {
+        let squares = gradients.iter().flatten().map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
         let norm = match squares.is_empty() {
             true => 0.0,
             false => f64::try_from(&Tensor::f_stack(&squares, 0)?.f_norm()?)?,

@@ -1,0 +1,43 @@
+//! What a run is asked to do.
+
+use scanside_core::nnunet::FoldName;
+use std::path::PathBuf;
+use tch::Device;
+
+/// Settings of a training run. The plan decides all else.
+#[derive(Clone, Debug)]
+pub struct TeacherSettings {
+    /// Name of the run's folder.
+    pub name: String,
+    /// Fold to train.
+    pub fold: FoldName,
+    /// Epochs of the whole run: the learning rate falls to zero over them.
+    pub epochs: usize,
+    /// Steps an epoch.
+    pub steps_per_epoch: usize,
+    /// Batches of validation patches after each epoch.
+    pub validation_steps: usize,
+    /// Patches a step; the plan's where nothing is said.
+    pub batch_size: Option<usize>,
+    /// Learning rate of the first epoch.
+    pub initial_lr: f64,
+    /// What one step keeps of the averaged weights; nothing: no average.
+    pub average: Option<f64>,
+    /// Where the random numbers start.
+    pub seed: u64,
+    /// What computes.
+    pub device: Device,
+    /// Threads of the network.
+    pub threads: usize,
+    /// Where the weights begin.
+    pub start: Start,
+}
+
+/// Where the weights of a run begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Random.
+    Fresh,
+    /// Those of an nnU-Net model folder's fold.
+    Folder(PathBuf, FoldName),
+}
