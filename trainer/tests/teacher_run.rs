@@ -1,0 +1,135 @@
+//! The program trains on real scans: the loss falls, and a run that was killed ends with the same bytes as one that was not.
+
+use scanside_trainer::report::log::{EpochRecord, read};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const EPOCHS: usize = 4;
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scanside-train"));
+    command.args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program(arguments).output().unwrap()
+}
+
+fn succeeds(arguments: &[&str]) {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The example scans as a raw dataset, planned, and the plan's network made small enough for a test.
+fn work(folder: &Path) -> PathBuf {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hippocampus");
+    let raw = folder.join("Dataset900_Examples");
+    for (from, to) in [("images", "imagesTr"), ("labels", "labelsTr")] {
+        std::fs::create_dir_all(raw.join(to)).unwrap();
+        for entry in std::fs::read_dir(examples.join(from)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, raw.join(to).join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let dataset = r#"{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "Anterior": 1, "Posterior": 2},
+                      "numTraining": 3, "file_ending": ".nii.gz"}"#;
+    std::fs::write(raw.join("dataset.json"), dataset).unwrap();
+    let work = folder.join("work");
+    succeeds(&["plan", raw.to_str().unwrap(), "-o", work.to_str().unwrap()]);
+
+    let path = work.join("plans.json");
+    let mut plans: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let configuration = &mut plans["configurations"]["3d_fullres"];
+    configuration["patch_size"] = json!([24, 24, 24]);
+    configuration["batch_size"] = json!(2);
+    let network = &mut configuration["architecture"]["arch_kwargs"];
+    for (key, value) in [
+        ("n_stages", json!(3)),
+        ("features_per_stage", json!([4, 8, 16])),
+        ("kernel_sizes", json!([[3, 3, 3], [3, 3, 3], [3, 3, 3]])),
+        ("strides", json!([[1, 1, 1], [2, 2, 2], [2, 2, 2]])),
+        ("n_conv_per_stage", json!([1, 1, 1])),
+        ("n_conv_per_stage_decoder", json!([1, 1])),
+    ] {
+        network[key] = value;
+    }
+    std::fs::write(&path, serde_json::to_string_pretty(&plans).unwrap()).unwrap();
+    work
+}
+
+fn arguments<'a>(work: &'a str, name: &'a str, epochs: &'a str) -> Vec<&'a str> {
+    vec![
+        "teacher",
+        work,
+        "--name",
+        name,
+        "--epochs",
+        epochs,
+        "--iterations-per-epoch",
+        "12",
+        "--validation-iterations",
+        "2",
+        "--ema",
+        "0.9",
+        "--device",
+        "cpu",
+    ]
+}
+
+/// What a log says, but for the clock.
+fn timeless(folder: &Path) -> Vec<EpochRecord> {
+    let records = read(&folder.join("log.jsonl")).unwrap();
+    records.into_iter().map(|record| EpochRecord { seconds: 0.0, wait_seconds: 0.0, ..record }).collect()
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes_and_the_loss_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let (name, epochs) = (work.to_str().unwrap(), EPOCHS.to_string());
+
+    succeeds(&arguments(name, "whole", &epochs));
+    let whole = work.join("runs/whole");
+    let records = timeless(&whole);
+    assert_eq!(records.len(), EPOCHS);
+    assert!(records[EPOCHS - 1].loss < records[0].loss - 0.2, "{records:?}");
+
+    // Killed while the third epoch runs.
+    let mut child = program(&arguments(name, "killed", &epochs)).stderr(Stdio::piped()).spawn().unwrap();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        if line.unwrap().starts_with("epoch 2/") {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let killed = work.join("runs/killed");
+    assert!(!killed.join("checkpoint_final.safetensors").exists());
+    assert!(killed.join("checkpoint_latest.safetensors").exists());
+
+    let again = run(&arguments(name, "killed", &epochs));
+    assert_eq!(again.status.code(), Some(2), "without --resume nothing is overwritten");
+    let mut resume = arguments(name, "killed", &epochs);
+    resume.push("--resume");
+    let mut longer = arguments(name, "killed", "9");
+    longer.push("--resume");
+    let refused = run(&longer);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("epochs was 4 and would be 9"));
+    succeeds(&resume);
+
+    assert_eq!(timeless(&killed), records);
+    let weights = |run: &Path| std::fs::read(run.join("checkpoint_final.safetensors")).unwrap();
+    assert!(weights(&killed) == weights(&whole), "the weights differ");
+}
+
+#[test]
+fn a_folder_without_a_plan_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&["teacher", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("plans.json"));
+}
