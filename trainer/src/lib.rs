@@ -15,6 +15,7 @@
 //! | [`loader`] | patches sampled from the cache and augmented on worker threads |
 //! | [`network`] | the networks on libtorch, with nnU-Net's parameter names |
 //! | [`loss`] | Dice, cross entropy, deep supervision |
+//! | [`distill`] | students, and what they learn from their teacher |
 //! | [`optimise`] | SGD with Nesterov momentum, schedule, averaged weights |
 //! | [`export`] | nnU-Net folders, ONNX, safetensors |
 //! | [`validate`] | whole cases segmented by the inference core and measured |
@@ -27,6 +28,7 @@
 pub mod augment;
 pub mod commands;
 pub mod dataset;
+pub mod distill;
 pub mod export;
 pub mod loader;
 pub mod loss;
