@@ -30,7 +30,7 @@ mod process;
 mod progress;
 mod record;
 mod segment;
-mod threads;
+pub mod threads;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -5,12 +5,17 @@ use rayon::prelude::*;
 use scanside_core::executor::Executor;
 
 /// A pool of worker threads; one worker means the calling thread alone.
-pub(crate) struct Threads {
+#[derive(Debug)]
+pub struct Threads {
     pool: Option<rayon::ThreadPool>,
 }
 
 impl Threads {
-    pub(crate) fn new(workers: usize) -> Result<Self, Failure> {
+    /// Starts so many workers.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn new(workers: usize) -> Result<Self, Failure> {
         if workers <= 1 {
             return Ok(Threads { pool: None });
         }

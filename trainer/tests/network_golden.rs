@@ -3,7 +3,7 @@
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
 use scanside_trainer::export::tensors::{TensorFile, read_tensors};
 use scanside_trainer::loss::SegmentationLoss;
-use scanside_trainer::network::{Network, values};
+use scanside_trainer::network::{Engine, Network, values};
 use scanside_trainer::optimise::{Sgd, SgdSettings};
 use scanside_trainer::targets::{Heads, Targets};
 use scanside_trainer::teacher::Trainee;
@@ -21,7 +21,8 @@ fn numbers(value: &Value) -> Vec<usize> {
 }
 
 fn unet(facts: &Value) -> UNet {
-    let (features, kernels, strides) = (numbers(&facts["features_per_stage"]), &facts["kernel_sizes"], &facts["strides"]);
+    let (features, kernels, strides) =
+        (numbers(&facts["features_per_stage"]), &facts["kernel_sizes"], &facts["strides"]);
     let stages = (0..features.len())
         .map(|s| Stage { features: features[s], kernel: numbers(&kernels[s]), stride: numbers(&strides[s]) })
         .collect();
@@ -134,7 +135,7 @@ fn networks_losses_gradients_and_steps_are_those_of_nnunet() {
         }
 
         let descent = Sgd::new(SgdSettings::default(), &network.parameters);
-        let mut trainee = Trainee { network, descent, average: None };
+        let mut trainee = Trainee { network, engine: Engine::Torch, descent, average: None };
         for (step, expected) in file.tensors["losses"].1.iter().enumerate() {
             let value = trainee.step(&loss, &images, &labels, 1e-2).unwrap();
             let difference = (value.loss - f64::from(*expected)).abs();

@@ -3,10 +3,13 @@
 //! A [`Network`] is a list of named [`Parameters`] and the walk over [`Layers`] that turns patches into logits. It is
 //! built from the same description that importing and exporting use, so names, shapes and order have one source.
 
+mod engine;
 mod init;
+pub mod native;
 mod parameters;
 mod torch;
 
+pub use engine::{Engine, Native};
 pub use init::Initialise;
 pub use parameters::{LoadError, Parameter, Parameters, copy_of, values};
 

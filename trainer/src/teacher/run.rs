@@ -8,7 +8,7 @@ use crate::dataset::cache::CachedCase;
 use crate::dataset::splits::{self, Split};
 use crate::loader::{CaseData, Loader, Settings, Stream};
 use crate::loss::{HardCounts, SegmentationLoss};
-use crate::network::{Initialise, Network};
+use crate::network::{Engine, Initialise, Network};
 use crate::optimise::{AveragedWeights, Sgd, SgdSettings, poly_learning_rate};
 use crate::plan::TrainingPlan;
 use crate::report::log::{EpochLog, EpochRecord};
@@ -104,7 +104,7 @@ pub fn train(
     };
     // What is watched, and used later, are the averaged weights.
     let mut averaged = match trainee.average {
-        Some(_) => Some(Network::new(&plan.unet, settings.device).or_exit(Exit::BadModel)?),
+        Some(_) => Some((Network::new(&plan.unet, settings.device).or_exit(Exit::BadModel)?, engine(&plan, settings)?)),
         None => None,
     };
     for epoch in state.epochs_done..settings.epochs {
@@ -132,17 +132,18 @@ pub fn train(
             };
             progress.step(epoch, step, &value);
         }
-        let network = match (&mut averaged, &trainee.average) {
-            (Some(network), Some(average)) => {
+        let (network, engine) = match (&mut averaged, &trainee.average) {
+            (Some((network, engine)), Some(average)) => {
                 for (parameter, values) in network.parameters.iter().zip(average.values()) {
                     tch::no_grad(|| parameter.tensor.shallow_clone().f_copy_(values)).or_exit(Exit::DoesNotFit)?;
                 }
-                &*network
+                engine.weights_changed();
+                (&*network, engine)
             }
-            _ => &trainee.network,
+            _ => (&trainee.network, &mut trainee.engine),
         };
         let watched = match &mut watching {
-            Some(loader) => Some(watch(network, loader, &loss, &plan.targets, settings)?),
+            Some(loader) => Some(watch(network, engine, loader, &loss, &plan.targets, settings)?),
             None => None,
         };
         let mean = watched.as_ref().and_then(|(_, dice)| mean(dice));
@@ -211,7 +212,11 @@ fn begin(plan: &TrainingPlan, settings: &TeacherSettings) -> Result<Trainee, Fai
         Some(decay) => Some(AveragedWeights::new(decay, &network.parameters).or_exit(Exit::DoesNotFit)?),
         None => None,
     };
-    Ok(Trainee { network, descent, average })
+    Ok(Trainee { network, engine: engine(plan, settings)?, descent, average })
+}
+
+fn engine(plan: &TrainingPlan, settings: &TeacherSettings) -> Result<Engine, Failure> {
+    Engine::new(&plan.unet, plan.patch_zyx, settings.device, settings.threads).or_exit(Exit::DoesNotFit)
 }
 
 fn facts(plan: &TrainingPlan, settings: &TeacherSettings, split: &Split, network: &Network) -> RunFacts {
@@ -308,6 +313,7 @@ fn classes(targets: &Targets) -> usize {
 /// The mean loss and the Dice per class over some batches of validation patches.
 fn watch(
     network: &Network,
+    engine: &mut Engine,
     loader: &mut Loader,
     loss: &SegmentationLoss,
     targets: &Targets,
@@ -320,7 +326,7 @@ fn watch(
         let batch = loader.next_batch().or_exit(Exit::BadInput)?;
         let (images, labels): (Tensor, Tensor) = tensors(&batch, settings.device).or_exit(Exit::DoesNotFit)?;
         loader.recycle(batch);
-        sum += observe(network, loss, targets, &images, &labels, &mut counts).or_exit(Exit::DoesNotFit)?;
+        sum += observe(network, engine, loss, targets, &images, &labels, &mut counts).or_exit(Exit::DoesNotFit)?;
     }
     Ok((sum / settings.validation_steps as f64, counts.dice()))
 }

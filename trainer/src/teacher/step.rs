@@ -2,9 +2,10 @@
 
 use crate::loader::Batch;
 use crate::loss::{HardCounts, SegmentationLoss};
-use crate::network::Network;
+use crate::network::{Engine, Network};
 use crate::optimise::{AveragedWeights, Sgd};
 use crate::targets::Targets;
+use anyhow::Result;
 use tch::{Device, Kind, TchError, Tensor};
 
 /// A network in training with all that goes along with it.
@@ -12,6 +13,8 @@ use tch::{Device, Kind, TchError, Tensor};
 pub struct Trainee {
     /// The network.
     pub network: Network,
+    /// What computes it.
+    pub engine: Engine,
     /// Its descent.
     pub descent: Sgd,
     /// Averaged weights, if they are kept.
@@ -47,24 +50,19 @@ impl Trainee {
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn step(
-        &mut self,
-        loss: &SegmentationLoss,
-        images: &Tensor,
-        labels: &Tensor,
-        rate: f64,
-    ) -> Result<StepValue, TchError> {
+    pub fn step(&mut self, loss: &SegmentationLoss, images: &Tensor, labels: &Tensor, rate: f64) -> Result<StepValue> {
         self.network.parameters.zero_gradients();
-        let logits = self.network.forward(images)?;
+        let logits = self.engine.forward(&self.network, images)?;
         let value = loss.deep(&logits, labels)?;
         value.total.f_backward()?;
-        let gradients = self.network.parameters.gradients();
+        let gradients = self.engine.gradients(&self.network, &logits)?;
         let total = f64::try_from(&value.total.f_detach()?)?;
         // A step along what is no number would destroy the weights for good.
         let gradient_norm = match total.is_finite() {
             true => self.descent.step(&self.network.parameters, &gradients, rate)?,
             false => f64::NAN,
         };
+        self.engine.weights_changed();
         if let Some(average) = &mut self.average {
             average.add(&self.network.parameters)?;
         }
@@ -78,15 +76,16 @@ impl Trainee {
 /// libtorch refuses an operation.
 pub(super) fn observe(
     network: &Network,
+    engine: &mut Engine,
     loss: &SegmentationLoss,
     targets: &Targets,
     images: &Tensor,
     labels: &Tensor,
     counts: &mut HardCounts,
-) -> Result<f64, TchError> {
+) -> Result<f64> {
+    let logits = engine.infer(network, images)?;
     tch::no_grad(|| {
-        let logits = network.forward(images)?;
         counts.add(targets, &logits[0], &loss.truth(labels)?, labels)?;
-        f64::try_from(&loss.deep(&logits, labels)?.total)
+        Ok(f64::try_from(&loss.deep(&logits, labels)?.total)?)
     })
 }
