@@ -26,15 +26,19 @@ pub enum Exit {
 /// An error and the code the program ends with because of it.
 #[derive(Debug)]
 pub struct Failure {
+    /// The code.
     pub exit: Exit,
+    /// What went wrong, for people.
     pub error: anyhow::Error,
 }
 
 impl Failure {
+    /// An error with its code.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Failure { exit, error: error.into() }
     }
 
+    /// A sentence with its code.
     pub fn says(exit: Exit, sentence: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Failure { exit, error: anyhow::Error::msg(sentence) }
     }

@@ -12,25 +12,25 @@ macro_rules! say {
 
 mod args;
 mod bench;
-mod case_run;
-mod cases;
+pub mod case_run;
+pub mod cases;
 mod compile;
-mod digest;
-mod evaluate;
+pub mod digest;
+pub mod evaluate;
 pub mod exit;
 mod import;
 mod inspect;
 pub mod interrupt;
-mod label_file;
+pub mod label_file;
 mod label_like;
-mod model;
+pub mod model;
 pub mod output;
 mod plan;
 mod process;
-mod progress;
+pub mod progress;
 mod record;
 mod segment;
-mod threads;
+pub mod threads;
 
 use args::{Cli, Command};
 use clap::Parser;

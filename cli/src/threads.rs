@@ -5,12 +5,16 @@ use rayon::prelude::*;
 use scanside_core::executor::Executor;
 
 /// A pool of worker threads; one worker means the calling thread alone.
-pub(crate) struct Threads {
+pub struct Threads {
     pool: Option<rayon::ThreadPool>,
 }
 
 impl Threads {
-    pub(crate) fn new(workers: usize) -> Result<Self, Failure> {
+    /// Starts `workers` threads.
+    ///
+    /// # Errors
+    /// The system has no room for them.
+    pub fn new(workers: usize) -> Result<Self, Failure> {
         if workers <= 1 {
             return Ok(Threads { pool: None });
         }

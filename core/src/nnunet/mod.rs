@@ -151,12 +151,26 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
         provenance.insert(format!("checkpoint_sha256_fold_{fold}"), file_sha256(file)?);
     }
 
-    let name = format!("{} {}", plans.dataset_name, configuration.name);
-    let model = builder.finish(&name);
-    let manifest = Manifest {
+    let manifest = manifest(dataset, &plans, configuration, &mirror_axes, folds.len());
+    let model = builder.finish(&manifest.name);
+    Ok((Manifest { provenance, ..manifest }, model))
+}
+
+/// What a model of these plans says of itself, but for provenance and accuracy. `mirror_axes` are spatial axes of the
+/// network, `folds` outputs of its graph.
+pub fn manifest(
+    dataset: Dataset,
+    plans: &Plans,
+    configuration: Configuration,
+    mirror_axes: &[usize],
+    folds: usize,
+) -> Manifest {
+    // A 2d network's two axes are the last of the manifest's three.
+    let missing = 3 - configuration.patch.len();
+    Manifest {
         format: FORMAT_VERSION,
-        name,
-        grid: grid(&plans, &configuration),
+        name: format!("{} {}", plans.dataset_name, configuration.name),
+        grid: grid(plans, &configuration),
         channels: dataset
             .channels
             .into_iter()
@@ -167,13 +181,12 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
         resample_data: configuration.resample_data,
         resample_logits: configuration.resample_logits,
         labels: dataset.labels,
-        folds: folds.len(),
-        mirror_axes,
-        provenance,
+        folds,
+        mirror_axes: mirror_axes.iter().map(|axis| axis + missing).collect(),
+        provenance: BTreeMap::new(),
         accuracy: BTreeMap::new(),
         graph_sha256: None,
-    };
-    Ok((manifest, model))
+    }
 }
 
 fn checkpoint_path(folder: &Path, fold: FoldName, checkpoint: &str) -> PathBuf {
@@ -246,7 +259,7 @@ fn check_tensors<R: Read + Seek>(checkpoint: &Checkpoint<R>, layers: &Layers) ->
     }
 }
 
-/// The mirror axes in the manifest's numbers, where a 2d network's two axes are the last of three.
+/// The mirror axes, checked against the network's.
 fn mirror_axes<R: Read + Seek>(checkpoint: &Checkpoint<R>, axes: usize) -> Result<Vec<usize>, NnUnetError> {
     let allowed = checkpoint.mirror_axes();
     let distinct: BTreeSet<usize> = allowed.iter().copied().collect();
@@ -256,7 +269,7 @@ fn mirror_axes<R: Read + Seek>(checkpoint: &Checkpoint<R>, axes: usize) -> Resul
             problem: format!("mirroring along {allowed:?} does not fit a network of {axes} axes"),
         });
     }
-    Ok(allowed.iter().map(|axis| axis + 3 - axes).collect())
+    Ok(allowed.to_vec())
 }
 
 fn grid(plans: &Plans, configuration: &Configuration) -> NetworkGrid {
