@@ -20,10 +20,12 @@
 //! | [`validate`] | whole cases segmented by the inference core and measured |
 //! | [`teacher`] | the training run: steps, log, checkpoints, resuming |
 //! | [`report`] | pages with curves and pictures |
+//! | [`commands`] | the program's commands |
 //!
 //! Arrays are `[channels, z, y, x]` with `x` fastest, axes those of the network grid.
 
 pub mod augment;
+pub mod commands;
 pub mod dataset;
 pub mod export;
 pub mod loader;

@@ -1,0 +1,16 @@
+//! What `scanside-train` does, command by command.
+
+pub mod export;
+mod runs;
+pub mod status;
+
+use std::io::Write;
+
+/// Prints results. A reader that went away (`| head`) is no reason to stop.
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+}
