@@ -15,6 +15,10 @@ pub struct Dataset {
     pub channels: Vec<String>,
     /// What the network's heads mean.
     pub labels: Labels,
+    /// The label values that each head is trained to find, in head order.
+    pub trained: Vec<Vec<u16>>,
+    /// The value of voxels that nobody has labelled, where the dataset has such.
+    pub ignore: Option<u16>,
     /// The licence, where the file states one.
     pub licence: Option<String>,
 }
@@ -67,9 +71,12 @@ impl Dataset {
             field: "labels".into(),
             problem: "is missing".into(),
         })?;
+        let heads = heads(&labels, &root, path)?;
         Ok(Dataset {
             channels: channels(&root)?,
-            labels: heads(&labels, &root, path)?,
+            labels: heads.labels,
+            trained: heads.trained,
+            ignore: heads.ignore,
             licence: ["licence", "license"].iter().find_map(|key| rest.get(key)?.as_str()).map(str::to_string),
         })
     }
@@ -94,7 +101,14 @@ fn channels(root: &Field<'_>) -> Result<Vec<String>, NnUnetError> {
         .collect()
 }
 
-fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUnetError> {
+/// What the labels of a dataset say about the network's heads.
+struct Heads {
+    labels: Labels,
+    trained: Vec<Vec<u16>>,
+    ignore: Option<u16>,
+}
+
+fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Heads, NnUnetError> {
     let mut background = None;
     let mut ignore = None;
     let mut named = Vec::new();
@@ -132,14 +146,17 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
     all.dedup();
     // `background` is among them, so there is a largest.
     let largest = all.last().copied().unwrap_or(0);
-    if let Some((value, field)) = ignore
-        && value != largest + 1
+    if let Some((value, field)) = &ignore
+        && *value != largest + 1
     {
         return Err(field.wrong(format!("is {value}, but must be {}, one above all other labels", largest + 1)));
     }
 
+    // `label_value` has checked the range.
+    let ignore = ignore.map(|(value, _)| value as u16);
     if named.iter().any(|(_, values)| matches!(values, Values::Region(v) if v.len() > 1)) {
-        return regions(&named, root);
+        let (labels, trained) = regions(&named, root)?;
+        return Ok(Heads { labels, trained, ignore });
     }
     // The value nnU-Net writes is the head's index, never looked up: with gaps it would write wrong labels.
     if let Some((index, value)) = all.iter().enumerate().find(|(i, v)| i != *v) {
@@ -155,12 +172,16 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Labels, NnUn
             names.entry(*value).or_insert(*name);
         }
     }
-    Ok(Labels::Exclusive { heads: names.into_iter().map(|(value, name)| label(name, value)).collect() })
+    Ok(Heads {
+        trained: names.keys().map(|value| vec![*value as u16]).collect(),
+        labels: Labels::Exclusive { heads: names.into_iter().map(|(value, name)| label(name, value)).collect() },
+        ignore,
+    })
 }
 
-fn regions(named: &[(&str, Values)], root: &Field<'_>) -> Result<Labels, NnUnetError> {
-    let regions: Vec<&str> =
-        named.iter().filter(|(_, values)| values.all().iter().any(|v| *v != 0)).map(|(name, _)| *name).collect();
+fn regions(named: &[(&str, Values)], root: &Field<'_>) -> Result<(Labels, Vec<Vec<u16>>), NnUnetError> {
+    let regions: Vec<&(&str, Values)> =
+        named.iter().filter(|(_, values)| values.all().iter().any(|v| *v != 0)).collect();
     let order = root.require("regions_class_order")?;
     let values = order.items()?;
     if values.len() != regions.len() {
@@ -173,9 +194,10 @@ fn regions(named: &[(&str, Values)], root: &Field<'_>) -> Result<Labels, NnUnetE
     let heads = regions
         .iter()
         .zip(&values)
-        .map(|(name, value)| Ok(label(name, label_value(value)?)))
+        .map(|((name, _), value)| Ok(label(name, label_value(value)?)))
         .collect::<Result<_, NnUnetError>>()?;
-    Ok(Labels::Regions { heads })
+    let trained = regions.iter().map(|(_, values)| values.all().iter().map(|v| *v as u16).collect()).collect();
+    Ok((Labels::Regions { heads }, trained))
 }
 
 /// Label files hold 16 bits.
@@ -224,6 +246,15 @@ mod tests {
             ),
             pairs(&[("whole", 1), ("core", 2), ("a", 300)])
         );
+    }
+
+    #[test]
+    fn heads_are_trained_on_label_values() {
+        let dataset = parse(r#"{"background": 0, "b": [2], "a": 1, "ignore": 3}"#, "").unwrap();
+        assert_eq!((dataset.trained, dataset.ignore), (vec![vec![0], vec![1], vec![2]], Some(3)));
+        let rest = r#", "regions_class_order": [1, 2]"#;
+        let dataset = parse(r#"{"background": 0, "whole": [2, 1], "core": 2}"#, rest).unwrap();
+        assert_eq!((dataset.trained, dataset.ignore), (vec![vec![2, 1], vec![2]], None));
     }
 
     #[test]

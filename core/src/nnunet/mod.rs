@@ -151,22 +151,13 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
         provenance.insert(format!("checkpoint_sha256_fold_{fold}"), file_sha256(file)?);
     }
 
-    let manifest = manifest(dataset, &plans, configuration, &mirror_axes, folds.len());
+    let manifest = Manifest { folds: folds.len(), mirror_axes, provenance, ..manifest(dataset, &plans, configuration) };
     let model = builder.finish(&manifest.name);
-    Ok((Manifest { provenance, ..manifest }, model))
+    Ok((manifest, model))
 }
 
-/// What a model of these plans says of itself, but for provenance and accuracy. `mirror_axes` are spatial axes of the
-/// network, `folds` outputs of its graph.
-pub fn manifest(
-    dataset: Dataset,
-    plans: &Plans,
-    configuration: Configuration,
-    mirror_axes: &[usize],
-    folds: usize,
-) -> Manifest {
-    // A 2d network's two axes are the last of the manifest's three.
-    let missing = 3 - configuration.patch.len();
+/// What a model trained by these plans says of itself: one fold, nothing mirrored, of unknown provenance.
+pub fn manifest(dataset: Dataset, plans: &Plans, configuration: Configuration) -> Manifest {
     Manifest {
         format: FORMAT_VERSION,
         name: format!("{} {}", plans.dataset_name, configuration.name),
@@ -181,8 +172,8 @@ pub fn manifest(
         resample_data: configuration.resample_data,
         resample_logits: configuration.resample_logits,
         labels: dataset.labels,
-        folds,
-        mirror_axes: mirror_axes.iter().map(|axis| axis + missing).collect(),
+        folds: 1,
+        mirror_axes: Vec::new(),
         provenance: BTreeMap::new(),
         accuracy: BTreeMap::new(),
         graph_sha256: None,
@@ -259,7 +250,7 @@ fn check_tensors<R: Read + Seek>(checkpoint: &Checkpoint<R>, layers: &Layers) ->
     }
 }
 
-/// The mirror axes, checked against the network's.
+/// The mirror axes in the manifest's numbers, where a 2d network's two axes are the last of three.
 fn mirror_axes<R: Read + Seek>(checkpoint: &Checkpoint<R>, axes: usize) -> Result<Vec<usize>, NnUnetError> {
     let allowed = checkpoint.mirror_axes();
     let distinct: BTreeSet<usize> = allowed.iter().copied().collect();
@@ -269,7 +260,7 @@ fn mirror_axes<R: Read + Seek>(checkpoint: &Checkpoint<R>, axes: usize) -> Resul
             problem: format!("mirroring along {allowed:?} does not fit a network of {axes} axes"),
         });
     }
-    Ok(allowed.to_vec())
+    Ok(allowed.iter().map(|axis| axis + 3 - axes).collect())
 }
 
 fn grid(plans: &Plans, configuration: &Configuration) -> NetworkGrid {

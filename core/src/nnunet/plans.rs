@@ -44,6 +44,17 @@ pub struct Configuration {
     pub(super) path: PathBuf,
 }
 
+/// What only training asks of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingEntries {
+    /// Patches per step.
+    pub batch_size: usize,
+    /// The Dice loss sums over the batch before it divides.
+    pub batch_dice: bool,
+    /// How label maps are brought to the network grid.
+    pub resample_labels: Resampling,
+}
+
 impl Plans {
     /// Reads `plans.json`.
     ///
@@ -128,13 +139,36 @@ impl Plans {
         Ok(Configuration {
             name: name.to_string(),
             normalization: self.normalization(&field, channels)?,
-            resample_data: resampling(&field, "resampling_fn_data")?,
-            resample_logits: resampling(&field, "resampling_fn_probabilities")?,
+            resample_data: resampling(&field, "resampling_fn_data", false)?,
+            resample_logits: resampling(&field, "resampling_fn_probabilities", false)?,
             network_class: architecture.require("network_class_name")?.text()?.to_string(),
             network_arguments: architecture.require("arch_kwargs")?.value().clone(),
             path: self.path.clone(),
             patch,
             spacing_mm,
+        })
+    }
+
+    /// The entries of the configuration called `name` that only training asks for.
+    ///
+    /// # Errors
+    /// There is no such configuration, an entry is missing, or asks for something this program does not do.
+    pub fn training(&self, name: &str) -> Result<TrainingEntries, NnUnetError> {
+        let merged = Value::Object(self.merged(name)?);
+        let field = Field::new(&self.path, &format!("configurations.{name}"), &merged);
+        let resample_labels = resampling(&field, "resampling_fn_seg", true)?;
+        if matches!(resample_labels, Resampling::Torch { .. } | Resampling::Spline { order: 3, .. })
+            || matches!(resample_labels, Resampling::Spline { order_z: 1, .. })
+        {
+            return Err(field.require("resampling_fn_seg")?.unsupported(
+                "label maps are resampled linearly or to the nearest in the plane and to the nearest between slices; \
+                 what the plans ask for is not supported",
+            ));
+        }
+        Ok(TrainingEntries {
+            batch_size: field.require("batch_size")?.whole(1..=1 << 16)?,
+            batch_dice: field.require("batch_dice")?.truth()?,
+            resample_labels,
         })
     }
 
@@ -228,8 +262,8 @@ fn check_reader(reader: &Field<'_>) -> Result<(), NnUnetError> {
     }
 }
 
-/// The resampling under `key`, with its keyword arguments.
-fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnetError> {
+/// The resampling under `key`, of label maps or of anything else, with its keyword arguments.
+fn resampling(configuration: &Field<'_>, key: &str, of_labels: bool) -> Result<Resampling, NnUnetError> {
     let function = configuration.require(key)?;
     let arguments = configuration.require(&format!("{key}_kwargs"))?;
     let name = function.text()?;
@@ -247,11 +281,11 @@ fn resampling(configuration: &Field<'_>, key: &str) -> Result<Resampling, NnUnet
     let mut force_separate_z = if torch && !simple { None } else { Some(false) };
     for (key, argument) in arguments.entries()? {
         match key {
-            "is_seg" => {
-                if argument.truth()? {
-                    return Err(argument.wrong("must be false: images and logits are no label maps"));
-                }
-            }
+            "is_seg" => match (argument.truth()?, of_labels) {
+                (true, false) => return Err(argument.wrong("must be false: images and logits are no label maps")),
+                (false, true) => return Err(argument.wrong("must be true for label maps")),
+                _ => {}
+            },
             "force_separate_z" if !simple => force_separate_z = argument.truth_or_null()?,
             "separate_z_anisotropy_threshold" if !simple => {
                 if argument.number()? != ANISOTROPY {
@@ -364,6 +398,37 @@ mod tests {
         Plans::parse(&plans.to_string(), Path::new("plans.json"))
             .and_then(|plans| plans.configuration(name, 1))
             .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn training_asks_for_more() {
+        let mut plans = base();
+        let read = |plans: &Value| {
+            let plans = Plans::parse(&plans.to_string(), Path::new("plans.json")).unwrap();
+            plans.training("child").map_err(|e| e.to_string())
+        };
+        assert!(read(&plans).unwrap_err().contains("resampling_fn_seg` is missing"));
+        let c = plans["configurations"]["3d_fullres"].as_object_mut().unwrap();
+        c.extend(
+            json!({
+                "batch_size": 9, "batch_dice": true, "resampling_fn_seg": "resample_data_or_seg_to_shape",
+                "resampling_fn_seg_kwargs": {"is_seg": true, "order": 1, "order_z": 0, "force_separate_z": null}
+            })
+            .as_object()
+            .unwrap()
+            .clone(),
+        );
+        let labels = Resampling::Spline { order: 1, order_z: 0, force_separate_z: None };
+        assert_eq!(read(&plans).unwrap(), TrainingEntries { batch_size: 9, batch_dice: true, resample_labels: labels });
+        for (key, value, says) in [
+            ("order", json!(3), "not supported"),
+            ("order_z", json!(1), "not supported"),
+            ("is_seg", json!(false), "must be true"),
+        ] {
+            let mut bad = plans.clone();
+            bad["configurations"]["3d_fullres"]["resampling_fn_seg_kwargs"][key] = value;
+            assert!(read(&bad).unwrap_err().contains(says));
+        }
     }
 
     fn with(pointer: &str, value: Value) -> Value {

@@ -6,6 +6,7 @@
 
 mod axis;
 mod column;
+mod label_map;
 mod mask;
 mod normalize;
 mod percentile;
@@ -15,10 +16,11 @@ mod slab;
 mod spline;
 
 pub use axis::{AxisMap, GridMap, LinearTap, separate_axis, target_shape};
+pub use label_map::resample_labels;
 pub use mask::NonzeroMask;
 pub use normalize::{Normalizer, ValueRange};
 pub(crate) use scan::working_bytes as statistics_bytes;
-pub use scan::{ChannelFacts, ScanFacts, find_box, measure};
+pub use scan::{ChannelFacts, ScanFacts, find_box, measure, nonzero_mask};
 pub(crate) use slab::reader_bytes as slab_reader_bytes;
 pub use slab::{SlabReader, SlabSettings};
 

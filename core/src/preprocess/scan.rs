@@ -118,7 +118,7 @@ pub fn measure<S: VoxelSource + ?Sized>(
     let scope = clip_axis.map_or(ClipScope::Volume, ClipScope::FileAxis);
     let masked = |c: &Channel| matches!(c.normalization, Normalization::ZScore { masked: true });
     let mut buffer = Vec::new();
-    let mask = if channels.iter().any(masked) { Some(build_mask(source, bounds, &mut buffer)?) } else { None };
+    let mask = if channels.iter().any(masked) { Some(nonzero_mask(source, bounds)?) } else { None };
     let mut facts = Vec::with_capacity(channels.len());
     for (index, channel) in channels.iter().enumerate() {
         let inside = if masked(channel) { mask.as_ref() } else { None };
@@ -127,14 +127,15 @@ pub fn measure<S: VoxelSource + ?Sized>(
     Ok(ScanFacts { bounds: bounds.clone(), channels: facts, mask })
 }
 
-fn build_mask<S: VoxelSource + ?Sized>(
-    source: &mut S,
-    bounds: &Box3,
-    buffer: &mut Vec<f32>,
-) -> Result<NonzeroMask, PreprocessError> {
+/// Which voxels inside `bounds` are nonzero in any channel, or enclosed by such voxels.
+///
+/// # Errors
+/// Voxels that cannot be read.
+pub fn nonzero_mask<S: VoxelSource + ?Sized>(source: &mut S, bounds: &Box3) -> Result<NonzeroMask, PreprocessError> {
+    let mut buffer = Vec::new();
     let mut mask = NonzeroMask::new(bounds.shape());
     for channel in 0..source.channels() {
-        for_rows(source, bounds, channel, buffer, |z, y, row| mask.mark_row(z, y, row))?;
+        for_rows(source, bounds, channel, &mut buffer, |z, y, row| mask.mark_row(z, y, row))?;
     }
     mask.fill_holes();
     Ok(mask)

@@ -1,8 +1,10 @@
-//! What `scanside-train` does, command by command.
+//! The program's commands: arguments in, words and exit codes out.
 
 pub mod export;
+pub mod plan;
 mod runs;
 pub mod status;
+pub mod validate;
 
 use std::io::Write;
 

@@ -74,9 +74,16 @@ pub fn model(
         }
     };
     builder.add_fold(&mut ByLastName::new(network)).or_exit(Exit::BadModel)?;
-    let manifest = nnunet::manifest(dataset, &plans, configuration, &facts.mirror_axes, 1);
+    // A 2d network's two axes are the last of the manifest's three.
+    let missing = 3 - unet.axes();
+    let manifest = Manifest {
+        mirror_axes: facts.mirror_axes.iter().map(|axis| axis + missing).collect(),
+        provenance: facts.provenance.clone(),
+        accuracy: facts.accuracy.clone(),
+        ..nnunet::manifest(dataset, &plans, configuration)
+    };
     let proto = builder.finish(&manifest.name);
-    Ok((Manifest { provenance: facts.provenance.clone(), accuracy: facts.accuracy.clone(), ..manifest }, proto))
+    Ok((manifest, proto))
 }
 
 fn check_range(network: &TrainedNetwork) -> Result<(), Failure> {

@@ -1,0 +1,379 @@
+//! A preprocessed case in a file, read in place.
+//!
+//! ```text
+//! bytes                                                            little endian
+//! 8          magic "scscase\n"
+//! 4          version, 1
+//! 4          n, bytes of the facts
+//! n          facts: JSON, see CaseFacts
+//! 4          CRC-32 of all before
+//!            zeros up to the next multiple of 64
+//! 4*C*Z*Y*X  image: f32, [channels, z, y, x]
+//!            zeros up to the next multiple of 64
+//! 2*Z*Y*X    labels: i16, [z, y, x]
+//!            zeros up to the next multiple of 4
+//! 4*...      class locations: u32, flat indices into [z, y, x], one list after the other
+//! 4          CRC-32 of everything behind the first one
+//! ```
+
+use super::mapping::Mapping;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside::output::PendingFile;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"scscase\n";
+const VERSION: u32 = 1;
+const ALIGNMENT: usize = 64;
+
+/// More than any facts have: some names and a hundred bytes per class.
+const MOST_FACTS: usize = 16 << 20;
+
+/// What a cached case says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseFacts {
+    /// The case's name.
+    pub id: String,
+    /// Channels of the image.
+    pub channels: usize,
+    /// Extents on the network grid.
+    pub shape_zyx: [usize; 3],
+    /// Voxel distance on the network grid in millimetres.
+    pub spacing_mm: [f64; 3],
+    /// Network axis `i` is file axis `transpose[i]`.
+    pub transpose: [usize; 3],
+    /// Extents of the raw image: file axes `z, y, x`.
+    pub raw_shape_zyx: [usize; 3],
+    /// Voxel distance of the raw image in millimetres, file axes.
+    pub raw_spacing_mm: [f64; 3],
+    /// The part of the raw image that was kept, file axes, half-open.
+    pub crop_zyx: [[usize; 2]; 3],
+    /// SHA-256 of what the plan says about preprocessing.
+    pub plan_sha256: String,
+    /// SHA-256 of the raw files' contents.
+    pub raw_sha256: String,
+    /// The label values of each entry of the class locations.
+    pub classes: Vec<Vec<i16>>,
+    /// Entries' lengths.
+    pub located: Vec<usize>,
+}
+
+impl CaseFacts {
+    fn voxels(&self) -> Option<usize> {
+        self.shape_zyx.iter().try_fold(1usize, |n, &k| n.checked_mul(k))
+    }
+}
+
+/// Where the parts of a case lie in its file.
+struct Parts {
+    image: Range<usize>,
+    labels: Range<usize>,
+    locations: Range<usize>,
+    end: usize,
+}
+
+impl Parts {
+    /// `None` where the numbers overflow.
+    fn new(facts: &CaseFacts, facts_bytes: usize) -> Option<Parts> {
+        let voxels = facts.voxels()?;
+        let located = facts.located.iter().try_fold(0usize, |n, &k| n.checked_add(k))?;
+        let part = |after: usize, alignment: usize, numbers: usize, bytes: usize| {
+            let start = after.checked_next_multiple_of(alignment)?;
+            Some(start..start.checked_add(numbers.checked_mul(bytes)?)?)
+        };
+        let image = part(16 + facts_bytes + 4, ALIGNMENT, voxels.checked_mul(facts.channels)?, 4)?;
+        let labels = part(image.end, ALIGNMENT, voxels, 2)?;
+        let locations = part(labels.end, 4, located, 4)?;
+        let end = locations.end.checked_add(4)?;
+        Some(Parts { image, labels, locations, end })
+    }
+}
+
+/// A cached case, mapped into memory. Cheap to open and to share between threads.
+#[derive(Debug)]
+pub struct CachedCase {
+    path: PathBuf,
+    facts: CaseFacts,
+    mapping: Mapping,
+    image: Range<usize>,
+    labels: Range<usize>,
+    locations: Vec<Vec<u32>>,
+}
+
+impl CachedCase {
+    /// Opens a case: reads and checks its facts and class locations; the arrays are only mapped.
+    ///
+    /// # Errors
+    /// The file cannot be read, is none of a cached case, is cut off or damaged.
+    pub fn open(path: &Path) -> Result<CachedCase, Failure> {
+        let bad = |what: &str| {
+            Failure::says(
+                Exit::BadInput,
+                format!("{}: {what}; remove it and prepare the dataset again", path.display()),
+            )
+        };
+        let unreadable = || format!("{} cannot be read", path.display());
+        let file = File::open(path).or_exit_with(Exit::BadInput, unreadable)?;
+        if file.metadata().or_exit_with(Exit::BadInput, unreadable)?.len() < 20 {
+            return Err(bad("the cached case is cut off"));
+        }
+        let mapping = Mapping::new(&file).or_exit_with(Exit::BadInput, unreadable)?;
+        let bytes = mapping.bytes();
+        if &bytes[..8] != MAGIC {
+            return Err(bad("this is no cached case"));
+        }
+        let version = word(bytes, 8);
+        if version != VERSION {
+            return Err(bad(&format!("the cached case has version {version}, this program reads {VERSION}")));
+        }
+        let facts_bytes = word(bytes, 12) as usize;
+        if facts_bytes > MOST_FACTS || bytes.len() < 16 + facts_bytes + 4 {
+            return Err(bad("the cached case is cut off"));
+        }
+        let head = &bytes[..16 + facts_bytes];
+        if crc32fast::hash(head) != word(bytes, head.len()) {
+            return Err(bad("the cached case is damaged: its checksum is wrong"));
+        }
+        let facts: CaseFacts = serde_json::from_slice(&head[16..])
+            .map_err(|e| bad(&format!("the cached case's facts are wrong ({e})")))?;
+        let parts = Parts::new(&facts, facts_bytes).filter(|parts| parts.end == bytes.len());
+        let Some(parts) = parts else {
+            return Err(bad("the cached case is cut off, or longer than its facts say"));
+        };
+        let voxels = facts.voxels().unwrap_or(0);
+        let mut at = parts.locations.start;
+        let mut locations = Vec::with_capacity(facts.located.len());
+        for &count in &facts.located {
+            let list: Vec<u32> = bytes[at..at + 4 * count].chunks_exact(4).map(|four| word(four, 0)).collect();
+            if list.iter().any(|&index| index as usize >= voxels) {
+                return Err(bad("the cached case is damaged: a class location lies outside it"));
+            }
+            at += 4 * count;
+            locations.push(list);
+        }
+        Ok(CachedCase { path: path.to_path_buf(), image: parts.image, labels: parts.labels, facts, mapping, locations })
+    }
+
+    /// The facts.
+    pub fn facts(&self) -> &CaseFacts {
+        &self.facts
+    }
+
+    /// The case's name.
+    pub fn id(&self) -> &str {
+        &self.facts.id
+    }
+
+    /// Channels of the image.
+    pub fn channels(&self) -> usize {
+        self.facts.channels
+    }
+
+    /// Extents on the network grid.
+    pub fn shape_zyx(&self) -> [usize; 3] {
+        self.facts.shape_zyx
+    }
+
+    /// Normalised intensities, `[channels, z, y, x]`.
+    pub fn image(&self) -> &[f32] {
+        self.mapping.floats(self.image.clone())
+    }
+
+    /// Label values, `[z, y, x]`; [`OUTSIDE`](crate::sample::OUTSIDE) outside the nonzero mask.
+    pub fn labels(&self) -> &[i16] {
+        self.mapping.shorts(self.labels.clone())
+    }
+
+    /// Per class, voxels to centre patches on, as flat indices into `[z, y, x]`. The classes are the foreground labels
+    /// or the regions in order; a dataset with an ignore label has one more entry, of all labelled voxels.
+    pub fn locations(&self) -> &[Vec<u32>] {
+        &self.locations
+    }
+
+    /// Reads the whole file and compares its checksum, which opening does not: it would touch every byte.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn verify(&self) -> Result<(), Failure> {
+        let bytes = self.mapping.bytes();
+        let head = 16 + word(bytes, 12) as usize + 4;
+        let end = bytes.len() - 4;
+        if crc32fast::hash(&bytes[head..end]) == word(bytes, end) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(Failure::says(
+            Exit::BadInput,
+            format!(
+                "{path}: the cached case is damaged: its checksum is wrong; remove it and prepare the dataset again"
+            ),
+        ))
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Writes a case; the file appears whole or not at all. The arrays have the extents that the facts give.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(
+    path: &Path,
+    facts: &CaseFacts,
+    image: &[f32],
+    labels: &[i16],
+    locations: &[Vec<u32>],
+) -> Result<(), Failure> {
+    let cannot = || format!("{} cannot be written", path.display());
+    let json = serde_json::to_vec(facts).or_exit_with(Exit::CouldNotWrite, cannot)?;
+    let parts = Parts::new(facts, json.len())
+        .filter(|p| {
+            p.image.len() == 4 * image.len()
+                && p.labels.len() == 2 * labels.len()
+                && facts.located.iter().eq(locations.iter().map(Vec::len).collect::<Vec<_>>().iter())
+        })
+        .ok_or_else(|| Failure::says(Exit::CouldNotWrite, format!("{}: facts and arrays differ", path.display())))?;
+    let mut pending = PendingFile::create(path)?;
+    let mut write = || -> std::io::Result<()> {
+        let mut out = Summed { out: BufWriter::with_capacity(1 << 18, &mut pending), at: 0, sum: Default::default() };
+        out.put(MAGIC)?;
+        out.put(&VERSION.to_le_bytes())?;
+        out.put(&(json.len() as u32).to_le_bytes())?;
+        out.put(&json)?;
+        out.end_sum()?;
+        out.pad(parts.image.start)?;
+        out.put_all(image.iter().map(|v| v.to_le_bytes()))?;
+        out.pad(parts.labels.start)?;
+        out.put_all(labels.iter().map(|v| v.to_le_bytes()))?;
+        out.pad(parts.locations.start)?;
+        for list in locations {
+            out.put_all(list.iter().map(|v| v.to_le_bytes()))?;
+        }
+        out.end_sum()?;
+        out.out.flush()
+    };
+    write().or_exit_with(Exit::CouldNotWrite, cannot)?;
+    pending.publish()
+}
+
+/// Bytes that are counted and summed up on their way out.
+struct Summed<W: Write> {
+    out: W,
+    at: usize,
+    sum: crc32fast::Hasher,
+}
+
+impl<W: Write> Summed<W> {
+    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.sum.update(bytes);
+        self.at += bytes.len();
+        self.out.write_all(bytes)
+    }
+
+    /// Numbers go out in pieces: one at a time, checksum and counting would cost more than the disk.
+    fn put_all<const N: usize>(&mut self, numbers: impl Iterator<Item = [u8; N]>) -> std::io::Result<()> {
+        let mut piece = Vec::with_capacity(1 << 16);
+        for number in numbers {
+            piece.extend_from_slice(&number);
+            if piece.len() == 1 << 16 {
+                self.put(&piece)?;
+                piece.clear();
+            }
+        }
+        self.put(&piece)
+    }
+
+    fn pad(&mut self, to: usize) -> std::io::Result<()> {
+        self.put(&vec![0; to - self.at])
+    }
+
+    /// Writes the checksum of what has passed since the last one.
+    fn end_sum(&mut self) -> std::io::Result<()> {
+        let sum = std::mem::take(&mut self.sum).finalize();
+        self.at += 4;
+        self.out.write_all(&sum.to_le_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> (CaseFacts, Vec<f32>, Vec<i16>, Vec<Vec<u32>>) {
+        let facts = CaseFacts {
+            id: "case_ä".into(),
+            channels: 2,
+            shape_zyx: [3, 5, 7],
+            spacing_mm: [2.5, 0.1 + 0.2, 1.0],
+            transpose: [2, 0, 1],
+            raw_shape_zyx: [9, 10, 11],
+            raw_spacing_mm: [1.0, 2.5, 0.3],
+            crop_zyx: [[0, 5], [1, 8], [2, 5]],
+            plan_sha256: "p".into(),
+            raw_sha256: "r".into(),
+            classes: vec![vec![1], vec![2]],
+            located: vec![0, 3],
+        };
+        let image = (0..210).map(|i| i as f32 * -0.37).collect();
+        let labels = (0..105).map(|i| (i % 4) as i16 - 1).collect();
+        (facts, image, labels, vec![vec![], vec![104, 0, 7]])
+    }
+
+    #[test]
+    fn a_case_comes_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scase");
+        let (facts, image, labels, locations) = example();
+        write(&path, &facts, &image, &labels, &locations).unwrap();
+        let case = CachedCase::open(&path).unwrap();
+        case.verify().unwrap();
+        assert_eq!((case.facts(), case.image(), case.labels()), (&facts, &image[..], &labels[..]));
+        assert_eq!(case.locations(), locations);
+        // Replaced while it is open: what is mapped stays.
+        write(&path, &facts, &vec![0.0; 210], &labels, &locations).unwrap();
+        assert_eq!(case.image(), image);
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&case);
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scase");
+        let (facts, image, labels, locations) = example();
+        write(&path, &facts, &image, &labels, &locations).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let other = folder.path().join("b.scase");
+        let mut noticed = 0;
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            std::fs::write(&other, &bytes).unwrap();
+            let failure = CachedCase::open(&other).and_then(|case| case.verify()).unwrap_err();
+            assert_eq!(failure.exit, Exit::BadInput);
+            noticed += 1;
+        }
+        assert_eq!(noticed, whole.len());
+        for length in [0, 19, 30, whole.len() - 1] {
+            std::fs::write(&other, &whole[..length]).unwrap();
+            let text = CachedCase::open(&other).unwrap_err().to_string();
+            assert!(text.contains("cut off") && text.contains("prepare the dataset again"), "{text}");
+        }
+    }
+
+    #[test]
+    fn facts_that_do_not_fit_the_arrays_are_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scase");
+        let (facts, image, labels, locations) = example();
+        assert!(write(&path, &facts, &image[1..], &labels, &locations).is_err());
+        assert!(write(&path, &facts, &image, &labels, &locations[1..]).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,51 @@
+//! A file's bytes in place, as the numbers they are.
+//!
+//! Training reads small patches of many cases in random order, and all cases together may be larger than memory. Mapped,
+//! they live in the system's page cache: what fits stays, nothing is read twice by several workers, nothing is copied.
+
+use memmap2::Mmap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+#[cfg(target_endian = "big")]
+compile_error!("cached cases are little endian and used in place");
+
+/// A mapped file.
+#[derive(Debug)]
+pub(super) struct Mapping(Mmap);
+
+impl Mapping {
+    #[allow(unsafe_code)]
+    pub(super) fn new(file: &File) -> io::Result<Mapping> {
+        // SAFETY: the bytes must not change while they are mapped. Cached cases are never written in place: a new version
+        // is renamed over the old one, whose bytes live on until the last mapping goes.
+        unsafe { Mmap::map(file) }.map(Mapping)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The `f32` in a range of bytes; none where the range is not aligned.
+    pub(super) fn floats(&self, bytes: Range<usize>) -> &[f32] {
+        self.cast(bytes)
+    }
+
+    /// As [`Self::floats`].
+    pub(super) fn shorts(&self, bytes: Range<usize>) -> &[i16] {
+        self.cast(bytes)
+    }
+
+    #[allow(unsafe_code)]
+    fn cast<T: Number>(&self, bytes: Range<usize>) -> &[T] {
+        // SAFETY: every pattern of bits is a `Number`.
+        let (before, numbers, after) = unsafe { self.0[bytes].align_to::<T>() };
+        if before.is_empty() && after.is_empty() { numbers } else { &[] }
+    }
+}
+
+/// Types of which every pattern of bits is a value.
+trait Number {}
+impl Number for f32 {}
+impl Number for i16 {}

@@ -1,0 +1,135 @@
+//! One case preprocessed for training: the steps of inference, and the same for its label map.
+
+use super::cache::CaseFacts;
+use super::locations;
+use super::raw::RawCase;
+use crate::plan::TrainingPlan;
+use crate::sample::OUTSIDE;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside_core::executor::Serial;
+use scanside_core::nifti::{ChannelFiles, LabelVolume, ResidentSource, read_labels};
+use scanside_core::pipeline::{Layout, RunOptions};
+use scanside_core::preprocess::{
+    GridMap, NonzeroMask, SlabReader, SlabSettings, find_box, measure, nonzero_mask, resample_labels,
+};
+use scanside_core::volume::{Box3, VoxelSource};
+
+/// Planes fetched with one reading of the resident voxels.
+const PLANES_PER_READ: usize = 8;
+
+/// Arrays of a case on the network grid.
+#[derive(Clone, Debug)]
+pub struct Preprocessed {
+    /// What they are; the hashes are left empty.
+    pub facts: CaseFacts,
+    /// Normalised intensities, `[channels, z, y, x]`.
+    pub image: Vec<f32>,
+    /// Label values, `[z, y, x]`.
+    pub labels: Vec<i16>,
+    /// Sampled voxels per class.
+    pub locations: Vec<Vec<u32>>,
+}
+
+/// Preprocesses a case. Takes the raw voxels in their stored types, four bytes per raw voxel for the labels, and the result.
+///
+/// # Errors
+/// Files that cannot be read, do not fit each other or the plan; a case that vanishes on the network grid.
+pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, Failure> {
+    let named = || format!("case {}", case.id);
+    let bad = |what: String| Failure::says(Exit::BadInput, format!("case {}: {what}", case.id));
+    let files = ChannelFiles::open(&case.images).or_exit_with(Exit::BadInput, named)?;
+    let (expected, got) = (plan.channels.len(), files.channels());
+    if expected != got {
+        return Err(bad(format!("has {got} channel(s), but the dataset has {expected}")));
+    }
+    let grid = files.grid().clone();
+    let volume = read_labels(&case.label).or_exit_with(Exit::BadInput, named)?;
+    if volume.grid().shape_zyx != grid.shape_zyx {
+        let [z, y, x] = volume.grid().shape_zyx;
+        let [iz, iy, ix] = grid.shape_zyx;
+        return Err(bad(format!("the label map has {x} x {y} x {z} voxels, the image {ix} x {iy} x {iz}")));
+    }
+    let mut source = ResidentSource::load(files).or_exit_with(Exit::BadInput, named)?;
+    let bounds = find_box(&mut source, plan.manifest.crop_to_nonzero).or_exit_with(Exit::BadInput, named)?;
+    let options = RunOptions { mirror: false, ..RunOptions::default() };
+    let layout = Layout::new(&plan.manifest, grid.shape_zyx, grid.spacing_mm, bounds.clone(), options)
+        .or_exit_with(Exit::BadInput, named)?;
+    let map = &layout.data_map;
+    let voxels: usize = map.new.iter().product();
+    if u32::try_from(voxels).is_err() {
+        return Err(bad(format!(
+            "would have {voxels} voxels on the network grid; at most {} are trained on",
+            u32::MAX
+        )));
+    }
+    let scan = measure(&mut source, &bounds, &plan.channels, layout.clip_axis()).or_exit_with(Exit::BadInput, named)?;
+    let mask = match &scan.mask {
+        Some(mask) => mask.clone(),
+        None => nonzero_mask(&mut source, &bounds).or_exit_with(Exit::BadInput, named)?,
+    };
+
+    let cropped = crop_labels(volume, &bounds, layout.transpose, &mask).map_err(&bad)?;
+    drop(mask);
+    let label_map = GridMap::new(plan.resample_labels, map.old, map.new, layout.scan_spacing, layout.network_spacing);
+    let labels = if label_map.is_identity() { cropped } else { resample_labels(&cropped, &label_map) };
+
+    let settings = SlabSettings { transpose: layout.transpose, planes_per_read: PLANES_PER_READ };
+    let mut reader = SlabReader::new(map, &scan, settings);
+    let plane = map.new[1] * map.new[2];
+    let mut image = vec![0.0; expected * voxels];
+    let mut slab = vec![0.0; expected * plane];
+    for z in 0..map.new[0] {
+        reader.next_plane(&mut source, &Serial, &mut slab).or_exit_with(Exit::BadInput, named)?;
+        for (channel, values) in slab.chunks_exact(plane).enumerate() {
+            image[channel * voxels + z * plane..][..plane].copy_from_slice(values);
+        }
+    }
+
+    let classes = locations::classes(&plan.targets);
+    let locations = locations::sample(&labels, &classes);
+    let facts = CaseFacts {
+        id: case.id.clone(),
+        channels: expected,
+        shape_zyx: map.new,
+        spacing_mm: layout.network_spacing,
+        transpose: layout.transpose,
+        raw_shape_zyx: source.shape_zyx(),
+        raw_spacing_mm: grid.spacing_mm,
+        crop_zyx: bounds.0.map(|range| [range.start, range.end]),
+        plan_sha256: String::new(),
+        raw_sha256: String::new(),
+        located: locations.iter().map(Vec::len).collect(),
+        classes,
+    };
+    Ok(Preprocessed { facts, image, labels, locations })
+}
+
+/// The label map inside `bounds`, in network order; background outside the mask becomes [`OUTSIDE`].
+fn crop_labels(
+    volume: LabelVolume,
+    bounds: &Box3,
+    transpose: [usize; 3],
+    mask: &NonzeroMask,
+) -> Result<Vec<i16>, String> {
+    let [_, n1, n2] = volume.grid().shape_zyx;
+    let shape = bounds.shape();
+    let [m0, m1, m2] = transpose.map(|axis| shape[axis]);
+    let mut out = Vec::with_capacity(m0 * m1 * m2);
+    let mut at = [0; 3];
+    for i in 0..m0 {
+        at[transpose[0]] = i;
+        for j in 0..m1 {
+            at[transpose[1]] = j;
+            for k in 0..m2 {
+                at[transpose[2]] = k;
+                let [z, y, x] = [0, 1, 2].map(|axis| bounds.0[axis].start + at[axis]);
+                let value = volume.labels[(z * n1 + y) * n2 + x];
+                let label = i16::try_from(value)
+                    .map_err(|_| format!("label {value} at voxel (x {x}, y {y}, z {z}) is above {}", i16::MAX))?;
+                let outside = label == 0 && !mask.contains(at[0], at[1], at[2]);
+                out.push(if outside { OUTSIDE } else { label });
+            }
+        }
+    }
+    Ok(out)
+}
