@@ -2,6 +2,7 @@
 
 use crate::args::{PrecisionChoice, RunArgs};
 use crate::cases::Case;
+use crate::digest;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::interrupt;
 use crate::label_file::LabelFile;
@@ -20,37 +21,69 @@ use std::path::Path;
 /// The label writer's buffers and the compressor's.
 const SINK_BYTES: usize = 1 << 20;
 
+/// Raised when the same input and model would give other labels than before, so that old results are not taken over.
+const LABELS_VERSION: &str = "2";
+
+/// How to run cases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CaseOptions {
+    /// Distance of tiles, and whether to mirror.
+    pub run: RunOptions,
+    /// Stay under this many bytes.
+    pub max_ram: Option<u64>,
+    /// Threads; all cores where nothing is said.
+    pub threads: Option<u16>,
+    /// Take scans that look like label maps.
+    pub allow_label_input: bool,
+}
+
+impl From<&RunArgs> for CaseOptions {
+    fn from(args: &RunArgs) -> Self {
+        CaseOptions {
+            run: RunOptions { step: args.step_size, mirror: !args.disable_tta },
+            max_ram: args.max_ram,
+            threads: args.threads,
+            allow_label_input: args.allow_label_input,
+        }
+    }
+}
+
 /// A case with its layout and memory plan.
-pub(crate) struct PlannedCase {
+pub struct PlannedCase {
     pub(crate) files: ChannelFiles,
     source: NiftiSource,
     pub(crate) layout: Layout,
     pub(crate) memory: MemoryPlan,
 }
 
-/// How the arguments ask to run.
-pub(crate) fn run_options(args: &RunArgs) -> RunOptions {
-    RunOptions { step: args.step_size, mirror: !args.disable_tta }
+/// What a result is recognised by: the scan's bytes, the model, and every choice that changes labels.
+pub fn result_key(model: &Model, input_sha256: &[String], options: &CaseOptions) -> String {
+    let step = format!("{:?}", options.run.step);
+    let mirror = options.run.mirror.to_string();
+    let own = [LABELS_VERSION, model.identity(), &step, &mirror];
+    digest::facts_sha256(own.into_iter().chain(input_sha256.iter().map(String::as_str)))
 }
 
 /// Looks at the scan once and plans its run.
-pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<PlannedCase, Failure> {
+///
+/// # Errors
+/// The scan cannot be read, does not suit the model, or the run does not fit into the memory allowed.
+pub fn plan(model: &Model, case: &Case, options: &CaseOptions) -> Result<PlannedCase, Failure> {
     let files = ChannelFiles::open(&case.channels).or_exit(Exit::BadInput)?;
     let mut source = NiftiSource::new(files.clone());
     let expected = model.manifest.channels.len();
     if source.channels() != expected {
         return Err(Failure::new(Exit::BadInput, LayoutError::Channels { expected, got: source.channels() }));
     }
-    if !args.allow_label_input {
+    if !options.allow_label_input {
         label_like::refuse(&mut source, files.header())?;
     }
     let bounds = preprocess::find_box(&mut source, model.manifest.crop_to_nonzero).or_exit(Exit::BadInput)?;
     let grid = files.grid();
-    let layout =
-        Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, run_options(args)).map_err(|e| {
-            let model_is_at_fault = matches!(e, LayoutError::Resampling(_));
-            Failure::new(if model_is_at_fault { Exit::BadModel } else { Exit::BadInput }, e)
-        })?;
+    let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, options.run).map_err(|e| {
+        let model_is_at_fault = matches!(e, LayoutError::Resampling(_));
+        Failure::new(if model_is_at_fault { Exit::BadModel } else { Exit::BadInput }, e)
+    })?;
     let surroundings = Surroundings {
         process_bytes: model.process_bytes,
         loading_bytes: model.loading_bytes,
@@ -60,18 +93,18 @@ pub(crate) fn plan(model: &Model, case: &Case, args: &RunArgs) -> Result<Planned
     };
     // The weights are in the process already.
     let engine = |workers| EngineFootprint { shared_bytes: 0, ..model.engine.footprint(workers) };
-    let workers = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let budget = args.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
+    let workers =
+        options.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let budget = options.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
     let memory = memory::plan(&layout, &model.manifest, &engine, &surroundings, workers, budget);
-    let memory =
-        memory.map_err(|e| Failure::says(Exit::DoesNotFit, format!("{e}{}", half_precision_hint(model, args))))?;
+    let memory = memory.map_err(|e| Failure::says(Exit::DoesNotFit, format!("{e}{}", half_precision_hint(model))))?;
     Ok(PlannedCase { files, source, layout, memory })
 }
 
 /// What else a user can do whose memory does not suffice. The network is not prepared a second time to see whether it
 /// would: that would take memory over the budget.
-fn half_precision_hint(model: &Model, args: &RunArgs) -> String {
-    let single = args.precision != PrecisionChoice::F16 && model.engine.summary().precision == "f32";
+fn half_precision_hint(model: &Model) -> String {
+    let single = model.precision != PrecisionChoice::F16 && model.engine.summary().precision == "f32";
     if !single || model.engine.native().is_none() {
         return String::new();
     }
@@ -79,8 +112,11 @@ fn half_precision_hint(model: &Model, args: &RunArgs) -> String {
     format!("; half precision (--precision f16) takes about half of the network's own {}", human_bytes(tensors))
 }
 
-/// Runs a planned case; the label file appears when all of it is there.
-pub(crate) fn run(
+/// Runs a planned case; the label file appears when all of it is there. Its header remembers `key`.
+///
+/// # Errors
+/// Scan, model or output fail on the way, or the user interrupts.
+pub fn run(
     model: &Model,
     case: &Case,
     planned: PlannedCase,

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// One scan: a name and its channel files in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Case {
-    pub(crate) name: String,
-    pub(crate) channels: Vec<PathBuf>,
+pub struct Case {
+    /// What messages call it.
+    pub name: String,
+    /// One file per channel, or one file with all of them.
+    pub channels: Vec<PathBuf>,
 }
 
 /// The cases of an input, and what is wrong with files that make none.

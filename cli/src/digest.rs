@@ -5,7 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 /// The hash of a file's bytes, lower-case hex.
-pub(crate) fn file_sha256(path: &Path) -> std::io::Result<String> {
+///
+/// # Errors
+/// What the system says on reading it.
+pub fn file_sha256(path: &Path) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

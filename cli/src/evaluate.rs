@@ -13,9 +13,11 @@ use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-pub(crate) use classes::Class;
-use classes::ClassList;
-use report::{Report, Settings};
+pub use classes::{Class, ClassList};
+pub use measure::{Agreement, measure};
+pub use pairs::{Pair, Pairs};
+pub use report::{CaseReport, ClassMeans, ClassReport, Compared, FailedCase, Mean, Means, Report, Settings};
+pub use table::render;
 
 /// What to compare, and how to tell the result.
 #[derive(Args, Debug)]
@@ -49,13 +51,13 @@ fn tolerance(text: &str) -> Result<f64, String> {
 
 /// A label file in memory.
 #[derive(Clone, Debug)]
-pub(crate) struct LabelVolume {
+pub struct LabelVolume {
     /// Voxels per axis: `z, y, x`.
-    pub(crate) shape_zyx: [usize; 3],
+    pub shape_zyx: [usize; 3],
     /// Distance between voxel centres in millimetres: `z, y, x`.
-    pub(crate) spacing_mm: [f64; 3],
+    pub spacing_mm: [f64; 3],
     /// `x` fastest.
-    pub(crate) voxels: Vec<u32>,
+    pub voxels: Vec<u32>,
 }
 
 /// How a comparison ended.
@@ -85,7 +87,7 @@ pub(crate) fn run(
     for note in report.notes() {
         eprintln!("{note}");
     }
-    let mut text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table::render(&report) };
+    let mut text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { render(&report) };
     if report.nothing_matches() {
         eprintln!("no prediction in {} has a label in {}", args.predictions.display(), args.labels.display());
         if !args.json {
@@ -117,7 +119,7 @@ fn evaluate(
         .map(|pair| {
             let volume = |path: &Path| read(path).with_context(|| format!("{} could not be read", path.display()));
             let result = pair.check().and_then(|()| Ok((volume(&pair.prediction)?, volume(&pair.label)?)));
-            let result = result.and_then(|(p, l)| threads.install(|| measure::case(p, l, &declared, args.tolerance)));
+            let result = result.and_then(|(p, l)| threads.install(|| measure(p, l, &declared, args.tolerance)));
             (pair, result)
         })
         .collect();

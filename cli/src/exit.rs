@@ -28,7 +28,7 @@ pub enum Exit {
 pub struct Failure {
     /// The code.
     pub exit: Exit,
-    /// The sentence, and what it came from.
+    /// What went wrong, for people.
     pub error: anyhow::Error,
 }
 
@@ -38,7 +38,7 @@ impl Failure {
         Failure { exit, error: error.into() }
     }
 
-    /// A sentence of this program's own, with its code.
+    /// A sentence with its code.
     pub fn says(exit: Exit, sentence: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Failure { exit, error: anyhow::Error::msg(sentence) }
     }

@@ -98,7 +98,7 @@ fn description(key: &str) -> String {
 const DESCRIBED_DIGITS: usize = 48;
 
 /// Whether the label file at `path` is complete and was made with this key. Read plane by plane.
-pub(crate) fn is_result_of(path: &Path, key: &str) -> bool {
+pub fn is_result_of(path: &Path, key: &str) -> bool {
     let Ok(files) = ChannelFiles::open(&[path]) else { return false };
     if files.header().description() != description(key) {
         return false;

@@ -27,11 +27,13 @@ pub(crate) fn precision_name(precision: PrecisionChoice, engine: &OnnxEngine) ->
 }
 
 /// A model with the engine that runs it.
-pub(crate) struct Model {
+pub struct Model {
     pub(crate) manifest: Manifest,
     pub(crate) engine: OnnxEngine,
-    /// Hash over graph, weights and manifest: the same for a folder and the ONNX file imported from it.
-    pub(crate) identity: String,
+    identity: String,
+    graph_sha256: String,
+    /// What was asked for.
+    pub(crate) precision: PrecisionChoice,
     /// The process once the model was there, and the most it took until then.
     pub(crate) process_bytes: usize,
     pub(crate) loading_bytes: usize,
@@ -196,16 +198,53 @@ impl Model {
             precision: args.precision,
             ..How::default()
         };
-        let Opened { manifest, engine, graph_sha256 } = open(&args.model, &how)?;
+        Model::of(open(&args.model, &how)?, args.precision)
+    }
+
+    /// Opens a self-describing ONNX file, an nnU-Net v2 model folder or a compiled model as it is.
+    ///
+    /// # Errors
+    /// It cannot be read or run: a bad model.
+    pub fn load(path: &Path) -> Result<Model, Failure> {
+        Model::of(open(path, &How::default())?, PrecisionChoice::Auto)
+    }
+
+    /// A model that was just made; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// Its graph cannot be run: a bad model.
+    pub fn of_graph(name: &Path, manifest: Manifest, proto: ModelProto) -> Result<Model, Failure> {
+        let graph_sha256 = onnx::graph_sha256(&proto);
+        let engine = prepare(name, proto, &manifest, &How::default())?;
+        Model::of(Opened { manifest, engine, graph_sha256 }, PrecisionChoice::Auto)
+    }
+
+    fn of(opened: Opened, precision: PrecisionChoice) -> Result<Model, Failure> {
+        let Opened { manifest, engine, graph_sha256 } = opened;
         // The hash inside the manifest is there in a file and not in a folder; it says nothing new.
         let facts = Manifest { graph_sha256: None, ..manifest.clone() };
         let facts = serde_json::to_string(&facts).or_exit(Exit::BadModel)?;
-        let identity = crate::digest::facts_sha256([graph_sha256.as_str(), &facts, &format!("{:?}", args.precision)]);
+        let identity = crate::digest::facts_sha256([graph_sha256.as_str(), &facts, &format!("{precision:?}")]);
         process::give_back();
         let (process_bytes, loading_bytes) = process::resident_bytes().unwrap_or_else(|| {
             let held = process::TYPICAL_PROCESS_BYTES + engine.weights_bytes();
             (held, 2 * held)
         });
-        Ok(Model { manifest, engine, identity, process_bytes, loading_bytes })
+        Ok(Model { manifest, engine, identity, graph_sha256, precision, process_bytes, loading_bytes })
+    }
+
+    /// What the model says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Hash over graph and weights.
+    pub fn graph_sha256(&self) -> &str {
+        &self.graph_sha256
+    }
+
+    /// Hash over graph, weights and manifest: the same for a folder and the ONNX file imported from it.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 }

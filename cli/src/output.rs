@@ -36,6 +36,11 @@ impl PendingFile {
         Ok(PendingFile { target: target.to_owned(), partial, file: Some(file) })
     }
 
+    /// Where the bytes lie until then, so that they can be checked before anybody sees them.
+    pub fn partial_path(&self) -> &Path {
+        &self.partial
+    }
+
     /// Syncs and renames.
     pub fn publish(mut self) -> Result<(), Failure> {
         let cannot = || format!("{} cannot be written", self.target.display());

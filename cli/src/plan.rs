@@ -1,7 +1,7 @@
 //! `scanside plan`: what a run would take. Headers and voxels are looked at, the network is not run.
 
 use crate::args::PlanArgs;
-use crate::case_run::{self, PlannedCase};
+use crate::case_run::{self, CaseOptions, PlannedCase};
 use crate::cases::{self, Case};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::Model;
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         failures.push((name.clone(), Failure::says(Exit::BadInput, sentence.clone())));
     }
     for case in &found.good {
-        match case_run::plan(&model, case, &args.run) {
+        match case_run::plan(&model, case, &CaseOptions::from(&args.run)) {
             Ok(planned) => reports.push(describe(&model, case, &planned)),
             Err(failure) if !found.folder => return Err(failure),
             Err(failure) => failures.push((case.name.clone(), failure)),

@@ -11,11 +11,15 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Seconds spent in each phase of a run.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
-pub(crate) struct PhaseSeconds {
-    pub(crate) prepare: f64,
-    pub(crate) network: f64,
-    pub(crate) stitch: f64,
-    pub(crate) export: f64,
+pub struct PhaseSeconds {
+    /// Looking at the scan.
+    pub prepare: f64,
+    /// The network.
+    pub network: f64,
+    /// Adding up overlapping tiles.
+    pub stitch: f64,
+    /// Bringing logits to the scan's grid, and writing labels.
+    pub export: f64,
 }
 
 /// Shows how far a case is, measures its phases, and passes a wish to stop on.
@@ -92,7 +96,7 @@ impl Observer for Progress {
 }
 
 /// Seconds for people.
-pub(crate) fn human_seconds(seconds: f64) -> String {
+pub fn human_seconds(seconds: f64) -> String {
     if seconds < 99.5 {
         format!("{seconds:.1} s")
     } else {
@@ -101,7 +105,7 @@ pub(crate) fn human_seconds(seconds: f64) -> String {
 }
 
 /// Bytes for people, decimal.
-pub(crate) fn human_bytes(bytes: usize) -> String {
+pub fn human_bytes(bytes: usize) -> String {
     let bytes = bytes as f64;
     if bytes >= 1e9 { format!("{:.2} GB", bytes / 1e9) } else { format!("{:.0} MB", (bytes / 1e6).ceil()) }
 }

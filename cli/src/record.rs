@@ -98,7 +98,7 @@ impl RunRecord {
                 path: args.model.clone(),
                 name: model.manifest.name.clone(),
                 file_sha256,
-                identity_sha256: model.identity.clone(),
+                identity_sha256: model.identity().to_owned(),
                 engine: model.engine.name(),
                 folds: model.manifest.folds,
                 provenance: model.manifest.provenance.clone(),

@@ -1,7 +1,7 @@
 //! `scanside segment`: one scan, or every case of a folder.
 
 use crate::args::SegmentArgs;
-use crate::case_run;
+use crate::case_run::{self, CaseOptions};
 use crate::cases::{self, Case, Cases};
 use crate::digest;
 use crate::exit::{Exit, Failure, OrExit};
@@ -13,9 +13,6 @@ use crate::progress::{human_bytes, human_seconds};
 use crate::record::{CaseRecord, FileRecord, RunRecord};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Raised when the same input and model would give other labels than before, so that old results are not taken over.
-const LABELS_VERSION: &str = "2";
 
 pub(crate) fn run(args: &SegmentArgs) -> Result<Exit, Failure> {
     interrupt::listen()?;
@@ -108,7 +105,9 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
             digest::file_sha256(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))?;
         inputs.push(FileRecord { path: path.clone(), sha256 });
     }
-    let key = result_key(model, &inputs, args);
+    let options = CaseOptions::from(&args.run);
+    let hashes: Vec<String> = inputs.iter().map(|i| i.sha256.clone()).collect();
+    let key = case_run::result_key(model, &hashes, &options);
     if output.exists() && !args.overwrite {
         if !label_file::is_result_of(&output, &key) {
             return Err(Failure::says(
@@ -124,7 +123,7 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
         }
         return CaseRecord::resumed(&case.name, inputs, &output);
     }
-    let planned = case_run::plan(model, case, &args.run)?;
+    let planned = case_run::plan(model, case, &options)?;
     if !args.quiet {
         for warning in planned.files.warnings() {
             eprintln!("{}: warning: {warning}", case.name);
@@ -146,12 +145,4 @@ fn one_case(model: &Model, case: &Case, cases: &Cases, args: &SegmentArgs) -> Re
         say!("{}: labels in {}, {}, {ram}", case.name, output.display(), human_seconds(elapsed));
     }
     CaseRecord::done(&case.name, inputs, &output, plan, seconds, elapsed, peak)
-}
-
-/// What a result is recognised by: the scan's bytes, the model, and every choice that changes labels.
-fn result_key(model: &Model, inputs: &[FileRecord], args: &SegmentArgs) -> String {
-    let step = format!("{:?}", args.run.step_size);
-    let mirror = (!args.run.disable_tta).to_string();
-    let own = [LABELS_VERSION, &model.identity, &step, &mirror];
-    digest::facts_sha256(own.into_iter().chain(inputs.iter().map(|i| i.sha256.as_str())))
 }

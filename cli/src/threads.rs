@@ -11,10 +11,10 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts so many workers.
+    /// Starts `workers` threads.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system has no room for them.
     pub fn new(workers: usize) -> Result<Self, Failure> {
         if workers <= 1 {
             return Ok(Threads { pool: None });

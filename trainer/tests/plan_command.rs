@@ -154,11 +154,22 @@ fn plans_that_were_edited_are_kept_until_the_dataset_changes() {
     assert!(ready.warnings[0].to_string().contains("was edited, and is taken as it is"));
     assert_eq!(std::fs::read_to_string(place.work.plans()).unwrap(), edited);
 
+    // An edit of the grid needs the cases anew, and is not undone by that.
+    let coarse = edited
+        .replace("\"patch_size\"", "\"old_patch_size\"")
+        .replace("\"spacing\": [", "\"spacing\": [2.0, 1.0, 1.0], \"patch_size\": [12, 10, 10], \"old_spacing\": [");
+    std::fs::write(place.work.plans(), &coarse).unwrap();
+    let failure = place.ready(OPTIONS).unwrap_err();
+    assert!(failure.to_string().contains("another plan has preprocessed"), "{failure}");
+    let (ready, _) = place.ready(ReadyOptions { overwrite: true, ..OPTIONS }).unwrap();
+    assert_eq!((ready.plan.spacing_mm, ready.outcome), ([2.0, 1.0, 1.0], outcome(5, 0, 0)));
+    assert_eq!(CachedCase::open(&place.work.case("a")).unwrap().shape_zyx(), [6, 10, 9]);
+
     let resenc = ReadyOptions { planner: Planner::ResencM, ..OPTIONS };
     let failure = place.ready(resenc).unwrap_err();
     assert!(failure.to_string().contains("was edited or comes from elsewhere"), "{failure}");
     let (ready, _) = place.ready(ReadyOptions { overwrite: true, ..resenc }).unwrap();
-    assert_eq!((ready.plan.plans_name.as_str(), ready.outcome), ("nnUNetResEncUNetMPlans", outcome(0, 5, 0)));
+    assert_eq!((ready.plan.plans_name.as_str(), ready.outcome), ("nnUNetResEncUNetMPlans", outcome(5, 0, 0)));
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! What the label values are called.
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A class: one label value, or several that make up a region.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Class {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Class {
     /// Label values; first, so that classes sort by value.
-    pub(crate) values: Vec<u32>,
+    pub values: Vec<u32>,
     /// The name the training data gave it, or the value.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 /// More label values than this without a name: the file holds something else than labels.
@@ -20,11 +20,11 @@ const MOST_UNNAMED: usize = 1000;
 
 /// Classes that are known by name before any file is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ClassList {
+pub struct ClassList {
     /// Ascending by value.
-    pub(super) named: Vec<Class>,
+    pub named: Vec<Class>,
     /// Reference voxels of this value take no part, as in nnU-Net.
-    pub(super) ignore: Option<u32>,
+    pub ignore: Option<u32>,
 }
 
 impl ClassList {
@@ -49,8 +49,12 @@ impl ClassList {
         Ok(ClassList::default())
     }
 
-    /// Reads nnU-Net v2's `{"liver": 1, "tumour": [1, 2]}` and the older `{"1": "liver"}`.
-    pub(super) fn from_dataset(text: &str) -> Result<Self> {
+    /// Reads the labels of a `dataset.json`: nnU-Net v2's `{"liver": 1, "tumour": [1, 2]}` and the older
+    /// `{"1": "liver"}`.
+    ///
+    /// # Errors
+    /// The text is not JSON, or its labels are not numbers.
+    pub fn from_dataset(text: &str) -> Result<Self> {
         let document: Value = serde_json::from_str(text).context("this is not JSON")?;
         let Some(labels) = document.get("labels").and_then(Value::as_object) else {
             bail!("there are no \"labels\"");

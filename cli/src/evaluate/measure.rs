@@ -11,18 +11,26 @@ const SPACING_TOLERANCE_MM: f64 = 1e-3;
 
 /// How well one class of one case agrees.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Agreement {
-    pub(super) dice: Option<f64>,
-    pub(super) surface_dice: Option<f64>,
-    /// Infinite where only one of the two holds the class.
-    pub(super) hausdorff_95_mm: Option<f64>,
-    pub(super) counts: Counts,
-    pub(super) prediction_ml: f64,
-    pub(super) label_ml: f64,
+pub struct Agreement {
+    /// Overlap, 0 to 1; nothing where neither holds the class.
+    pub dice: Option<f64>,
+    /// Share of both surfaces that lies within the tolerance of the other, 0 to 1.
+    pub surface_dice: Option<f64>,
+    /// 95 % Hausdorff distance; infinite where only one of the two holds the class.
+    pub hausdorff_95_mm: Option<f64>,
+    /// Voxels.
+    pub counts: Counts,
+    /// Volume in the prediction.
+    pub prediction_ml: f64,
+    /// Volume in the label.
+    pub label_ml: f64,
 }
 
 /// Measures every class that has a name, and every value without one, on the threads of the current pool.
-pub(super) fn case(
+///
+/// # Errors
+/// The two do not lie on one grid, or hold more different values than labels do.
+pub fn measure(
     mut prediction: LabelVolume,
     mut label: LabelVolume,
     declared: &ClassList,

@@ -6,15 +6,23 @@ use std::path::{Path, PathBuf};
 
 /// A prediction and the label of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
-    pub(super) name: String,
-    pub(super) prediction: PathBuf,
-    pub(super) label: PathBuf,
+pub struct Pair {
+    /// What the case is called.
+    pub name: String,
+    /// The predicted labels.
+    pub prediction: PathBuf,
+    /// The reference labels.
+    pub label: PathBuf,
     /// Further files of the same name, where a folder holds both `.nii` and `.nii.gz`.
     twin: Option<PathBuf>,
 }
 
 impl Pair {
+    /// Two files that belong together.
+    pub fn new(name: String, prediction: PathBuf, label: PathBuf) -> Pair {
+        Pair { name, prediction, label, twin: None }
+    }
+
     /// Whether it is clear which files are meant.
     pub(super) fn check(&self) -> Result<()> {
         match &self.twin {
@@ -26,10 +34,13 @@ impl Pair {
 
 /// What was found in the two places.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Pairs {
-    pub(super) matched: Vec<Pair>,
-    pub(super) predictions_without_label: Vec<String>,
-    pub(super) labels_without_prediction: Vec<String>,
+pub struct Pairs {
+    /// In order of their names.
+    pub matched: Vec<Pair>,
+    /// Names.
+    pub predictions_without_label: Vec<String>,
+    /// Names.
+    pub labels_without_prediction: Vec<String>,
 }
 
 /// Files by name without ending; the second of two files of one name comes beside the first.
@@ -46,7 +57,9 @@ pub(super) fn find(predictions: &Path, labels: &Path) -> Result<Pairs> {
     let mut pairs = Pairs::default();
     for (name, (prediction, twin)) in std::mem::take(&mut left) {
         match right.remove(&name) {
-            Some((label, other)) => pairs.matched.push(Pair { name, prediction, label, twin: twin.or(other) }),
+            Some((label, other)) => {
+                pairs.matched.push(Pair { twin: twin.or(other), ..Pair::new(name, prediction, label) })
+            }
             None => pairs.predictions_without_label.push(name),
         }
     }

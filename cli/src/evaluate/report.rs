@@ -6,96 +6,121 @@ use super::measure::Agreement;
 use super::pairs::{Pair, Pairs};
 use anyhow::Result;
 use scanside_core::metrics::{Bootstrap, Interval};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the JSON document.
 const FORMAT: u32 = 1;
 
 /// How the comparison was done.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Settings {
-    pub(super) tolerance_mm: f64,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// Surfaces that lie no farther apart agree.
+    pub tolerance_mm: f64,
 }
 
 /// Everything that was found. Numbers that do not exist are `null`: see `scanside_core::metrics` for when that is.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
     format: u32,
     #[serde(flatten)]
-    pub(super) settings: Settings,
-    pub(super) bootstrap_resamples: usize,
+    /// How it was done.
+    pub settings: Settings,
+    /// Resamples behind the intervals.
+    pub bootstrap_resamples: usize,
     bootstrap_seed: u64,
-    pub(super) classes: Vec<Class>,
-    pub(super) cases: Vec<CaseReport>,
-    pub(super) failed: Vec<FailedCase>,
+    /// Those with a name, then the values that have none.
+    pub classes: Vec<Class>,
+    /// Cases that could be compared.
+    pub cases: Vec<CaseReport>,
+    /// Cases that could not.
+    pub failed: Vec<FailedCase>,
     predictions_without_label: Vec<String>,
     labels_without_prediction: Vec<String>,
-    pub(super) means: Vec<ClassMeans>,
+    /// In the order of the classes.
+    pub means: Vec<ClassMeans>,
     /// The mean over classes of the means over cases.
-    pub(super) mean_over_classes: Means,
+    pub mean_over_classes: Means,
     #[serde(skip)]
     nothing_matches: bool,
 }
 
 /// One case.
-#[derive(Debug, Serialize)]
-pub(super) struct CaseReport {
-    pub(super) case: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CaseReport {
+    /// Its name.
+    pub case: String,
     prediction: String,
     label: String,
-    pub(super) classes: Vec<ClassReport>,
+    /// In the order of the report's classes.
+    pub classes: Vec<ClassReport>,
 }
 
 /// One class of one case.
-#[derive(Debug, Serialize)]
-pub(super) struct ClassReport {
-    pub(super) name: String,
-    pub(super) dice: Option<f64>,
-    pub(super) surface_dice: Option<f64>,
-    pub(super) hausdorff_95_mm: Option<f64>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// The class.
+    pub name: String,
+    /// Overlap, 0 to 1.
+    pub dice: Option<f64>,
+    /// Share of both surfaces within the tolerance, 0 to 1.
+    pub surface_dice: Option<f64>,
+    /// 95 % Hausdorff distance, where finite.
+    pub hausdorff_95_mm: Option<f64>,
     /// Only one of prediction and label holds the class, so the distance is infinite, which JSON cannot say.
-    pub(super) hausdorff_95_infinite: bool,
+    pub hausdorff_95_infinite: bool,
     true_positive: u64,
     false_positive: u64,
     false_negative: u64,
-    pub(super) prediction_ml: f64,
-    pub(super) label_ml: f64,
+    /// Volume in the prediction.
+    pub prediction_ml: f64,
+    /// Volume in the label.
+    pub label_ml: f64,
 }
 
 /// A case that could not be compared.
-#[derive(Debug, Serialize)]
-pub(super) struct FailedCase {
-    pub(super) case: String,
-    pub(super) error: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FailedCase {
+    /// Its name.
+    pub case: String,
+    /// Why.
+    pub error: String,
 }
 
 /// Means of one class over cases.
-#[derive(Debug, Serialize)]
-pub(super) struct ClassMeans {
-    pub(super) name: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClassMeans {
+    /// The class.
+    pub name: String,
     #[serde(flatten)]
-    pub(super) means: Means,
+    /// Its means.
+    pub means: Means,
 }
 
 /// Means over the cases that have a value.
-#[derive(Debug, Serialize)]
-pub(super) struct Means {
-    pub(super) dice: Option<Mean>,
-    pub(super) surface_dice: Option<Mean>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Means {
+    /// Of Dice.
+    pub dice: Option<Mean>,
+    /// Of the surface Dice.
+    pub surface_dice: Option<Mean>,
     /// Over finite distances.
-    pub(super) hausdorff_95_mm: Option<Mean>,
+    pub hausdorff_95_mm: Option<Mean>,
     /// Infinite distances, which the mean leaves out.
-    pub(super) hausdorff_95_infinite: usize,
+    pub hausdorff_95_infinite: usize,
 }
 
 /// A mean with its 95 % interval.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Mean {
-    pub(super) mean: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
-    pub(super) cases: usize,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Mean {
+    /// The mean.
+    pub mean: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Cases with a value.
+    pub cases: usize,
 }
 
 impl From<Interval> for Mean {
@@ -104,10 +129,12 @@ impl From<Interval> for Mean {
     }
 }
 
-type Compared<'a> = (&'a Pair, Result<Vec<(Class, Agreement)>>);
+/// A case, and how well each class agrees.
+pub type Compared<'a> = (&'a Pair, Result<Vec<(Class, Agreement)>>);
 
 impl Report {
-    pub(super) fn new(settings: Settings, declared: &ClassList, pairs: &Pairs, compared: Vec<Compared<'_>>) -> Self {
+    /// Collects cases: `compared` holds pairs of `pairs` with what was measured.
+    pub fn new(settings: Settings, declared: &ClassList, pairs: &Pairs, compared: Vec<Compared<'_>>) -> Self {
         let nothing_matches = compared.is_empty();
         let mut failed = Vec::new();
         let mut good: Vec<(&Pair, BTreeMap<Class, Agreement>)> = Vec::new();

@@ -3,7 +3,7 @@
 use super::report::{Mean, Means, Report};
 
 /// Tables of cases and of means, in aligned columns.
-pub(super) fn render(report: &Report) -> String {
+pub fn render(report: &Report) -> String {
     let surface_dice = format!("NSD at {} mm", report.settings.tolerance_mm);
     let mut cases = vec![
         ["case", "class", "Dice", &surface_dice, "HD95 (mm)", "prediction (ml)", "label (ml)"]

@@ -85,7 +85,7 @@ fn folders_match_by_name_and_the_rest_is_named() {
     assert_eq!(json["mean_over_classes"]["dice"]["mean"], 0.7);
     assert_eq!(json["predictions_without_label"][0], "extra");
 
-    let text = table::render(&report);
+    let text = render(&report);
     let row = text.lines().find(|line| line.starts_with("b     two")).unwrap();
     assert!(row.contains("0.0000") && row.contains("infinite"), "{text}");
     assert!(text.contains("NSD at 1 mm") && text.contains("HD95 (mm)"), "{text}");
@@ -121,7 +121,7 @@ fn bad_cases_are_told_and_the_others_go_on() {
     for (note, start) in notes.iter().zip(expected) {
         assert!(note.starts_with(start), "{note}");
     }
-    assert!(table::render(&report).contains("1 case(s); 4 failed"));
+    assert!(render(&report).contains("1 case(s); 4 failed"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::architecture::{Activation, Norm, UNet};
 use super::error::NnUnetError;
 use super::layers::{Affine, Block, EncoderStage, Expected, Layers, Role, Unit};
+use half::f16;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
@@ -38,6 +39,7 @@ impl<R: std::io::Read + std::io::Seek> Weights for super::checkpoint::Checkpoint
 pub struct ModelBuilder {
     layers: Layers,
     activation: Activation,
+    half: bool,
     input_shape: Vec<usize>,
     output_shape: Vec<usize>,
     nodes: Vec<NodeProto>,
@@ -51,12 +53,19 @@ impl ModelBuilder {
         ModelBuilder {
             layers: Layers::of(unet),
             activation: unet.activation,
+            half: false,
             input_shape: [&[1, unet.input_channels], patch].concat(),
             output_shape: [&[1, unet.heads], patch].concat(),
             nodes: Vec::new(),
             initializers: Vec::new(),
             outputs: Vec::new(),
         }
+    }
+
+    /// Stores the kernels of convolutions in half precision and widens them where they are read: everything is computed
+    /// in single precision. Biases and norms, which are few, stay as they are. Values beyond 65504 become infinite.
+    pub fn half_kernels(self) -> ModelBuilder {
+        ModelBuilder { half: true, ..self }
     }
 
     /// Adds a network with these weights; its output is `logits_0`, `logits_1` and so on.
@@ -69,6 +78,7 @@ impl ModelBuilder {
         let mut fold = Fold {
             prefix: format!("fold{number}."),
             activation: self.activation,
+            half: self.half,
             nodes: &mut self.nodes,
             initializers: &mut self.initializers,
             weights,
@@ -103,6 +113,7 @@ impl ModelBuilder {
 struct Fold<'a> {
     prefix: String,
     activation: Activation,
+    half: bool,
     nodes: &'a mut Vec<NodeProto>,
     initializers: &'a mut Vec<TensorProto>,
     weights: &'a mut dyn Weights,
@@ -241,17 +252,40 @@ impl Fold<'_> {
         let values = self.weights.read_f32(tensor.name())?;
         // The first name is the short one.
         let name = tensor.names.first().map_or("", String::as_str);
+        if self.half && tensor.role == Role::Weight {
+            let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
+            let stored = self.initializer(name, &tensor.shape, DataType::Float16, 2 * values.len(), bytes);
+            // Not the initializer's name: readers keep both in one list.
+            return Ok(self.node(
+                "Cast",
+                &format!("{name}.wide"),
+                vec![stored],
+                vec![int("to", DataType::Float as i64)],
+            ));
+        }
         Ok(self.constant(name, &tensor.shape, &values))
     }
 
     fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes());
+        self.initializer(name, shape, DataType::Float, 4 * values.len(), bytes)
+    }
+
+    fn initializer(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: DataType,
+        len: usize,
+        bytes: impl Iterator<Item = u8>,
+    ) -> String {
         let name = format!("{}{name}", self.prefix);
         // Sized before it is filled: growing would leave up to half of every weight's memory unused.
-        let mut raw_data = Vec::with_capacity(4 * values.len());
-        raw_data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let mut raw_data = Vec::with_capacity(len);
+        raw_data.extend(bytes);
         self.initializers.push(TensorProto {
             dims: shape.iter().map(|n| *n as i64).collect(),
-            data_type: DataType::Float as i32,
+            data_type: kind as i32,
             name: name.clone(),
             raw_data,
             ..TensorProto::default()

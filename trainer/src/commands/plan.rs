@@ -30,7 +30,8 @@ pub struct PlanArgs {
     /// Cases at a time [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Replace a plan that was edited, and cases that another plan has preprocessed.
+    /// Replace cases that another plan has preprocessed, folds, and a plan that was edited before the dataset or the
+    /// planner changed.
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -103,8 +104,7 @@ fn in_words(raw: &RawDataset, work: &Work, ready: &Ready) -> String {
     });
     line("channels", channels.collect::<Vec<_>>().join(", "));
     let kind = if matches!(plan.targets.heads, Heads::Regions(_)) { "regions" } else { "labels" };
-    let ignore = plan.targets.ignore.map_or(String::new(), |value| format!("; {value} is not counted"));
-    line(kind, format!("{}{ignore}", plan.label_names.join(", ")));
+    line(kind, labels(raw, work, ready));
     line("plans", format!("{}, configuration {}", plan.plans_name, plan.configuration));
     line(
         "spacing",
@@ -146,15 +146,25 @@ fn in_words(raw: &RawDataset, work: &Work, ready: &Ready) -> String {
             outcome.reused
         ),
     );
-    let located = raw.cases.iter().filter_map(|case| CachedCase::open(&work.case(&case.id)).ok());
-    let mut found = vec![0usize; 0];
-    for case in located {
-        found.resize(case.locations().len(), 0);
-        found.iter_mut().zip(case.locations()).for_each(|(n, list)| *n += usize::from(!list.is_empty()));
-    }
-    line("shown in", format!("{found:?} cases, by label"));
     line("work folder", work.root().display().to_string());
     text
+}
+
+/// Names of labels or regions, and in how many cases each is.
+fn labels(raw: &RawDataset, work: &Work, ready: &Ready) -> String {
+    let plan = &ready.plan;
+    let mut found: Vec<usize> = Vec::new();
+    for case in raw.cases.iter().filter_map(|case| CachedCase::open(&work.case(&case.id)).ok()) {
+        found.resize(case.locations().len(), 0);
+        found.iter_mut().zip(case.locations()).for_each(|(cases, voxels)| *cases += usize::from(!voxels.is_empty()));
+    }
+    // Background has no class locations, and is no region.
+    let background = usize::from(matches!(plan.targets.heads, Heads::Labels(_)));
+    let foreground = plan.label_names[background..].iter().zip(&found);
+    let mut text: Vec<String> = plan.label_names[..background].to_vec();
+    text.extend(foreground.map(|(name, cases)| format!("{name} (in {cases})")));
+    let ignore = plan.targets.ignore.map_or(String::new(), |value| format!("; voxels of value {value} do not count"));
+    format!("{}{ignore}", text.join(", "))
 }
 
 fn by<T: ToString>(items: impl IntoIterator<Item = T>) -> String {

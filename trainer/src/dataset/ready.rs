@@ -20,7 +20,7 @@ pub struct ReadyOptions {
     pub planner: Planner,
     /// Cases at a time.
     pub threads: usize,
-    /// Replace a plan that was edited, and cases of another plan.
+    /// Replace cases that another plan has preprocessed, a plan that was edited for another dataset or planner, and folds.
     pub overwrite: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Ready {
 /// written before the whole dataset was found sound.
 ///
 /// A `splits_final.json` of the raw dataset is taken; so is one that lies in the work folder and fits the cases. A
-/// `plans.json` that was edited there is taken as long as the dataset stays the same.
+/// `plans.json` that was edited there is taken as long as the dataset and the planner stay the same.
 ///
 /// # Errors
 /// The dataset has faults, all of them listed; the work folder holds something of another plan or edited that would have
@@ -165,20 +165,18 @@ fn plans(
     };
     let planned = json::pretty(&plan(fingerprint, &facts, options.planner));
     match edited(&work.plans(), "plans.json", source) {
-        Some((text, true)) if !options.overwrite && text != planned => {
-            // The edit was made on what would be planned today.
-            if source.written.get("plans.json") == Some(&text_sha256(&planned)) {
-                return Ok((text, true));
-            }
-            Err(Failure::says(
-                Exit::BadInput,
-                format!(
-                    "{} was edited or comes from elsewhere, and is not the plan of this dataset and planner; --overwrite \
-                     plans anew, and another work folder keeps both",
-                    work.plans().display()
-                ),
-            ))
+        // The edit was made on what would be planned today.
+        Some((text, true)) if text != planned && source.written.get("plans.json") == Some(&text_sha256(&planned)) => {
+            Ok((text, true))
         }
+        Some((text, true)) if text != planned && !options.overwrite => Err(Failure::says(
+            Exit::BadInput,
+            format!(
+                "{} was edited or comes from elsewhere, and is not the plan of this dataset and planner; --overwrite plans \
+                 anew, and another work folder keeps both",
+                work.plans().display()
+            ),
+        )),
         Some((text, _)) if !options.overwrite && text != planned && has_runs(work) => Err(Failure::says(
             Exit::BadInput,
             format!(

@@ -3,11 +3,11 @@
 //! ```text
 //! WORK/runs/NAME/
 //!   run.json                          what is trained, and how
-//!   plans.json dataset.json           nnU-Net's files as the run began with them, so that the folder suffices for export
+//!   plans.json dataset.json           nnU-Net's files, the plans with this network's channels: enough for export
 //!   log.jsonl                         one line per epoch
 //!   checkpoint_latest.safetensors     weights, averaged weights, momentum: what resuming needs
 //!   checkpoint_final.safetensors      the same after the last epoch
-//!   validation.json                   whole cases measured
+//!   validation.json validation/       whole cases measured, and their label files
 //!   report.html                       the page
 //! ```
 
@@ -97,7 +97,8 @@ impl RunFolder {
         self.0.join("run.json")
     }
 
-    /// nnU-Net's `plans.json` as the run began with it.
+    /// nnU-Net's `plans.json` as the run began with it, with the network's channels in it: see
+    /// [`for_network`](crate::export::plans::for_network).
     pub fn plans(&self) -> PathBuf {
         self.0.join("plans.json")
     }
@@ -125,6 +126,11 @@ impl RunFolder {
     /// Whole cases measured.
     pub fn validation(&self) -> PathBuf {
         self.0.join("validation.json")
+    }
+
+    /// Folder of the label files that were measured.
+    pub fn labels(&self) -> PathBuf {
+        self.0.join("validation")
     }
 
     /// The page for people.

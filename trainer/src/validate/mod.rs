@@ -1,1 +1,262 @@
-//! Whole cases segmented and measured.
+//! Whole cases, segmented by the inference core from their raw images and measured against their labels.
+//!
+//! What is measured is what a user of the model gets: the same engine, the same pipeline, the same label files.
+//! Labels that are there already and were made from the same images by the same model are taken over.
+
+use anyhow::{Context, anyhow};
+use scanside::case_run::{self, CaseOptions};
+use scanside::cases::Case;
+use scanside::evaluate::{self, Agreement, Class, ClassList, LabelVolume, Pair, Pairs, Report, Settings};
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside::model::Model;
+use scanside::{digest, interrupt, label_file, output};
+use scanside_core::nnunet::labels::Dataset;
+use scanside_core::pipeline::RunOptions;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Version of the JSON document.
+const FORMAT: u32 = 1;
+/// Most bytes of a document read back: ten thousand cases of a hundred classes.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// A case: raw images, one per channel, and the label file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidationCase {
+    /// Its name.
+    pub id: String,
+    /// One file per channel, in order.
+    pub images: Vec<PathBuf>,
+    /// The reference labels.
+    pub label: PathBuf,
+}
+
+/// How to segment and measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options<'a> {
+    /// The text of `dataset.json`: class names, regions, the label to ignore.
+    pub dataset: &'a str,
+    /// Average the mirrored passes that the model allows.
+    pub mirror: bool,
+    /// Largest distance between tiles, as a fraction of the patch.
+    pub step: f64,
+    /// Surfaces that lie no farther apart agree, in millimetres.
+    pub tolerance_mm: f64,
+    /// Threads of the network; all cores where nothing is said.
+    pub threads: Option<u16>,
+    /// Where label files go, one `ID.nii.gz` per case; they are kept for the next time. Nowhere: they are thrown away.
+    pub labels: Option<&'a Path>,
+    /// Say nothing on the way.
+    pub quiet: bool,
+}
+
+impl<'a> Options<'a> {
+    /// nnU-Net's own choices.
+    pub fn new(dataset: &'a str) -> Options<'a> {
+        Options { dataset, mirror: true, step: 0.5, tolerance_mm: 1.0, threads: None, labels: None, quiet: true }
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Validation {
+    format: u32,
+    /// What the model calls itself.
+    pub model: String,
+    /// Hash over its graph, weights and description.
+    pub model_sha256: String,
+    /// Hash over its graph and weights.
+    pub graph_sha256: String,
+    /// Mirrored passes were averaged.
+    pub mirroring: bool,
+    /// Largest distance between tiles, as a fraction of the patch.
+    pub step_size: f64,
+    /// Seconds of segmenting; cases taken over took none.
+    pub seconds: f64,
+    /// Cases whose labels were there already.
+    pub taken_over: usize,
+    /// Agreement by case and class, with means and intervals.
+    pub agreement: Report,
+}
+
+impl Validation {
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// The file cannot be read, or was not written by this program.
+    pub fn read(path: &Path) -> Result<Validation, Failure> {
+        let told = || format!("{} cannot be read", path.display());
+        let mut bytes = Vec::new();
+        let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_exit_with(Exit::BadInput, told)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(Failure::says(Exit::BadInput, format!("{}: more than {MAX_BYTES} bytes", told())));
+        }
+        let document: Validation = serde_json::from_slice(&bytes).or_exit_with(Exit::BadInput, told)?;
+        if document.format != FORMAT {
+            return Err(Failure::says(
+                Exit::BadInput,
+                format!("{} has format {}; this program reads {FORMAT}", path.display(), document.format),
+            ));
+        }
+        Ok(document)
+    }
+
+    /// The document as JSON.
+    ///
+    /// # Errors
+    /// None that was seen.
+    pub fn to_json(&self) -> Result<String, Failure> {
+        serde_json::to_string_pretty(self).or_exit(Exit::CouldNotWrite)
+    }
+
+    /// Writes the JSON document, whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+        output::write_whole(path, self.to_json()?.as_bytes())
+    }
+
+    /// Tables of cases and of means, as text.
+    pub fn table(&self) -> String {
+        evaluate::render(&self.agreement)
+    }
+
+    /// Mean Dice over classes and cases.
+    pub fn mean_dice(&self) -> Option<f64> {
+        self.agreement.mean_over_classes.dice.map(|mean| mean.mean)
+    }
+}
+
+/// Segments and measures cases one after the other.
+///
+/// # Errors
+/// There is no case; the model is for other channels or labels than the dataset; label files cannot be written; the
+/// user interrupts. A case whose own files are at fault is no error: it is named in the result.
+pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> Result<Validation, Failure> {
+    if cases.is_empty() {
+        return Err(Failure::says(Exit::BadInput, "there is no case to validate on"));
+    }
+    check_model(model, options.dataset)?;
+    let classes = ClassList::from_dataset(options.dataset).or_exit(Exit::BadInput)?;
+    let scratch;
+    let folder = match options.labels {
+        Some(folder) => folder,
+        None => {
+            scratch = tempfile::tempdir()
+                .or_exit_with(Exit::CouldNotWrite, || "no temporary folder could be made for label files")?;
+            scratch.path()
+        }
+    };
+    let pair = |case: &ValidationCase| {
+        Pair::new(case.id.clone(), folder.join(format!("{}.nii.gz", case.id)), case.label.clone())
+    };
+    let pairs = Pairs { matched: cases.iter().map(pair).collect(), ..Pairs::default() };
+    let mut compared = Vec::new();
+    let (mut seconds, mut taken_over) = (0.0, 0);
+    for (case, pair) in cases.iter().zip(&pairs.matched) {
+        let started = Instant::now();
+        match segment(model, case, &pair.prediction, options) {
+            Ok(true) => seconds += started.elapsed().as_secs_f64(),
+            Ok(false) => taken_over += 1,
+            Err(failure) if failure.exit == Exit::BadInput => {
+                compared.push((pair, Err(failure.error)));
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        }
+        compared.push((pair, agreement(pair, &classes, options.tolerance_mm)));
+    }
+    let settings = Settings { tolerance_mm: options.tolerance_mm };
+    Ok(Validation {
+        format: FORMAT,
+        model: model.manifest().name.clone(),
+        model_sha256: model.identity().to_owned(),
+        graph_sha256: model.graph_sha256().to_owned(),
+        mirroring: options.mirror,
+        step_size: options.step,
+        seconds,
+        taken_over,
+        agreement: Report::new(settings, &classes, &pairs, compared),
+    })
+}
+
+/// A model for other channels or labels gives numbers that mean nothing.
+fn check_model(model: &Model, dataset: &str) -> Result<(), Failure> {
+    let manifest = model.manifest();
+    let dataset = Dataset::parse(dataset, Path::new("dataset.json")).or_exit(Exit::BadInput)?;
+    let (theirs, ours) = (manifest.channels.len(), dataset.channels.len());
+    if theirs != ours {
+        return Err(Failure::says(
+            Exit::BadModel,
+            format!("the model takes {theirs} channel(s), the dataset has {ours} ({})", dataset.channels.join(", ")),
+        ));
+    }
+    let told = |labels: &scanside_core::manifest::Labels| -> Vec<String> {
+        labels.heads().iter().map(|head| format!("{} {}", head.value, head.name)).collect()
+    };
+    let (theirs, ours) = (told(&manifest.labels), told(&dataset.labels));
+    if theirs != ours {
+        return Err(Failure::says(
+            Exit::BadModel,
+            format!("the model's labels are {}; the dataset's are {}", short(&theirs), short(&ours)),
+        ));
+    }
+    Ok(())
+}
+
+/// A list for a sentence.
+fn short(items: &[String]) -> String {
+    const MOST: usize = 8;
+    let mut text = items.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if items.len() > MOST {
+        text += &format!(" and {} more", items.len() - MOST);
+    }
+    text
+}
+
+/// Writes the labels of a case; `false` where they were there already.
+fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Options<'_>) -> Result<bool, Failure> {
+    if interrupt::requested() {
+        return Err(interrupt::failure());
+    }
+    let how = CaseOptions {
+        run: RunOptions { step: options.step, mirror: options.mirror },
+        max_ram: None,
+        threads: options.threads,
+        // A training image is what its dataset says it is.
+        allow_label_input: true,
+    };
+    let hashes = case
+        .images
+        .iter()
+        .map(|path| {
+            digest::file_sha256(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))
+        })
+        .collect::<Result<Vec<String>, Failure>>()?;
+    let key = case_run::result_key(model, &hashes, &how);
+    if label_file::is_result_of(target, &key) {
+        return Ok(false);
+    }
+    let raw = Case { name: case.id.clone(), channels: case.images.clone() };
+    let planned = case_run::plan(model, &raw, &how)?;
+    case_run::run(model, &raw, planned, &key, target, options.quiet)?;
+    Ok(true)
+}
+
+fn agreement(pair: &Pair, classes: &ClassList, tolerance_mm: f64) -> anyhow::Result<Vec<(Class, Agreement)>> {
+    let read = |path: &Path| -> anyhow::Result<LabelVolume> {
+        let volume =
+            scanside_core::nifti::read_labels(path).with_context(|| format!("{} could not be read", path.display()))?;
+        let grid = volume.grid();
+        Ok(LabelVolume { shape_zyx: grid.shape_zyx, spacing_mm: grid.spacing_mm, voxels: volume.labels })
+    };
+    if !pair.label.is_file() {
+        return Err(anyhow!("{} does not exist", pair.label.display()));
+    }
+    evaluate::measure(read(&pair.prediction)?, read(&pair.label)?, classes, tolerance_mm)
+}

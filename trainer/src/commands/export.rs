@@ -1,0 +1,102 @@
+//! `scanside-train export`: a trained network as files that other programs take.
+
+use super::runs::{self, Trained, WhichWeights};
+use super::say;
+use crate::export::onnx::{self, Precision, Reference};
+use crate::export::{ModelFacts, TrainedNetwork, nnunet, tensors};
+use crate::report::run::RunFolder;
+use crate::validate::Validation;
+use clap::Args;
+use scanside::exit::{Exit, Failure};
+use std::path::{Path, PathBuf};
+
+/// What to export, and where to.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("target").required(true).multiple(true))]
+pub struct ExportArgs {
+    /// The run: its folder.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// A self-describing ONNX file, checked against the trained network after it was written.
+    #[arg(short, long, value_name = "MODEL.onnx", group = "target")]
+    pub output: Option<PathBuf>,
+    /// A model folder for nnU-Net's own programs. A folder of the same plans takes a further fold.
+    #[arg(long, value_name = "FOLDER", group = "target")]
+    pub nnunet: Option<PathBuf>,
+    /// The weights alone, under nnU-Net's names.
+    #[arg(long, value_name = "FILE", group = "target")]
+    pub safetensors: Option<PathBuf>,
+    /// How the ONNX file stores the kernels of convolutions.
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
+    /// Which of the checkpoint's weights.
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: WhichWeights,
+    /// Replace files that are there.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Brings a network to libtorch, to answer patches there.
+pub type OnLibtorch<'a> = dyn Fn(&TrainedNetwork) -> anyhow::Result<Box<Reference<'static>>> + 'a;
+
+/// Exports. `on_libtorch` gives what the written ONNX file is compared with.
+///
+/// # Errors
+/// The run has no usable checkpoint, a file is there already or cannot be written, or the written model answers
+/// otherwise than the trained network.
+pub fn run(args: &ExportArgs, on_libtorch: &OnLibtorch<'_>) -> Result<Exit, Failure> {
+    for path in [&args.output, &args.safetensors].into_iter().flatten() {
+        if path.exists() && !args.overwrite {
+            return Err(Failure::says(
+                Exit::CouldNotWrite,
+                format!("{} is there already; --overwrite replaces it", path.display()),
+            ));
+        }
+    }
+    let run = RunFolder::new(&args.run);
+    let Trained { network, mut facts, checkpoint, .. } = runs::read(&run, args.weights)?;
+    if checkpoint != run.last() {
+        eprintln!("the run is not finished; exporting its state in {}", checkpoint.display());
+    }
+    if let Some(folder) = &args.nnunet {
+        nnunet::write(folder, &network, &facts)?;
+        say(&format!(
+            "{}: run it with nnUNetv2_predict_from_modelfolder -m {} -f {}",
+            folder.display(),
+            folder.display(),
+            facts.fold
+        ));
+    }
+    if let Some(path) = &args.safetensors {
+        tensors::write(path, &network, &facts)?;
+        say(&written(path));
+    }
+    if let Some(path) = &args.output {
+        if let Some(dice) = measured(&run, &network, &facts, args.precision) {
+            facts.accuracy.insert("mean_dice".into(), dice);
+        }
+        let mut reference = on_libtorch(&network).map_err(|error| Failure { exit: Exit::BadModel, error })?;
+        let deviation = onnx::write(path, &network, &facts, args.precision, &mut *reference)?;
+        say(&format!(
+            "{}; logits differ from the trained network's by {:.1e} of their standard deviation at most, {:.1e} in the mean",
+            written(path),
+            deviation.largest,
+            deviation.rms
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn written(path: &Path) -> String {
+    let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+    format!("{}: {}", path.display(), scanside::progress::human_bytes(bytes as usize))
+}
+
+/// The Dice that the run's cases were measured with, if it was this very graph.
+fn measured(run: &RunFolder, network: &TrainedNetwork, facts: &ModelFacts, precision: Precision) -> Option<f64> {
+    let validation = Validation::read(&run.validation()).ok()?;
+    let (_, proto) = onnx::model(network, facts, precision).ok()?;
+    let same = validation.graph_sha256 == scanside_core::onnx::graph_sha256(&proto);
+    if same { validation.mean_dice() } else { None }
+}

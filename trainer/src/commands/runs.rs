@@ -1,0 +1,139 @@
+//! Training runs as commands name them.
+
+use crate::export::plans::Described;
+use crate::export::{ModelFacts, TrainedNetwork, tensors};
+use crate::report::run::{RunFacts, RunFolder};
+use crate::work::Work;
+use clap::ValueEnum;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside_core::nnunet::FoldName;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Prefixes of tensor names in checkpoints; the weights themselves have none.
+const AVERAGED: &str = "ema.";
+const OPTIMIZER: &str = "momentum.";
+/// The class whose network a run trains: nnU-Net's own.
+const TRAINER: &str = "nnUNetTrainer";
+/// Most bytes of `plans.json` or `dataset.json`.
+const MAX_JSON: u64 = 64 << 20;
+
+/// Which of a checkpoint's weights to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WhichWeights {
+    /// Those averaged over training where the checkpoint has them, else the last ones.
+    #[default]
+    Auto,
+    /// Those averaged over training.
+    Averaged,
+    /// The last ones.
+    Last,
+}
+
+/// A run's network, read from its best-known state.
+pub(super) struct Trained {
+    /// The network.
+    pub(super) network: TrainedNetwork,
+    /// What files say beside its weights.
+    pub(super) facts: ModelFacts,
+    /// The checkpoint read.
+    pub(super) checkpoint: PathBuf,
+}
+
+/// Whether `path` is the folder of a run.
+pub(super) fn is_run(path: &Path) -> bool {
+    RunFolder::new(path).facts().is_file()
+}
+
+/// The run at a path, or of that name in the work folder.
+pub(super) fn find(work: &Work, given: &Path) -> Option<RunFolder> {
+    [given.to_path_buf(), work.runs().join(given)].into_iter().find(|path| is_run(path)).map(RunFolder::new)
+}
+
+/// Reads a run's network: from its last checkpoint, or the latest if it is not finished.
+///
+/// # Errors
+/// It has no checkpoint yet, or its files do not fit each other.
+pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Failure> {
+    let facts = RunFacts::read(run)?;
+    let checkpoint = [run.last(), run.latest()].into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        Failure::says(
+            Exit::BadInput,
+            format!("the run {} has no checkpoint yet; it writes one after its first epochs", run.path().display()),
+        )
+    })?;
+    let (plans, dataset) = (read_text(&run.plans())?, read_text(&run.dataset())?);
+    let unet = Described::read(&plans, &dataset, &facts.configuration, TRAINER)?.unet;
+    let file = tensors::read_tensors(&checkpoint)?;
+    let weights = choose(file.tensors, which, &checkpoint)?;
+    let network = TrainedNetwork::new(unet, weights).map_err(|failure| Failure {
+        error: failure.error.context(format!("{} does not fit the run's plans.json", checkpoint.display())),
+        ..failure
+    })?;
+    let fold: FoldName = facts
+        .fold
+        .parse()
+        .or_exit_with(Exit::BadInput, || format!("{}: {:?} is no fold", run.facts().display(), facts.fold))?;
+    let epochs = file.metadata.get("epoch").cloned();
+    let mut provenance = BTreeMap::from([
+        ("source".to_owned(), "trained with scanside-train".to_owned()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("run".to_owned(), facts.name.clone()),
+        ("dataset".to_owned(), facts.dataset.clone()),
+        ("plans".to_owned(), facts.plans.clone()),
+        ("configuration".to_owned(), facts.configuration.clone()),
+        ("plans_sha256".to_owned(), facts.plans_sha256.clone()),
+        ("trainer".to_owned(), TRAINER.to_owned()),
+        ("folds".to_owned(), facts.fold.clone()),
+    ]);
+    provenance.extend(epochs.map(|epoch| ("epoch".to_owned(), epoch)));
+    let model = ModelFacts {
+        plans,
+        dataset,
+        configuration: facts.configuration.clone(),
+        trainer_name: TRAINER.to_owned(),
+        fold,
+        mirror_axes: facts.mirror_axes.clone(),
+        provenance,
+        accuracy: BTreeMap::new(),
+    };
+    Ok(Trained { network, facts: model, checkpoint })
+}
+
+fn choose(
+    all: BTreeMap<String, crate::export::Tensor>,
+    which: WhichWeights,
+    checkpoint: &Path,
+) -> Result<BTreeMap<String, crate::export::Tensor>, Failure> {
+    let (mut averaged, mut last) = (BTreeMap::new(), BTreeMap::new());
+    for (name, tensor) in all {
+        if let Some(name) = name.strip_prefix(AVERAGED) {
+            averaged.insert(name.to_owned(), tensor);
+        } else if !name.starts_with(OPTIMIZER) {
+            last.insert(name, tensor);
+        }
+    }
+    match which {
+        WhichWeights::Averaged if averaged.is_empty() => Err(Failure::says(
+            Exit::BadInput,
+            format!("{} holds no averaged weights; take the last ones", checkpoint.display()),
+        )),
+        WhichWeights::Auto if averaged.is_empty() => Ok(last),
+        WhichWeights::Auto | WhichWeights::Averaged => Ok(averaged),
+        WhichWeights::Last => Ok(last),
+    }
+}
+
+/// A JSON file's text.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    let told = || format!("{} cannot be read", path.display());
+    let mut text = String::new();
+    let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
+    file.take(MAX_JSON + 1).read_to_string(&mut text).or_exit_with(Exit::BadInput, told)?;
+    if text.len() as u64 > MAX_JSON {
+        return Err(Failure::says(Exit::BadInput, format!("{} has more than {MAX_JSON} bytes", path.display())));
+    }
+    Ok(text)
+}

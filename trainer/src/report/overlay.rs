@@ -1,0 +1,140 @@
+//! Pictures of a case: three planes through the middle of its labels, with the outlines of reference and prediction.
+
+use super::outline;
+use super::plane::{Cut, Plane};
+use crate::validate::ValidationCase;
+use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use scanside::evaluate::Class;
+use scanside_core::nifti::{ChannelFiles, LabelVolume, NiftiSource, read_labels};
+use scanside_core::volume::VoxelSource;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Grey values between these parts of a slice's voxels are told apart; the rest is black or white.
+const DARKEST: f64 = 0.01;
+const BRIGHTEST: f64 = 0.99;
+/// Slices with more pixels along an axis are thinned; outlines are not.
+const MOST_PIXELS: usize = 512;
+/// Colours the style sheet has.
+const COLOURS: usize = 8;
+
+/// A slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Its plane, and where it cuts.
+    pub caption: String,
+    /// An `svg` element with the slice as a PNG inside.
+    pub svg: String,
+}
+
+/// The pictures of a case. `classes` have the colours in their order.
+///
+/// # Errors
+/// A file cannot be read, or the three do not lie on one grid.
+pub fn pictures(case: &ValidationCase, prediction: &Path, classes: &[Class]) -> anyhow::Result<Vec<Picture>> {
+    let read = |path: &Path| read_labels(path).with_context(|| format!("{} cannot be read", path.display()));
+    let (reference, predicted) = (read(&case.label)?, read(prediction)?);
+    let files = ChannelFiles::open(&case.images)?;
+    let grid = files.grid().clone();
+    let mut source = NiftiSource::new(files);
+    for (what, volume) in [("reference", &reference), ("prediction", &predicted)] {
+        if volume.grid().shape_zyx != grid.shape_zyx {
+            bail!("the {what} does not lie on the grid of the scan");
+        }
+    }
+    let middle = middle(&reference, classes).or_else(|| middle(&predicted, classes));
+    let middle = middle.unwrap_or(grid.shape_zyx.map(|n| n / 2));
+    Plane::ALL
+        .into_iter()
+        .map(|plane| {
+            let cut = plane.of(&grid);
+            let slice = middle[cut.through()];
+            let bounds = cut.bounds(slice);
+            let mut voxels = vec![0.0; bounds.voxels()];
+            source.read(0, &bounds, &mut voxels)?;
+            let labels = [&reference, &predicted].map(|volume| slice_of(volume, &cut, slice));
+            let svg = draw(&cut, &voxels, &labels, classes).context("a slice cannot be drawn")?;
+            Ok(Picture {
+                caption: format!("{}, slice {} of {}", plane.name(), slice + 1, grid.shape_zyx[cut.through()]),
+                svg,
+            })
+        })
+        .collect()
+}
+
+/// The mean place of all voxels of the classes.
+fn middle(volume: &LabelVolume, classes: &[Class]) -> Option<[usize; 3]> {
+    let [_, ny, nx] = volume.grid().shape_zyx;
+    let mut sum = [0u64; 3];
+    let mut count = 0;
+    for (i, label) in volume.labels.iter().enumerate().filter(|(_, label)| **label != 0) {
+        if classes.iter().any(|class| class.values.contains(label)) {
+            let at = [i / (ny * nx), i / nx % ny, i % nx];
+            sum.iter_mut().zip(at).for_each(|(sum, n)| *sum += n as u64);
+            count += 1;
+        }
+    }
+    (count > 0).then(|| sum.map(|sum| (sum / count) as usize))
+}
+
+fn slice_of(volume: &LabelVolume, cut: &Cut, slice: usize) -> Vec<u32> {
+    let [_, ny, nx] = volume.grid().shape_zyx;
+    let [z, y, x] = cut.bounds(slice).0;
+    let mut labels = Vec::new();
+    for plane in z {
+        for row in y.clone() {
+            let start = (plane * ny + row) * nx;
+            labels.extend_from_slice(&volume.labels[start + x.start..start + x.end]);
+        }
+    }
+    labels
+}
+
+fn draw(cut: &Cut, voxels: &[f32], labels: &[Vec<u32>; 2], classes: &[Class]) -> anyhow::Result<String> {
+    let (rows, columns) = cut.size();
+    let (row_mm, column_mm) = cut.spacing_mm();
+    let (width, height) = (columns as f64 * column_mm, rows as f64 * row_mm);
+    let png = STANDARD.encode(png(cut, voxels)?);
+    let mut svg = format!(
+        r#"<svg viewBox="0 0 {width:.2} {height:.2}"><image width="{width:.2}" height="{height:.2}" preserveAspectRatio="none" href="data:image/png;base64,{png}"/><g transform="scale({column_mm} {row_mm})">"#
+    );
+    for (side, labels) in ["reference", "prediction"].into_iter().zip(labels) {
+        for (number, class) in classes.iter().enumerate() {
+            let path =
+                outline::path(rows, columns, |row, column| class.values.contains(&labels[cut.index(row, column)]));
+            if !path.is_empty() {
+                let _ = write!(svg, r#"<path class="{side} o{}" d="{path}"/>"#, number % COLOURS);
+            }
+        }
+    }
+    Ok(svg + "</g></svg>")
+}
+
+/// The slice in 8 bits, windowed.
+fn png(cut: &Cut, voxels: &[f32]) -> anyhow::Result<Vec<u8>> {
+    let (rows, columns) = cut.size();
+    let mut sorted: Vec<f32> = voxels.iter().copied().filter(|v| v.is_finite()).collect();
+    sorted.sort_by(f32::total_cmp);
+    let at = |part: f64| sorted.get(((sorted.len().saturating_sub(1)) as f64 * part) as usize).copied().unwrap_or(0.0);
+    let (low, high) = (at(DARKEST), at(BRIGHTEST));
+    let range = if high > low { high - low } else { 1.0 };
+    let grey = |value: f32| ((value - low) / range * 255.0).clamp(0.0, 255.0) as u8;
+
+    let (row_step, column_step) = (rows.div_ceil(MOST_PIXELS), columns.div_ceil(MOST_PIXELS));
+    let mut pixels = Vec::new();
+    for row in (0..rows).step_by(row_step) {
+        pixels.extend((0..columns).step_by(column_step).map(|column| grey(voxels[cut.index(row, column)])));
+    }
+    let mut bytes = Vec::new();
+    let size = |extent: usize, step: usize| extent.div_ceil(step) as u32;
+    let mut encoder = png::Encoder::new(&mut bytes, size(columns, column_step), size(rows, row_step));
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&pixels)?;
+    writer.finish()?;
+    Ok(bytes)
+}
