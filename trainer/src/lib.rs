@@ -18,9 +18,9 @@
 //! | [`distill`] | students, and what they learn from their teacher |
 //! | [`optimise`] | SGD with Nesterov momentum, schedule, averaged weights |
 //! | [`export`] | nnU-Net folders, ONNX, safetensors |
+//! | [`report`] | what runs write about themselves, and pages with curves and pictures |
 //! | [`validate`] | whole cases segmented by the inference core and measured |
-//! | [`teacher`] | the training run: steps, log, checkpoints, resuming |
-//! | [`report`] | pages with curves and pictures |
+//! | [`training`] | the training run: steps, log, checkpoints, resuming |
 //! | [`commands`] | the program's commands |
 //!
 //! Arrays are `[channels, z, y, x]` with `x` fastest, axes those of the network grid.
@@ -38,6 +38,6 @@ pub mod plan;
 pub mod report;
 pub mod sample;
 pub mod targets;
-pub mod teacher;
+pub mod training;
 pub mod validate;
 pub mod work;

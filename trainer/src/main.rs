@@ -20,6 +20,12 @@ struct Cli {
 enum Command {
     Plan(commands::plan::PlanArgs),
     Teacher(commands::teacher::TeacherArgs),
+    /// Segment the cases that a fold holds back with a trained network, and measure them.
+    Validate(commands::validate::ValidateArgs),
+    /// Write a trained network as ONNX, as an nnU-Net folder, or as safetensors.
+    Export(commands::export::ExportArgs),
+    /// Say what has run in a work folder, and how it went.
+    Status(commands::status::StatusArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +33,9 @@ fn main() -> ExitCode {
     let outcome = interrupt::listen().and_then(|()| match &cli.command {
         Command::Plan(args) => commands::plan::run(args),
         Command::Teacher(args) => commands::teacher::run(args),
+        Command::Validate(args) => commands::validate::run(args),
+        Command::Export(args) => commands::export::run(args),
+        Command::Status(args) => commands::status::run(args),
     });
     let exit = outcome.unwrap_or_else(|failure| {
         eprintln!("scanside-train: {failure}");

@@ -2,7 +2,8 @@
 
 use super::runs::{self, Trained, WhichWeights};
 use super::say;
-use crate::export::onnx::{self, Precision, Reference};
+use crate::export::onnx::{self, Precision};
+use crate::export::reference::on_libtorch;
 use crate::export::{ModelFacts, TrainedNetwork, nnunet, tensors};
 use crate::report::run::RunFolder;
 use crate::validate::Validation;
@@ -37,15 +38,12 @@ pub struct ExportArgs {
     pub overwrite: bool,
 }
 
-/// Brings a network to libtorch, to answer patches there.
-pub type OnLibtorch<'a> = dyn Fn(&TrainedNetwork) -> anyhow::Result<Box<Reference<'static>>> + 'a;
-
-/// Exports. `on_libtorch` gives what the written ONNX file is compared with.
+/// Exports.
 ///
 /// # Errors
 /// The run has no usable checkpoint, a file is there already or cannot be written, or the written model answers
 /// otherwise than the trained network.
-pub fn run(args: &ExportArgs, on_libtorch: &OnLibtorch<'_>) -> Result<Exit, Failure> {
+pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     for path in [&args.output, &args.safetensors].into_iter().flatten() {
         if path.exists() && !args.overwrite {
             return Err(Failure::says(
@@ -76,7 +74,7 @@ pub fn run(args: &ExportArgs, on_libtorch: &OnLibtorch<'_>) -> Result<Exit, Fail
         if let Some(dice) = measured(&run, &network, &facts, args.precision) {
             facts.accuracy.insert("mean_dice".into(), dice);
         }
-        let mut reference = on_libtorch(&network).map_err(|error| Failure { exit: Exit::BadModel, error })?;
+        let mut reference = on_libtorch(&network, &facts).map_err(|error| Failure { exit: Exit::BadModel, error })?;
         let deviation = onnx::write(path, &network, &facts, args.precision, &mut *reference)?;
         say(&format!(
             "{}; logits differ from the trained network's by {:.1e} of their standard deviation at most, {:.1e} in the mean",

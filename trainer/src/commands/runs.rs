@@ -76,7 +76,7 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
         .fold
         .parse()
         .or_exit_with(Exit::BadInput, || format!("{}: {:?} is no fold", run.facts().display(), facts.fold))?;
-    let epochs = file.metadata.get("epoch").cloned();
+    let epochs = file.metadata.get("epochs_done").cloned();
     let mut provenance = BTreeMap::from([
         ("source".to_owned(), "trained with scanside-train".to_owned()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -88,7 +88,7 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
         ("trainer".to_owned(), TRAINER.to_owned()),
         ("folds".to_owned(), facts.fold.clone()),
     ]);
-    provenance.extend(epochs.map(|epoch| ("epoch".to_owned(), epoch)));
+    provenance.extend(epochs.map(|epochs| ("epochs".to_owned(), epochs)));
     let model = ModelFacts {
         plans,
         dataset,

@@ -1,12 +1,16 @@
 //! `scanside-train teacher`: a network trained as nnU-Net trains it.
 
+use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
 use crate::report::run::RunFacts;
-use crate::teacher::{self, Progress, Start, StepValue, TeacherSettings};
+use crate::training::settings::{Member, RunSettings, Start};
+use crate::training::step::StepValue;
+use crate::training::teacher::{self, Progress};
 use crate::work::Work;
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure};
 use scanside_core::nnunet::FoldName;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -102,8 +106,7 @@ fn device(choice: DeviceChoice) -> Result<Device, Failure> {
 /// As [`teacher::train`], and a device that is not there.
 pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
     let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let settings = TeacherSettings {
-        name: args.name.clone().unwrap_or_else(|| format!("teacher_fold_{}", args.fold)),
+    let settings = RunSettings {
         fold: args.fold,
         epochs: args.epochs as usize,
         steps_per_epoch: args.iterations_per_epoch as usize,
@@ -114,10 +117,17 @@ pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
         seed: args.seed,
         device: device(args.device)?,
         threads,
-        start: args.init.clone().map_or(Start::Fresh, |folder| Start::Folder(folder, args.fold)),
     };
     tch::set_num_threads(threads as i32);
-    teacher::train(&Work::new(&args.work), &settings, args.resume, &mut Lines::default())?;
+    let work = Work::new(&args.work);
+    let plan = TrainingPlan::read(&work)?;
+    let member = Member {
+        name: args.name.clone().unwrap_or_else(|| format!("teacher_fold_{}", args.fold)),
+        unet: plan.unet.clone(),
+        start: args.init.clone().map_or(Start::Fresh, |folder| Start::Folder(folder, args.fold)),
+        notes: BTreeMap::from([("loss".to_string(), "Dice + cross entropy, deep supervision".to_string())]),
+    };
+    teacher::train(&work, &plan, &settings, &member, args.resume, &mut Lines::default())?;
     Ok(Exit::Done)
 }
 
@@ -150,22 +160,23 @@ impl Progress for Lines {
         }
     }
 
-    fn step(&mut self, epoch: usize, step: usize, value: &StepValue) {
+    fn step(&mut self, _facts: &RunFacts, epoch: usize, step: usize, value: &StepValue) {
         if std::io::stderr().is_terminal() {
+            let terms: Vec<String> = value.terms.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             eprint!(
-                "\repoch {epoch} step {}/{}: loss {:.4} (Dice {:.4}, cross entropy {:.4}), gradients {:.2}   ",
+                "\repoch {} step {}/{}: loss {:.4}, {}, gradients {:.2}   ",
+                epoch + 1,
                 step + 1,
                 self.steps,
                 value.loss,
-                value.dice,
-                value.cross_entropy,
+                terms.join(", "),
                 value.gradient_norm
             );
             let _ = std::io::stderr().flush();
         }
     }
 
-    fn epoch(&mut self, record: &EpochRecord) {
+    fn epoch(&mut self, _facts: &RunFacts, record: &EpochRecord) {
         let dice: Vec<String> =
             record.pseudo_dice.iter().map(|d| d.map_or("-".into(), |d| format!("{d:.4}"))).collect();
         let left = self.began.map_or(0.0, |(since, first)| {

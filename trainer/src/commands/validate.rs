@@ -12,7 +12,6 @@ use crate::validate::{self, Options, ValidationCase};
 use crate::work::Work;
 use clap::Args;
 use scanside::exit::{Exit, Failure};
-use scanside::interrupt;
 use scanside::model::Model;
 use scanside_core::nnunet::FoldName;
 use std::path::PathBuf;
@@ -67,7 +66,6 @@ fn tolerance(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The fold holds no case back, the model cannot be run or is for other data, or results cannot be written.
 pub fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
-    interrupt::listen()?;
     let work = Work::new(&args.work);
     let dataset = read_text(&work.dataset())?;
     let own = runs::find(&work, &args.model);

@@ -65,7 +65,7 @@ impl Described {
     }
 }
 
-/// `plans` with the channels of `unet` written into `configuration`. Plans that say the same already come back as they
+/// `plans` with the channels and the decoder's depth of `unet` written into `configuration`. Plans that say the same already come back as they
 /// are, to the letter; so do those of before nnU-Net 2.4, which describe no architecture.
 ///
 /// # Errors
@@ -86,6 +86,9 @@ pub fn for_network(plans: &str, configuration: &str, unet: &UNet) -> Result<Stri
     let features: Vec<usize> = unet.stages.iter().map(|stage| stage.features).collect();
     if arguments.get("features_per_stage").is_none_or(|said| !all_equal(said, &features)) {
         arguments.insert("features_per_stage".into(), json!(features));
+    }
+    if arguments.get("n_conv_per_stage_decoder").is_none_or(|said| !all_equal(said, &unet.decoder_convs)) {
+        arguments.insert("n_conv_per_stage_decoder".into(), json!(unet.decoder_convs));
     }
     if let Encoder::Residual { stem_features, bottleneck, .. } = &unet.encoder {
         let said = arguments.get("stem_channels").and_then(Value::as_u64);

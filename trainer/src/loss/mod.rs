@@ -19,15 +19,13 @@ pub struct SegmentationLoss {
     batch_dice: bool,
 }
 
-/// A loss and its two terms.
+/// Both terms over all resolutions; their sum is what is minimised.
 #[derive(Debug)]
 pub struct LossValue {
-    /// The sum of both terms over the resolutions, to be minimised.
-    pub total: Tensor,
-    /// The Dice term alone: minus the mean coefficient.
-    pub dice: f64,
-    /// The cross entropy alone.
-    pub cross_entropy: f64,
+    /// Minus the mean Dice coefficient.
+    pub dice: Tensor,
+    /// Cross entropy.
+    pub cross_entropy: Tensor,
 }
 
 impl SegmentationLoss {
@@ -44,24 +42,22 @@ impl SegmentationLoss {
     /// # Errors
     /// libtorch refuses an operation.
     pub fn deep(&self, logits: &[Tensor], labels: &Tensor) -> Result<LossValue, TchError> {
-        let mut sum: Option<Tensor> = None;
-        let (mut dice, mut cross_entropy) = (0.0, 0.0);
+        let mut sum: Option<LossValue> = None;
         for (logits, weight) in logits.iter().zip(deep_supervision_weights(logits.len())) {
             if weight == 0.0 {
                 continue;
             }
             let labels = downsample(labels, &logits.size()[2..])?;
-            let (d, ce) = self.terms(logits, &labels)?;
-            let both = d.f_add(&ce)?.f_mul_scalar(weight)?;
-            dice += weight * f64::try_from(&d.f_detach()?)?;
-            cross_entropy += weight * f64::try_from(&ce.f_detach()?)?;
+            let (dice, cross_entropy) = self.terms(logits, &labels)?;
+            let (dice, cross_entropy) = (dice.f_mul_scalar(weight)?, cross_entropy.f_mul_scalar(weight)?);
             sum = Some(match sum {
-                None => both,
-                Some(sum) => sum.f_add(&both)?,
+                None => LossValue { dice, cross_entropy },
+                Some(sum) => {
+                    LossValue { dice: sum.dice.f_add(&dice)?, cross_entropy: sum.cross_entropy.f_add(&cross_entropy)? }
+                }
             });
         }
-        let total = sum.ok_or_else(|| TchError::Torch("the network gives no logits".into()))?;
-        Ok(LossValue { total, dice, cross_entropy })
+        sum.ok_or_else(|| TchError::Torch("the network gives no logits".into()))
     }
 
     /// Both terms at one resolution: `labels` are `[n, z, y, x]` on the grid of `logits`.

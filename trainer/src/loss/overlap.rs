@@ -49,6 +49,11 @@ impl HardCounts {
         Ok(())
     }
 
+    /// Number of foreground classes.
+    pub fn classes(&self) -> usize {
+        self.counts.len()
+    }
+
     /// Dice per class; `None` for a class that is neither said nor true anywhere.
     pub fn dice(&self) -> Vec<Option<f64>> {
         self.counts

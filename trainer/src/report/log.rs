@@ -2,6 +2,7 @@
 
 use scanside::exit::{Exit, Failure, OrExit};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,12 @@ pub struct EpochRecord {
     /// Seconds of those in which the network waited for patches.
     #[serde(default)]
     pub wait_seconds: f64,
+    /// Mean of every term of the loss, without its weight.
+    #[serde(default)]
+    pub terms: BTreeMap<String, f64>,
+    /// Mean norm of each term's gradient with respect to the logits, weight included; empty where it was not measured.
+    #[serde(default)]
+    pub pulls: BTreeMap<String, f64>,
 }
 
 fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -154,6 +161,8 @@ mod tests {
             samples: 500,
             seconds: 12.5,
             wait_seconds: 0.5,
+            terms: BTreeMap::new(),
+            pulls: BTreeMap::new(),
         }
     }
 

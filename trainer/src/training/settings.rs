@@ -1,14 +1,14 @@
 //! What a run is asked to do.
 
 use scanside_core::nnunet::FoldName;
+use scanside_core::nnunet::architecture::UNet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tch::Device;
 
-/// Settings of a training run. The plan decides all else.
+/// Settings that networks trained side by side share. The plan decides all else.
 #[derive(Clone, Debug)]
-pub struct TeacherSettings {
-    /// Name of the run's folder.
-    pub name: String,
+pub struct RunSettings {
     /// Fold to train.
     pub fold: FoldName,
     /// Epochs of the whole run: the learning rate falls to zero over them.
@@ -29,11 +29,22 @@ pub struct TeacherSettings {
     pub device: Device,
     /// Threads of the network.
     pub threads: usize,
-    /// Where the weights begin.
-    pub start: Start,
 }
 
-/// Where the weights of a run begin.
+/// One network of a run.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Name of its folder.
+    pub name: String,
+    /// The network.
+    pub unet: UNet,
+    /// Where its weights begin.
+    pub start: Start,
+    /// What else its page says, by name.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// Where weights begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Random.

@@ -15,11 +15,11 @@ pub(super) const MOMENTUM: &str = "momentum.";
 
 /// What a checkpoint holds beside tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct State {
+pub(super) struct State {
     /// Epochs done.
-    pub epochs_done: usize,
+    pub(super) epochs_done: usize,
     /// Pseudo-Dice averaged over epochs.
-    pub ema_dice: Option<f64>,
+    pub(super) ema_dice: Option<f64>,
 }
 
 /// Writes the state; the file appears whole or not at all.

@@ -1,0 +1,168 @@
+//! The patches of a fold, in order: those to train on and those to watch.
+
+use super::settings::RunSettings;
+use crate::augment;
+use crate::dataset::cache::CachedCase;
+use crate::dataset::splits::{self, Split};
+use crate::loader::{Batch, CaseData, Loader, Settings, Stream};
+use crate::loss::HardCounts;
+use crate::plan::TrainingPlan;
+use crate::work::Work;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside_core::manifest::Normalization;
+use std::sync::Arc;
+use std::time::Duration;
+use tch::{Device, Kind, TchError, Tensor};
+
+/// Batches that each worker of a loader has ready.
+const AHEAD: usize = 2;
+
+/// The patches of a run.
+#[derive(Debug)]
+pub struct FoldPatches {
+    training: Loader,
+    watching: Option<Loader>,
+    watched_per_epoch: usize,
+    device: Device,
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct Patches {
+    /// `[n, channels, z, y, x]`.
+    pub images: Tensor,
+    /// Label values, `[n, z, y, x]`, 64-bit integers.
+    pub labels: Tensor,
+    /// Indices of the cases that the patches are of.
+    pub cases: Vec<usize>,
+}
+
+impl FoldPatches {
+    /// The patches of a fold from epoch `first_epoch` on.
+    ///
+    /// # Errors
+    /// Cases are missing or damaged, or threads cannot be started.
+    pub fn new(
+        work: &Work,
+        plan: &TrainingPlan,
+        settings: &RunSettings,
+        split: &Split,
+        first_epoch: usize,
+    ) -> Result<FoldPatches, Failure> {
+        let loader = |ids: &[String], stream, per_epoch: usize| {
+            let first = (first_epoch * per_epoch) as u64;
+            loader(work, plan, settings, ids, stream, first)
+        };
+        let watched = !split.val.is_empty() && settings.validation_steps > 0;
+        Ok(FoldPatches {
+            training: loader(&split.train, Stream::Training, settings.steps_per_epoch)?,
+            watching: match watched {
+                true => Some(loader(&split.val, Stream::Validation, settings.validation_steps)?),
+                false => None,
+            },
+            watched_per_epoch: if watched { settings.validation_steps } else { 0 },
+            device: settings.device,
+        })
+    }
+
+    /// The next batch to train on.
+    ///
+    /// # Errors
+    /// A worker failed, there is no memory, or the user stopped the run.
+    pub fn next(&mut self) -> Result<Patches, Failure> {
+        fetch(&mut self.training, self.device)
+    }
+
+    /// The batches to watch after an epoch, one after the other.
+    ///
+    /// # Errors
+    /// As [`FoldPatches::next`], and what `each` returns.
+    pub fn watch(&mut self, mut each: impl FnMut(&Patches) -> Result<(), Failure>) -> Result<(), Failure> {
+        let Some(loader) = &mut self.watching else { return Ok(()) };
+        for _ in 0..self.watched_per_epoch {
+            each(&fetch(loader, self.device)?)?;
+        }
+        Ok(())
+    }
+
+    /// How long training has waited for batches in all.
+    pub fn waited(&self) -> Duration {
+        self.training.waited()
+    }
+}
+
+fn fetch(loader: &mut Loader, device: Device) -> Result<Patches, Failure> {
+    if scanside::interrupt::requested() {
+        return Err(Failure::says(
+            Exit::Interrupted,
+            "stopped; the run goes on from its last whole epoch with --resume",
+        ));
+    }
+    let batch = loader.next_batch().or_exit(Exit::BadInput)?;
+    let patches = tensors(&batch, device).or_exit(Exit::DoesNotFit)?;
+    loader.recycle(batch);
+    Ok(patches)
+}
+
+fn tensors(batch: &Batch, device: Device) -> Result<Patches, TchError> {
+    let [z, y, x] = batch.shape_zyx.map(|n| n as i64);
+    let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, batch.channels as i64, z, y, x])?;
+    let labels = Tensor::f_from_slice(&batch.labels)?.f_view([-1, z, y, x])?.f_to_kind(Kind::Int64)?;
+    Ok(Patches {
+        images: images.f_to_device(device)?,
+        labels: labels.f_to_device(device)?,
+        cases: batch.origins.iter().map(|origin| origin.case).collect(),
+    })
+}
+
+/// The cases of a fold of a work folder.
+///
+/// # Errors
+/// Nothing is prepared there, or the splits do not fit the cases.
+pub fn split(work: &Work, settings: &RunSettings) -> Result<Split, Failure> {
+    let ids = prepared_ids(work)?;
+    splits::fold(&splits::read(&work.splits(), &ids)?, &ids, settings.fold)
+}
+
+/// Ids of the cases that were prepared, in order.
+fn prepared_ids(work: &Work) -> Result<Vec<String>, Failure> {
+    let missing = || format!("{} has no prepared cases; run scanside-train plan first", work.root().display());
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(work.cache()).or_exit_with(Exit::BadInput, missing)? {
+        let name = entry.or_exit_with(Exit::BadInput, missing)?.file_name();
+        ids.extend(name.to_str().and_then(|name| name.strip_suffix(".scase")).map(str::to_string));
+    }
+    if ids.is_empty() {
+        return Err(Failure::says(Exit::BadInput, missing()));
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+fn loader(
+    work: &Work,
+    plan: &TrainingPlan,
+    settings: &RunSettings,
+    ids: &[String],
+    stream: Stream,
+    first: u64,
+) -> Result<Loader, Failure> {
+    let masked: Vec<bool> = plan
+        .channels
+        .iter()
+        .map(|channel| matches!(channel.normalization, Normalization::ZScore { masked: true }))
+        .collect();
+    let cases = ids
+        .iter()
+        .map(|id| Ok(Arc::new(CachedCase::open(&work.case(id))?) as Arc<dyn CaseData>))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let loading = Settings {
+        plan: augment::Plan::new(plan.patch_zyx, &masked),
+        batch: settings.batch_size.unwrap_or(plan.batch_size),
+        stream,
+        // Where there is an ignore label, the list of all annotated voxels follows those of the classes.
+        annotated: plan.targets.ignore.map(|_| HardCounts::new(&plan.targets).classes()),
+        ahead: AHEAD,
+    };
+    Loader::start(cases, loading, settings.seed, first, settings.threads).or_exit(Exit::BadInput)
+}
