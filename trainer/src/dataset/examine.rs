@@ -4,6 +4,7 @@
 
 use super::foreground::{Sampled, sample};
 use super::raw::{RawCase, RawDataset, case_and_channel, files};
+use super::room::Room;
 use crate::plan::fingerprint::{Fingerprint, median};
 use rayon::prelude::*;
 use scanside::exit::{Exit, Failure};
@@ -74,11 +75,13 @@ pub fn examine(raw: &RawDataset, progress: &(dyn Fn(&str) + Sync)) -> Findings {
     list(raw, &mut findings);
     let samples = SAMPLES / raw.cases.len().max(1) as u64;
     let known: BTreeSet<i64> = raw.label_values().into_iter().map(i64::from).collect();
+    let room = Room::of_this_machine();
     let cases: Vec<Examined> = raw
         .cases
         .par_iter()
         .with_max_len(1)
         .map(|case| {
+            let _taken = room.take(bytes_of(case));
             let examined = examine_case(raw, case, &known, samples);
             progress(&case.id);
             examined
@@ -200,6 +203,15 @@ struct Examined {
     relative_size: f64,
     /// Per channel.
     intensities: Vec<Sampled>,
+}
+
+/// The bytes that examining a case takes, as its headers tell: its voxels, and which are foreground. What is drawn from the
+/// foreground comes on top, and is small where the foreground is.
+fn bytes_of(case: &RawCase) -> u64 {
+    ChannelFiles::open(&case.images).map_or(0, |files| {
+        let voxels: usize = files.grid().shape_zyx.iter().product();
+        files.stored_bytes().saturating_add(2 * voxels as u64)
+    })
 }
 
 fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples: u64) -> Examined {

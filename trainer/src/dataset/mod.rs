@@ -23,5 +23,6 @@ pub mod preprocess;
 pub mod random;
 pub mod raw;
 pub mod ready;
+mod room;
 pub mod source;
 pub mod splits;

@@ -1,8 +1,9 @@
 //! Every case of a raw dataset preprocessed into the cache, whole or not at all, and only where something changed.
 
 use super::cache::{self, CachedCase};
-use super::preprocess::preprocess;
+use super::preprocess::{bytes_of, preprocess};
 use super::raw::{RawCase, RawDataset};
+use super::room::Room;
 use super::source::Source;
 use crate::plan::TrainingPlan;
 use crate::work::Work;
@@ -83,6 +84,7 @@ impl Cache {
         source: &Source,
         progress: &(dyn Fn(&str, bool) + Sync),
     ) -> Result<Outcome, Failure> {
+        let room = Room::of_this_machine();
         let one = |case: &RawCase| -> Result<bool, Failure> {
             if interrupt::requested() {
                 return Err(interrupt::failure());
@@ -96,6 +98,7 @@ impl Cache {
             // One that cannot be read is made again.
             let new = !current.unwrap_or(false);
             if new {
+                let _taken = room.take(bytes_of(case, plan));
                 let mut made = preprocess(case, plan)?;
                 made.facts.plan_sha256.clone_from(&self.plan_sha256);
                 made.facts.raw_sha256 = raw_sha256;

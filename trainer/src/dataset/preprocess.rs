@@ -30,6 +30,20 @@ pub struct Preprocessed {
     pub locations: Vec<Vec<u32>>,
 }
 
+/// The most bytes that [`preprocess`] takes, as the headers tell; 0 where they cannot be read.
+pub fn bytes_of(case: &RawCase, plan: &TrainingPlan) -> u64 {
+    let Ok(files) = ChannelFiles::open(&case.images) else {
+        return 0;
+    };
+    let grid = files.grid();
+    let raw = grid.shape_zyx.iter().product::<usize>() as f64;
+    let network =
+        (0..3).fold(raw, |voxels, k| voxels * grid.spacing_mm[plan.transpose_forward[k]] / plan.spacing_mm[k]);
+    // The label map as read and cropped; image, labels and their sampled places.
+    let made = raw * (4.0 + 2.0) + network * (4.0 * plan.channels.len() as f64 + 2.0 + 4.0);
+    files.stored_bytes().saturating_add(made as u64)
+}
+
 /// Preprocesses a case. Takes the raw voxels in their stored types, four bytes per raw voxel for the labels, and the result.
 ///
 /// # Errors
