@@ -4,7 +4,7 @@
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use safetensors::SafeTensors;
-use scanside_trainer::augment::spatial::Source;
+use scanside_trainer::augment::spatial::{Matrix, Source};
 use scanside_trainer::augment::{Augmenter, Draw, Plan, Rotation};
 use serde_json::Value;
 
@@ -65,6 +65,17 @@ fn features(image: &[f32], labels: Option<&[i16]>, shape_zyx: [usize; 3]) -> Vec
     result
 }
 
+/// By how much each of the two channels was changed: the standard deviation of the difference.
+fn changes(after: &[f32], before: &[f32]) -> [f64; 2] {
+    let difference: Vec<f64> = after.iter().zip(before).map(|(a, b)| f64::from(a - b)).collect();
+    let (first, second) = difference.split_at(difference.len() / 2);
+    [first, second].map(|values| {
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / first.len() as f64;
+        let centre = mean(&mut values.iter().copied());
+        mean(&mut values.iter().map(|v| (v - centre).powi(2))).sqrt()
+    })
+}
+
 /// Holds the mean of each feature and of its square against nnU-Net's, within five standard errors of the difference.
 fn assert_same_moments(name: &str, rows: &[Vec<f64>], golden: &Value) {
     let count = rows.len() as f64;
@@ -105,6 +116,97 @@ fn plans_ask_for_what_nnunet_derives_from_a_patch() {
         assert_eq!(plan.initial_zyx(), triple::<usize>(&expected["window"]), "{expected}");
         assert_eq!(plan.mirror_zyx, [true; 3]);
     }
+}
+
+/// The turns and the scale of a matrix.
+fn undone(matrix: &Matrix, rotation: Rotation) -> (Vec<f64>, f64) {
+    let [a, b, c] = matrix.0;
+    match rotation {
+        Rotation::InPlane => (vec![c[1].atan2(b[1])], (b[1] * c[2] - b[2] * c[1]).sqrt()),
+        Rotation::Volume => {
+            let scale = c.iter().map(|v| v * v).sum::<f64>().sqrt();
+            (vec![c[1].atan2(c[2]), -(c[0] / scale).asin(), b[0].atan2(a[0])], scale)
+        }
+    }
+}
+
+/// The factors or exponents of one step, per channel.
+type Factors = fn(&Draw) -> &[Option<f32>];
+
+#[test]
+fn parameters_are_spread_as_in_nnunet() {
+    let golden = distributions();
+    let draws = 400_000;
+    for (name, patch_zyx) in [("volume", [9, 12, 14]), ("plane", [3, 12, 14])] {
+        let plan = Plan::new(patch_zyx, &[false; 2]);
+        let golden = &golden["parameters"][name];
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(10);
+        let draws: Vec<Draw> = (0..draws).map(|_| Draw::random(&plan, &mut rng)).collect();
+        let matrices = draws.iter().map(|draw| draw.matrix.map(|matrix| undone(&matrix, plan.rotation)));
+        let (turns, scales): (Vec<_>, Vec<_>) = matrices
+            .map(|matrix| {
+                let (turns, scale) = matrix.unwrap_or((vec![0.0], 1.0));
+                let turned = turns.iter().any(|angle| angle.abs() > 1e-12);
+                (vec![turned.then_some(turns)], vec![((scale - 1.0).abs() > 1e-12).then(|| vec![scale])])
+            })
+            .unzip();
+        assert_same_parameters("rotation", turns.into_iter(), &golden["rotation"]);
+        assert_same_parameters("scaling", scales.into_iter(), &golden["scaling"]);
+        let noise = draws.iter().map(|draw| vec![draw.noise.map(|noise| vec![f64::from(noise.standard_deviation)])]);
+        assert_same_parameters("noise", noise, &golden["noise"]);
+        let blur = draws.iter().map(|draw| draw.blur.iter().map(|sigmas| sigmas.map(Vec::from)).collect());
+        assert_same_parameters("blur", blur, &golden["blur"]);
+        let low = draws.iter().map(|draw| {
+            assert!(draw.low_resolution.iter().flatten().all(|scales| scales[1] == scales[2]));
+            draw.low_resolution.iter().map(|scales| scales.map(|scales| vec![f64::from(scales[1])])).collect()
+        });
+        assert_same_parameters("low_resolution", low, &golden["low_resolution"]);
+        let factors: [(&str, Factors); 4] = [
+            ("brightness", |draw| &draw.brightness),
+            ("contrast", |draw| &draw.contrast),
+            ("gamma_inverted", |draw| &draw.gamma_inverted),
+            ("gamma", |draw| &draw.gamma),
+        ];
+        for (name, factors) in factors {
+            let drawn = draws
+                .iter()
+                .map(|draw| factors(draw).iter().map(|factor| factor.map(|factor| vec![f64::from(factor)])).collect());
+            assert_same_parameters(name, drawn, &golden[name]);
+        }
+    }
+}
+
+/// `drawn`: for each draw, for each channel, the parameters if the step is taken.
+fn assert_same_parameters(name: &str, drawn: impl Iterator<Item = Vec<Option<Vec<f64>>>>, golden: &Value) {
+    let number = |key: &str| golden[key].as_f64().unwrap();
+    let (mut draws, mut taken, mut first, mut channels) = (0, 0, 0, 0);
+    let mut values = Vec::new();
+    for draw in drawn {
+        draws += 1;
+        channels = draw.len();
+        taken += usize::from(draw.iter().any(Option::is_some));
+        first += usize::from(draw[0].is_some());
+        values.extend(draw.into_iter().flatten().flatten());
+    }
+    let per_channel = number("p_per_channel");
+    let any = 1.0 - (1.0 - per_channel).powi(channels as i32);
+    for (count, expected) in [(taken, number("p") * any), (first, number("p") * per_channel)] {
+        let got = count as f64 / draws as f64;
+        let tolerance = 5.0 * (expected * (1.0 - expected) / draws as f64).sqrt();
+        assert!((got - expected).abs() <= tolerance, "{name}: {got} of the time, not {expected} within {tolerance}");
+    }
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let slack = 2e-3 * (number("largest") - number("least"));
+    assert!((least - number("least")).abs() < slack, "{name}: from {least}, not {}", number("least"));
+    assert!((largest - number("largest")).abs() < slack, "{name}: to {largest}, not {}", number("largest"));
+    let rows: Vec<Vec<f64>> = values.into_iter().map(|value| vec![value, f64::from(u8::from(value < 1.0))]).collect();
+    let below = rows.iter().map(|row| row[1]).sum::<f64>() / rows.len() as f64;
+    let expected = number("below_one");
+    let spread = expected * (1.0 - expected) * (1.0 / rows.len() as f64 + 1.0 / number("count"));
+    assert!((below - expected).abs() <= 5.0 * spread.sqrt() + 1e-5, "{name}: {below} are below 1, not {expected}");
+    let rows: Vec<Vec<f64>> = rows.into_iter().map(|row| vec![row[0]]).collect();
+    assert_same_moments(name, &rows, golden);
 }
 
 #[test]
@@ -151,9 +253,14 @@ fn each_step_comes_out_as_by_nnunet() {
         let mut rows = Vec::new();
         for _ in 0..DRAWS {
             let draw = only(Draw::random(&drawn_for, &mut rng));
+            if draw == Draw::none(2) {
+                continue;
+            }
             augmenter.apply(&source, start_zyx, &draw, &mut got, &mut got_labels);
             if got != image {
-                rows.push(features(&got, None, shape_zyx));
+                let mut row = features(&got, None, shape_zyx);
+                row.extend(changes(&got, &image));
+                rows.push(row);
             }
         }
         println!("{name}: taken {} times", rows.len());

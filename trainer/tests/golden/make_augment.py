@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from scipy.ndimage import gaussian_filter
 
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from batchgeneratorsv2.helpers.scalar_type import sample_scalar
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
 from batchgeneratorsv2.transforms.intensity.contrast import ContrastTransform
 from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
@@ -227,8 +228,35 @@ def random_step(step, image, draws):
     for _ in range(draws):
         moved = step(image=torch.from_numpy(image.copy()))["image"].numpy()
         if not np.array_equal(moved, image):
-            rows.append(features(moved))
+            rows.append(features(moved) + (moved - image).astype(np.float64).std(axis=(1, 2, 3)).tolist())
     return {"draws": draws, **moments(rows)}
+
+
+def parameters(patch, draws):
+    """Of each step: how often it is taken, by sample and by channel, and how its parameter is spread."""
+    compose, _ = training_steps(patch, [False])
+    in_plane = asked_of(patch)[1]
+    turn = compose.transforms[1 if in_plane else 0]
+    noise, blur, brightness, contrast, low, inverted, gamma = compose.transforms[3 if in_plane else 1:][:7]
+
+    def spread(values):
+        drawn = np.array([sample_scalar(values) for _ in range(draws)])
+        return {"least": drawn.min(), "largest": drawn.max(), "below_one": float((drawn < 1).mean()),
+                **moments(drawn[:, None])}
+
+    result = {
+        "rotation": {"p": turn.p_rotation, "p_per_channel": turn.p_rot_per_axis, **spread(turn.rotation)},
+        "scaling": {"p": turn.p_scaling, "p_per_channel": 1, **spread(turn.scaling)},
+    }
+    for name, step, values in (
+        ("noise", noise, noise.transform.noise_variance), ("blur", blur, blur.transform.blur_sigma),
+        ("brightness", brightness, brightness.transform.multiplier_range),
+        ("contrast", contrast, contrast.transform.contrast_range), ("low_resolution", low, low.transform.scale),
+        ("gamma_inverted", inverted, inverted.transform.gamma), ("gamma", gamma, gamma.transform.gamma),
+    ):
+        result[name] = {
+            "p": step.apply_probability, "p_per_channel": step.transform.p_per_channel, **spread(values)}
+    return result
 
 
 def matrices(step, in_plane, draws):
@@ -270,6 +298,7 @@ def distributions(folder):
         assert mirrored == (0, 1, 2)
         result["plans"].append({"patch": patch, "angle": angles[1], "in_plane": in_plane, "window": window})
 
+    result["parameters"] = {"volume": parameters([9, 12, 14], 100000), "plane": parameters([3, 12, 14], 100000)}
     image, labels = smooth_case((9, 12, 14), 2, rng)
     save_file({"image": image}, folder / "drawn.safetensors")
     for patch in ([9, 12, 14], [3, 12, 14]):
@@ -282,7 +311,7 @@ def distributions(folder):
         result["steps"][prefix + "spatial"] = matrices(compose.transforms[1 if in_plane else 0], in_plane, 20000)
         for name, step in zip(names, all_steps):
             if not in_plane or name == "low_resolution":
-                draws = 4000 if name == "mirror" else 20000
+                draws = 3000 if name == "mirror" else 12000
                 result["steps"][prefix + name] = random_step(step, image, draws)
 
     spatial_case = np.random.default_rng(1)
@@ -292,7 +321,7 @@ def distributions(folder):
         box = [[a, a + n] for a, n in zip(start, window)]
         cut = crop_and_pad_nd(image, box, 0), crop_and_pad_nd(labels[None], box, -1)
         rows = []
-        for _ in range(6000):
+        for _ in range(4000):
             moved = compose(image=torch.from_numpy(cut[0].copy()), segmentation=torch.from_numpy(cut[1].copy()))
             rows.append(features(moved["image"].numpy(), moved["segmentation"][0].numpy()))
         result["pipelines"].append({"patch": patch, "start": start, **moments(rows)})
