@@ -15,12 +15,12 @@
 //! | [`loader`] | patches sampled from the cache and augmented on worker threads |
 //! | [`network`] | the networks on libtorch, with nnU-Net's parameter names |
 //! | [`loss`] | Dice, cross entropy, deep supervision |
-//! | [`distill`] | students, and what they learn from their teacher |
 //! | [`optimise`] | SGD with Nesterov momentum, schedule, averaged weights |
 //! | [`export`] | nnU-Net folders, ONNX, safetensors |
 //! | [`report`] | what runs write about themselves, and pages with curves and pictures |
 //! | [`validate`] | whole cases segmented by the inference core and measured |
 //! | [`training`] | the training run: steps, log, checkpoints, resuming |
+//! | [`distill`] | students, and what they learn from their teacher |
 //! | [`commands`] | the program's commands |
 //!
 //! Arrays are `[channels, z, y, x]` with `x` fastest, axes those of the network grid.

@@ -20,6 +20,7 @@ struct Cli {
 enum Command {
     Plan(commands::plan::PlanArgs),
     Teacher(commands::teacher::TeacherArgs),
+    Distill(commands::distill::DistillArgs),
     /// Segment the cases that a fold holds back with a trained network, and measure them.
     Validate(commands::validate::ValidateArgs),
     /// Write a trained network as ONNX, as an nnU-Net folder, or as safetensors.
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::listen().and_then(|()| match &cli.command {
         Command::Plan(args) => commands::plan::run(args),
         Command::Teacher(args) => commands::teacher::run(args),
+        Command::Distill(args) => commands::distill::run(args),
         Command::Validate(args) => commands::validate::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Status(args) => commands::status::run(args),

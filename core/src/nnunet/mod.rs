@@ -190,7 +190,12 @@ fn fold_name(file_name: &std::ffi::OsStr) -> Option<FoldName> {
     (file_name.to_str() == Some(format!("fold_{fold}").as_str())).then_some(fold)
 }
 
-fn folds_of(path: &Path, checkpoint: &str) -> Result<Vec<FoldName>, NnUnetError> {
+/// The folds of a model folder that have a checkpoint of this name: all numbered ones, ascending, or `all` where there is
+/// no other.
+///
+/// # Errors
+/// There is none, or the folder cannot be read.
+pub fn folds_of(path: &Path, checkpoint: &str) -> Result<Vec<FoldName>, NnUnetError> {
     let io = |source| NnUnetError::Io { path: path.to_path_buf(), source };
     let mut folds = BTreeSet::new();
     for entry in fs::read_dir(path).map_err(io)? {

@@ -1,5 +1,6 @@
 //! The program's commands: arguments in, words and exit codes out.
 
+pub mod distill;
 pub mod export;
 pub mod plan;
 mod runs;

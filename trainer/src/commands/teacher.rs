@@ -1,7 +1,9 @@
 //! `scanside-train teacher`: a network trained as nnU-Net trains it.
 
+use crate::distill::family::imbalance;
 use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
+use crate::report::progress::human_duration;
 use crate::report::run::RunFacts;
 use crate::training::settings::{Member, RunSettings, Start};
 use crate::training::step::StepValue;
@@ -75,21 +77,21 @@ pub enum DeviceChoice {
     Cuda,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
         _ => Err("give a number above 0".into()),
     }
 }
 
-fn decay(text: &str) -> Result<f64, String> {
+pub(super) fn decay(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(decay) if decay > 0.0 && decay < 1.0 => Ok(decay),
         _ => Err("give a number between 0 and 1".into()),
     }
 }
 
-fn device(choice: DeviceChoice) -> Result<Device, Failure> {
+pub(super) fn device(choice: DeviceChoice) -> Result<Device, Failure> {
     match (choice, Cuda::is_available()) {
         (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, false) => Ok(Device::Cpu),
         (_, true) => Ok(Device::Cuda(0)),
@@ -131,19 +133,15 @@ pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Progress in lines: one that is overwritten on a terminal, one an epoch everywhere.
+/// Progress in lines: one that is overwritten on a terminal, one an epoch and network everywhere.
 #[derive(Default)]
-struct Lines {
-    steps: usize,
-    epochs: usize,
-    batch: usize,
+pub(super) struct Lines {
     began: Option<(Instant, usize)>,
 }
 
 impl Progress for Lines {
     fn begins(&mut self, facts: &RunFacts, epochs_done: usize) {
-        (self.steps, self.epochs, self.batch) = (facts.steps_per_epoch, facts.epochs, facts.batch_size);
-        self.began = Some((Instant::now(), epochs_done));
+        self.began.get_or_insert((Instant::now(), epochs_done));
         eprintln!(
             "{}: {} parameters, {} cases to train on and {} to watch, {} patches of {:?} a step, {} epochs of {} steps",
             facts.name,
@@ -160,14 +158,15 @@ impl Progress for Lines {
         }
     }
 
-    fn step(&mut self, _facts: &RunFacts, epoch: usize, step: usize, value: &StepValue) {
+    fn step(&mut self, facts: &RunFacts, epoch: usize, step: usize, value: &StepValue) {
         if std::io::stderr().is_terminal() {
             let terms: Vec<String> = value.terms.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             eprint!(
-                "\repoch {} step {}/{}: loss {:.4}, {}, gradients {:.2}   ",
+                "\r\x1b[K{}: epoch {} step {}/{}: loss {:.4}, {}, gradients {:.2}",
+                facts.name,
                 epoch + 1,
                 step + 1,
-                self.steps,
+                facts.steps_per_epoch,
                 value.loss,
                 terms.join(", "),
                 value.gradient_norm
@@ -176,23 +175,30 @@ impl Progress for Lines {
         }
     }
 
-    fn epoch(&mut self, _facts: &RunFacts, record: &EpochRecord) {
+    fn epoch(&mut self, facts: &RunFacts, record: &EpochRecord) {
         let dice: Vec<String> =
             record.pseudo_dice.iter().map(|d| d.map_or("-".into(), |d| format!("{d:.4}"))).collect();
         let left = self.began.map_or(0.0, |(since, first)| {
-            since.elapsed().as_secs_f64() / (record.epoch + 1 - first) as f64 * (self.epochs - record.epoch - 1) as f64
+            since.elapsed().as_secs_f64() / (record.epoch + 1 - first) as f64 * (facts.epochs - record.epoch - 1) as f64
         });
-        let start = if std::io::stderr().is_terminal() { "\r" } else { "" };
+        let start = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
         eprintln!(
-            "{start}epoch {}/{}: loss {:.4}, watched {}, pseudo-Dice {}, {:.2} samples/s, {:.1} % waiting, {:.0} min left",
+            "{start}{}: epoch {}/{}: loss {:.4}, watched {}, pseudo-Dice {}, {:.2} samples/s, {:.1} % waiting, {} left",
+            facts.name,
             record.epoch + 1,
-            self.epochs,
+            facts.epochs,
             record.loss,
             record.val_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
             dice.join(" "),
             record.samples as f64 / record.seconds.max(1e-9),
             100.0 * record.wait_seconds / record.seconds.max(1e-9),
-            left / 60.0
+            human_duration(left)
         );
+        // Early on terms are meant to be small.
+        if record.epoch * 2 > facts.epochs {
+            for sentence in imbalance(&record.pulls) {
+                eprintln!("{}: {sentence}", facts.name);
+            }
+        }
     }
 }

@@ -6,10 +6,16 @@
 //! | [`logit`] | the teacher's probabilities, voxel by voxel |
 //! | [`boundary`] | how the teacher's probabilities change in space |
 //! | [`ramp`] | when these terms begin to count |
+//! | [`source`] | where teachers come from, and what they have seen |
+//! | [`teachers`] | frozen networks, their probabilities averaged |
+//! | [`family`] | students trained side by side |
 //!
 //! The teacher's logits are constants here: no gradient flows into them.
 
 pub mod boundary;
+pub mod family;
 pub mod logit;
 pub mod ramp;
+pub mod source;
 pub mod student;
+pub mod teachers;

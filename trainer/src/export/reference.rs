@@ -4,7 +4,7 @@ use super::onnx::Reference;
 use super::plans::Described;
 use super::{ModelFacts, TrainedNetwork};
 use crate::network::{Network, values};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use tch::{Device, Tensor};
 
 /// The network on libtorch: a patch in, logits of full resolution out.
@@ -14,14 +14,7 @@ use tch::{Device, Tensor};
 pub fn on_libtorch(network: &TrainedNetwork, facts: &ModelFacts) -> anyhow::Result<Box<Reference<'static>>> {
     let described = Described::read(&facts.plans, &facts.dataset, &facts.configuration, &facts.trainer_name)
         .map_err(|failure| failure.error)?;
-    let built = Network::new(network.unet(), Device::Cpu)?;
-    for parameter in built.parameters.iter() {
-        let (shape, values) =
-            network.weights().get(&parameter.name).with_context(|| format!("there is no tensor {}", parameter.name))?;
-        let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
-        let values = Tensor::f_from_slice(values)?.f_reshape(shape)?;
-        tch::no_grad(|| parameter.tensor.shallow_clone().f_copy_(&values))?;
-    }
+    let built = Network::of(network, Device::Cpu)?;
     let mut shape = vec![1, network.unet().input_channels as i64];
     shape.extend(described.configuration.patch.iter().map(|n| *n as i64));
     Ok(Box::new(move |patch: &[f32]| {

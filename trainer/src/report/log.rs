@@ -43,6 +43,9 @@ pub struct EpochRecord {
     /// Seconds of those in which the network waited for patches.
     #[serde(default)]
     pub wait_seconds: f64,
+    /// Batches that teachers looked at, once for all students trained together.
+    #[serde(default)]
+    pub teacher_passes: u64,
     /// Mean of every term of the loss, without its weight.
     #[serde(default)]
     pub terms: BTreeMap<String, f64>,
@@ -161,6 +164,7 @@ mod tests {
             samples: 500,
             seconds: 12.5,
             wait_seconds: 0.5,
+            teacher_passes: 0,
             terms: BTreeMap::new(),
             pulls: BTreeMap::new(),
         }

@@ -74,6 +74,8 @@ pub struct Clock {
     pub seconds: f64,
     /// Of these, waiting for patches.
     pub wait_seconds: f64,
+    /// Batches that teachers looked at.
+    pub teacher_passes: u64,
 }
 
 impl Course {
@@ -151,12 +153,12 @@ impl Course {
     pub fn step(
         &mut self,
         epoch: usize,
-        patches: &Patches,
+        images: &Tensor,
         weigh: bool,
         loss: impl FnOnce(&[Tensor]) -> AnyResult<Vec<Term>>,
     ) -> Result<StepValue, Failure> {
         let rate = poly_learning_rate(self.settings.initial_lr, epoch, self.settings.epochs);
-        let value = self.trainee.step(&patches.images, rate, weigh, loss).or_exit(Exit::DoesNotFit)?;
+        let value = self.trainee.step(images, rate, weigh, loss).or_exit(Exit::DoesNotFit)?;
         if !value.loss.is_finite() {
             return Err(Failure::says(
                 Exit::BadInput,
@@ -239,6 +241,7 @@ impl Course {
             samples: (self.facts.batch_size * tally.steps) as u64,
             seconds: clock.seconds,
             wait_seconds: clock.wait_seconds,
+            teacher_passes: clock.teacher_passes,
             terms: tally.terms.iter().map(|(name, sum)| (name.to_string(), sum / steps)).collect(),
             pulls: tally.pulls.iter().map(|(name, (sum, n))| (name.to_string(), sum / *n as f64)).collect(),
         };

@@ -33,8 +33,6 @@ pub struct Patches {
     pub images: Tensor,
     /// Label values, `[n, z, y, x]`, 64-bit integers.
     pub labels: Tensor,
-    /// Indices of the cases that the patches are of.
-    pub cases: Vec<usize>,
 }
 
 impl FoldPatches {
@@ -108,11 +106,7 @@ fn tensors(batch: &Batch, device: Device) -> Result<Patches, TchError> {
     let [z, y, x] = batch.shape_zyx.map(|n| n as i64);
     let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, batch.channels as i64, z, y, x])?;
     let labels = Tensor::f_from_slice(&batch.labels)?.f_view([-1, z, y, x])?.f_to_kind(Kind::Int64)?;
-    Ok(Patches {
-        images: images.f_to_device(device)?,
-        labels: labels.f_to_device(device)?,
-        cases: batch.origins.iter().map(|origin| origin.case).collect(),
-    })
+    Ok(Patches { images: images.f_to_device(device)?, labels: labels.f_to_device(device)? })
 }
 
 /// The cases of a fold of a work folder.

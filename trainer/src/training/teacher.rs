@@ -56,13 +56,16 @@ pub fn train(
         let (begun, waited) = (Instant::now(), patches.waited());
         for step in 0..settings.steps_per_epoch {
             let batch = patches.next()?;
-            let value = course.step(epoch, &batch, false, |logits| label_terms(&loss, logits, &batch.labels))?;
+            let value = course.step(epoch, &batch.images, false, |logits| label_terms(&loss, logits, &batch.labels))?;
             progress.step(&facts, epoch, step, &value);
         }
         course.steps_done()?;
         patches.watch(|batch| course.watch(batch, &loss))?;
-        let clock =
-            Clock { seconds: begun.elapsed().as_secs_f64(), wait_seconds: (patches.waited() - waited).as_secs_f64() };
+        let clock = Clock {
+            seconds: begun.elapsed().as_secs_f64(),
+            wait_seconds: (patches.waited() - waited).as_secs_f64(),
+            teacher_passes: 0,
+        };
         let record = course.end_epoch(epoch, clock)?;
         progress.epoch(&facts, &record);
     }

@@ -1,0 +1,231 @@
+//! A family trained side by side: each batch and each answer of the teachers serves all members.
+
+use super::boundary::BoundarySettings;
+use super::logit::LogitSettings;
+use super::ramp::Ramp;
+use super::teachers::Teachers;
+use crate::dataset::splits::Split;
+use crate::loss::SegmentationLoss;
+use crate::plan::TrainingPlan;
+use crate::targets::{Heads, Targets};
+use crate::training::course::{CROSS_ENTROPY, Clock, Course, DICE, label_terms};
+use crate::training::patches::{self, FoldPatches, Patches};
+use crate::training::settings::{Member, RunSettings};
+use crate::training::step::Term;
+use crate::training::teacher::Progress;
+use crate::work::Work;
+use anyhow::Result as AnyResult;
+use scanside::exit::{Exit, Failure, OrExit};
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+/// Name of the logit term in logs.
+pub const LOGIT: &str = "logit";
+/// Name of the boundary term in logs.
+pub const BOUNDARY: &str = "boundary";
+
+/// Steps between two measurements of how strongly each term pulls.
+const WEIGH_EVERY: usize = 25;
+
+/// Patches without labels are drawn by other random numbers than those with.
+const UNLABELLED_SEED: u64 = 0x5851_f42d_4c95_7f2d;
+
+/// What students learn from their teachers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    /// The teachers' probabilities, and what they count.
+    pub logit: Option<(LogitSettings, f64)>,
+    /// How these change in space, and what that counts.
+    pub boundary: Option<(BoundarySettings, f64)>,
+    /// When both begin to count.
+    pub ramp: Ramp,
+}
+
+/// A member of the family.
+#[derive(Clone, Debug)]
+pub struct Pupil {
+    /// Its network and folder.
+    pub member: Member,
+    /// It learns from the teachers too, not from the labels alone.
+    pub distilled: bool,
+}
+
+/// Trains all pupils to the last epoch. With `resume` runs of their names go on; without, there must be none.
+///
+/// `labelled` names the training cases whose labels may be used; nothing: all. Where it is given, each step sees a batch of
+/// these, and distilled pupils as many patches of all training cases beside it, on which the teachers alone speak.
+///
+/// # Errors
+/// The work folder is not prepared, the settings contradict a run there is, something cannot be written, or the user
+/// stopped the run.
+#[allow(clippy::too_many_arguments)] // Where, what, by whom, and who watches.
+pub fn train(
+    work: &Work,
+    plan: &TrainingPlan,
+    settings: &RunSettings,
+    pupils: &[Pupil],
+    teachers: &mut Teachers,
+    lesson: &Lesson,
+    labelled: Option<&[String]>,
+    resume: bool,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Course>, Failure> {
+    let whole = patches::split(work, settings)?;
+    let split = match labelled {
+        None => whole.clone(),
+        Some(ids) => Split { train: ids.to_vec(), val: whole.val.clone() },
+    };
+    let mut courses = Vec::with_capacity(pupils.len());
+    for pupil in pupils {
+        courses.push(Course::open(work, plan, settings, &split, &pupil.member, resume)?);
+    }
+    // A run that was killed between two checkpoints has members that are an epoch ahead; they wait.
+    let first = courses.iter().map(Course::epochs_done).min().unwrap_or(0);
+    for course in &courses {
+        progress.begins(course.facts(), course.epochs_done());
+    }
+    let loss = SegmentationLoss::new(plan.targets.clone(), plan.batch_dice);
+    let mut patches = FoldPatches::new(work, plan, settings, &split, first)?;
+    let mut unlabelled = match labelled {
+        None => None,
+        Some(_) => {
+            let settings = RunSettings { seed: settings.seed ^ UNLABELLED_SEED, ..settings.clone() };
+            Some(FoldPatches::new(work, plan, &settings, &Split { train: whole.train, val: Vec::new() }, first)?)
+        }
+    };
+    let steps = (settings.epochs * settings.steps_per_epoch) as u64;
+    for epoch in first..settings.epochs {
+        let (begun, waited, passes) = (Instant::now(), patches.waited(), teachers.passes());
+        let active: Vec<bool> = courses.iter().map(|course| course.epochs_done() <= epoch).collect();
+        let asked = pupils.iter().zip(&active).any(|(pupil, active)| pupil.distilled && *active);
+        for step in 0..settings.steps_per_epoch {
+            let batch = patches.next()?;
+            let heard = match asked {
+                true => {
+                    let more = unlabelled.as_mut().map(FoldPatches::next).transpose()?;
+                    Some(Heard::new(&plan.targets, teachers, &batch, more).or_exit(Exit::DoesNotFit)?)
+                }
+                false => None,
+            };
+            let count = lesson.ramp.at((epoch * settings.steps_per_epoch + step) as u64, steps);
+            for ((course, pupil), active) in courses.iter_mut().zip(pupils).zip(&active) {
+                let value = match (&heard, pupil.distilled) {
+                    _ if !active => continue,
+                    (Some(heard), true) => course.step(epoch, &heard.images, step % WEIGH_EVERY == 0, |logits| {
+                        let samples = batch.labels.size()[0];
+                        let own: Vec<Tensor> =
+                            logits.iter().map(|l| l.f_narrow(0, 0, samples)).collect::<Result<_, _>>()?;
+                        let mut terms = label_terms(&loss, &own, &batch.labels)?;
+                        terms.extend(lesson.terms(&plan.targets.heads, logits, heard, count)?);
+                        Ok(terms)
+                    })?,
+                    _ => {
+                        course.step(epoch, &batch.images, false, |logits| label_terms(&loss, logits, &batch.labels))?
+                    }
+                };
+                let facts = course.facts().clone();
+                progress.step(&facts, epoch, step, &value);
+            }
+        }
+        courses.iter_mut().zip(&active).filter(|(_, active)| **active).try_for_each(|(c, _)| c.steps_done())?;
+        patches.watch(|batch| {
+            let active = courses.iter_mut().zip(&active).filter(|(_, active)| **active);
+            active.map(|(course, _)| course).try_for_each(|course| course.watch(batch, &loss))
+        })?;
+        let clock = Clock {
+            seconds: begun.elapsed().as_secs_f64(),
+            wait_seconds: (patches.waited() - waited).as_secs_f64(),
+            teacher_passes: teachers.passes() - passes,
+        };
+        for (course, _) in courses.iter_mut().zip(&active).filter(|(_, active)| **active) {
+            let record = course.end_epoch(epoch, clock)?;
+            let facts = course.facts().clone();
+            progress.epoch(&facts, &record);
+        }
+    }
+    courses.iter_mut().try_for_each(Course::finish)?;
+    Ok(courses)
+}
+
+/// What the teachers say of a batch.
+struct Heard {
+    /// The labelled patches, then those without labels.
+    images: Tensor,
+    logits: Vec<Tensor>,
+    /// Where they see something, `[n, z, y, x]`.
+    foreground: Tensor,
+}
+
+impl Heard {
+    fn new(targets: &Targets, teachers: &mut Teachers, batch: &Patches, more: Option<Patches>) -> AnyResult<Heard> {
+        let images = match more {
+            None => batch.images.shallow_clone(),
+            Some(more) => Tensor::f_cat(&[&batch.images, &more.images], 0)?,
+        };
+        let logits = teachers.logits(&images)?;
+        let foreground = match &targets.heads {
+            Heads::Labels(_) => logits[0].f_argmax(1, false)?.f_gt(0)?,
+            Heads::Regions(_) => logits[0].f_gt(0)?.f_any_dim(1, false)?,
+        };
+        Ok(Heard { images, logits, foreground: foreground.f_to_kind(Kind::Int64)? })
+    }
+}
+
+impl Lesson {
+    fn terms(&self, heads: &Heads, logits: &[Tensor], heard: &Heard, count: f64) -> AnyResult<Vec<Term>> {
+        let mut terms = Vec::new();
+        if let Some((settings, weight)) = &self.logit {
+            let value = settings.deep(heads, logits, &heard.logits, &heard.foreground)?;
+            terms.push(Term { name: LOGIT, weight: weight * count, value });
+        }
+        if let Some((settings, weight)) = &self.boundary {
+            let value = settings.loss(heads, &logits[0], &heard.logits[0])?;
+            terms.push(Term { name: BOUNDARY, weight: weight * count, value });
+        }
+        Ok(terms)
+    }
+}
+
+/// Sentences on terms that pull hardly at all, or harder than everything else, once the ramp has ended.
+pub fn imbalance(pulls: &std::collections::BTreeMap<String, f64>) -> Vec<String> {
+    const IDLE: f64 = 0.02;
+    const DOMINATES: f64 = 5.0;
+    let of = |name: &str| pulls.get(name).copied().unwrap_or(0.0);
+    let labels = (of(DICE).powi(2) + of(CROSS_ENTROPY).powi(2)).sqrt();
+    [LOGIT, BOUNDARY]
+        .into_iter()
+        .filter_map(|name| {
+            let share = pulls.get(name)? / labels;
+            match share {
+                share if share < IDLE => {
+                    Some(format!("the {name} term is idle: it pulls {share:.3} times as hard as the labels"))
+                }
+                share if share > DOMINATES => {
+                    Some(format!("the {name} term dominates: it pulls {share:.1} times as hard as the labels"))
+                }
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn terms_out_of_balance_are_named() {
+        let pulls = |logit: f64, boundary: f64| {
+            BTreeMap::from([
+                (DICE.to_string(), 3.0),
+                (CROSS_ENTROPY.to_string(), 4.0),
+                (LOGIT.to_string(), logit),
+                (BOUNDARY.to_string(), boundary),
+            ])
+        };
+        assert!(imbalance(&pulls(2.0, 0.5)).is_empty());
+        let said = imbalance(&pulls(50.0, 0.01));
+        assert!(said[0].contains("logit term dominates") && said[1].contains("boundary term is idle"), "{said:?}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The teachers: frozen networks whose probabilities are averaged.
+
+use super::source::TeacherSource;
+use crate::network::{Engine, Network};
+use crate::plan::TrainingPlan;
+use crate::targets::Heads;
+use crate::training::settings::RunSettings;
+use anyhow::Result;
+use scanside::exit::{Exit, Failure, OrExit};
+use tch::{Kind, TchError, Tensor};
+
+/// Frozen networks.
+#[derive(Debug)]
+pub struct Teachers {
+    networks: Vec<(Network, Engine)>,
+    heads: Heads,
+    passes: u64,
+}
+
+impl Teachers {
+    /// Builds the networks of `sources`.
+    ///
+    /// # Errors
+    /// A network does not fit the plan, or there is no memory.
+    pub fn new(sources: &[TeacherSource], plan: &TrainingPlan, settings: &RunSettings) -> Result<Teachers, Failure> {
+        let mut networks = Vec::with_capacity(sources.len());
+        for source in sources {
+            let unet = source.network.unet();
+            let strides = |unet: &scanside_core::nnunet::architecture::UNet| -> Vec<Vec<usize>> {
+                unet.stages.iter().map(|stage| stage.stride.clone()).collect()
+            };
+            let fits = unet.heads == plan.unet.heads
+                && unet.input_channels == plan.unet.input_channels
+                && strides(unet) == strides(&plan.unet);
+            if !fits {
+                return Err(Failure::says(
+                    Exit::BadModel,
+                    format!(
+                        "the teacher {} takes {} channel(s), gives {} heads and has strides {:?}; the plan has {}, {} \
+                         and {:?}",
+                        source.name,
+                        unet.input_channels,
+                        unet.heads,
+                        strides(unet),
+                        plan.unet.input_channels,
+                        plan.unet.heads,
+                        strides(&plan.unet)
+                    ),
+                ));
+            }
+            let network = Network::of(&source.network, settings.device).or_exit(Exit::BadModel)?;
+            let engine =
+                Engine::new(unet, plan.patch_zyx, settings.device, settings.threads).or_exit(Exit::DoesNotFit)?;
+            networks.push((network, engine));
+        }
+        Ok(Teachers { networks, heads: plan.targets.heads.clone(), passes: 0 })
+    }
+
+    /// What the teachers say of `images`, `[n, channels, z, y, x]`: logits of all resolutions, the full one first. Those of
+    /// several teachers are the logits of their mean probability.
+    ///
+    /// # Errors
+    /// libtorch refuses an operation.
+    pub fn logits(&mut self, images: &Tensor) -> Result<Vec<Tensor>> {
+        self.passes += 1;
+        let mut each = Vec::with_capacity(self.networks.len());
+        for (network, engine) in &mut self.networks {
+            each.push(engine.infer(network, images)?);
+        }
+        if each.len() == 1 {
+            return Ok(each.remove(0));
+        }
+        let levels = each.first().map_or(0, Vec::len);
+        let level = |i: usize| each.iter().map(|logits| logits[i].shallow_clone()).collect::<Vec<_>>();
+        Ok((0..levels).map(|i| mean_logits(&self.heads, &level(i))).collect::<Result<_, _>>()?)
+    }
+
+    /// How many batches the teachers have looked at.
+    pub fn passes(&self) -> u64 {
+        self.passes
+    }
+}
+
+/// The logits of the mean of probabilities.
+fn mean_logits(heads: &Heads, logits: &[Tensor]) -> Result<Tensor, TchError> {
+    // In logarithms: probabilities near 0 and 1 keep their logits.
+    let mean = |terms: Vec<Tensor>| -> Result<Tensor, TchError> {
+        let count = terms.len() as f64;
+        Tensor::f_stack(&terms, 0)?.f_logsumexp(0i64, false)?.f_sub_scalar(count.ln())
+    };
+    match heads {
+        Heads::Labels(_) => mean(logits.iter().map(|l| l.f_log_softmax(1, Kind::Float)).collect::<Result<_, _>>()?),
+        Heads::Regions(_) => {
+            let yes = mean(logits.iter().map(Tensor::f_log_sigmoid).collect::<Result<_, _>>()?)?;
+            let no = mean(logits.iter().map(|l| l.f_neg()?.f_log_sigmoid()).collect::<Result<_, _>>()?)?;
+            yes.f_sub(&no)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn the_mean_of_probabilities_is_what_several_teachers_say() {
+        let shape = [2, 3, 2, 2, 2];
+        let logits: Vec<Tensor> = (0..3).map(|_| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 3).collect();
+        let difference = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
+        let mean = |f: &dyn Fn(&Tensor) -> Tensor| logits.iter().map(f).reduce(|a, b| a + b).unwrap() / 3;
+        let labels = mean_logits(&Heads::Labels(3), &logits).unwrap().softmax(1, Kind::Float);
+        assert!(difference(&labels, &mean(&|l| l.softmax(1, Kind::Float))) < 1e-6);
+        let regions = mean_logits(&Heads::Regions(vec![vec![1]; 3]), &logits).unwrap().sigmoid();
+        assert!(difference(&regions, &mean(&Tensor::sigmoid)) < 1e-6);
+    }
+}

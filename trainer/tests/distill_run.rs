@@ -1,0 +1,109 @@
+//! A family of students trained by the program: what it writes, what it asks of its teacher, and what it refuses.
+
+use scanside_trainer::report::log::{EpochRecord, read};
+use scanside_trainer::report::run::{RunFacts, RunFolder};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+#[path = "common/toy.rs"]
+mod toy;
+use toy::{program, run, succeeds, work};
+
+const STEPS: u64 = 6;
+
+fn distill<'a>(work: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["distill", work, "--teacher", "teacher", "--family", "1,2", "--floor", "2", "--ablation"];
+    arguments.extend([
+        "--epochs",
+        "3",
+        "--iterations-per-epoch",
+        "6",
+        "--validation-iterations",
+        "1",
+        "--device",
+        "cpu",
+    ]);
+    arguments.extend(more);
+    arguments
+}
+
+fn timeless(folder: &Path) -> Vec<EpochRecord> {
+    let records = read(&folder.join("log.jsonl")).unwrap();
+    records
+        .into_iter()
+        .map(|record| EpochRecord { seconds: 0.0, wait_seconds: 0.0, teacher_passes: 0, ..record })
+        .collect()
+}
+
+#[test]
+fn a_family_shares_its_teacher_and_resumes_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let name = work.to_str().unwrap();
+    let teach = ["teacher", name, "--name", "teacher", "--epochs", "2", "--iterations-per-epoch", "6"];
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu"]].concat());
+
+    // The other folds' cases are what this teacher was trained on.
+    let leaking = run(&distill(name, &["--fold", "1"]));
+    assert_eq!(leaking.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&leaking.stderr).to_string();
+    assert!(said.contains("was trained on 1 of the 1 cases that the students are judged by"), "{said}");
+    let unknown = run(&["distill", name, "--teacher", name]);
+    assert_eq!(unknown.status.code(), Some(4), "{}", String::from_utf8_lossy(&unknown.stderr));
+
+    // Killed while the second epoch runs.
+    let mut child = program(&distill(name, &[])).stderr(Stdio::piped()).spawn().unwrap();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        if line.unwrap().contains("epoch 1/") {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeeds(&distill(name, &["--resume"]));
+
+    let whole = work.join("whole");
+    std::fs::create_dir(&whole).unwrap();
+    let students = ["r1f2_fold_0", "r1f2-plain_fold_0", "r2f2_fold_0", "r2f2-plain_fold_0"];
+    for student in students {
+        std::fs::rename(work.join("runs").join(student), whole.join(student)).unwrap();
+    }
+    succeeds(&distill(name, &[]));
+    for student in students {
+        let (killed, straight) = (whole.join(student), work.join("runs").join(student));
+        let weights = |run: &Path| std::fs::read(run.join("checkpoint_final.safetensors")).unwrap();
+        assert!(weights(&killed) == weights(&straight), "{student}: the weights differ");
+        assert_eq!(timeless(&killed), timeless(&straight), "{student}");
+
+        let records = read(&straight.join("log.jsonl")).unwrap();
+        let facts = RunFacts::read(&RunFolder::new(&straight)).unwrap();
+        let features = if student.starts_with("r1") { [4, 8, 16] } else { [2, 4, 8] };
+        assert_eq!(facts.features_per_stage, features, "{student}");
+        for record in &records {
+            // Once a batch, however many students hear it.
+            assert_eq!(record.teacher_passes, STEPS, "{student}");
+            let distilled = !student.contains("plain");
+            assert_eq!(record.terms.contains_key("logit"), distilled, "{student}");
+            assert_eq!(record.pulls.contains_key("boundary"), distilled, "{student}");
+        }
+    }
+    let plans = std::fs::read_to_string(work.join("runs/r2f2_fold_0/plans.json")).unwrap();
+    let plans: serde_json::Value = serde_json::from_str(&plans).unwrap();
+    let network = &plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"];
+    assert_eq!(network["features_per_stage"], serde_json::json!([2, 4, 8]));
+}
+
+#[test]
+fn few_labels_are_enough_to_begin_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let name = work.to_str().unwrap();
+    let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu"]].concat());
+    succeeds(&distill(name, &["--labelled", "1"]));
+    let facts = RunFacts::read(&RunFolder::new(work.join("runs/r2f2_fold_0_labelled_1"))).unwrap();
+    assert_eq!(facts.training_cases.len(), 1);
+    let too_many = run(&distill(name, &["--labelled", "2"]));
+    assert_eq!(too_many.status.code(), Some(2));
+}
