@@ -9,6 +9,7 @@
 
 use crate::engine::EngineFootprint;
 use crate::manifest::Manifest;
+use crate::patch::PatchPrecision;
 use crate::pipeline::Layout;
 use crate::postprocess::{LabelExporter, LabelPlacer};
 use crate::preprocess::{NonzeroMask, SlabSettings, slab_reader_bytes, statistics_bytes};
@@ -135,11 +136,15 @@ fn count(
     let (channels, heads) = (manifest.channels.len(), manifest.labels.heads().len());
     let patch: usize = layout.tiling.patch.iter().product();
     let copies = if layout.mirrors.len() > 1 { 2 } else { 1 };
-    let tile_buffers = patch.checked_mul(4 * copies)?.checked_mul(channels.checked_add(heads)?)?;
+    let number = engine.patch.bytes();
+    let tile_buffers = patch.checked_mul(number * copies)?.checked_mul(channels.checked_add(heads)?)?;
     let network_plane = layout.data_map.new[1].checked_mul(layout.data_map.new[2])?;
+    let window_planes = layout.tiling.patch[0].min(layout.data_map.new[0]).checked_add(1)?;
+    // A plane comes in single precision, whatever it is kept in.
+    let single_plane = if engine.patch == PatchPrecision::F32 { 0 } else { 4 };
     let input_window = network_plane
-        .checked_mul(4 * channels)?
-        .checked_mul(layout.tiling.patch[0].min(layout.data_map.new[0]).checked_add(1)?)?;
+        .checked_mul(channels)?
+        .checked_mul(window_planes.checked_mul(number)?.checked_add(single_plane)?)?;
     let mask = if crate::pipeline::needs_mask(manifest) { NonzeroMask::bytes(layout.bounds.shape()) } else { 0 };
     let source = if resident { surroundings.resident_source_bytes } else { surroundings.streaming_source_bytes };
     let accumulator = RollingAccumulator::bytes(&layout.tiling, heads, manifest.folds)?;

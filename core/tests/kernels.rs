@@ -6,6 +6,7 @@ use scanside_core::arch::{Activation, Block, Isa, Quant, numbers_mut};
 use scanside_core::executor::Executor;
 use scanside_core::kernels::{ConvGeometry, PoolGeometry};
 use scanside_core::network::{GraphBuilder, Network, ValueSpec};
+use scanside_core::patch::{Patch, PatchMut};
 
 /// Threads that are started for each piece of work.
 struct Threads(usize);
@@ -61,7 +62,7 @@ fn outputs_stored(
                 let network = Network::new(isa, graph, weights).unwrap();
                 let mut blocks = vec![Block::ZERO; network.workspace_blocks(workers)];
                 numbers_mut::<f32>(&mut blocks).fill(f32::NAN);
-                network.run(input, &mut out, &mut blocks, &Threads(workers), &mut ());
+                network.run(Patch::F32(input), PatchMut::F32(&mut out), &mut blocks, &Threads(workers), &mut ());
                 out
             };
             let one = run(1);

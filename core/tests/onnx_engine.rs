@@ -15,6 +15,7 @@ use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Nor
 use scanside_core::onnx::{
     OnnxEngine, OnnxError, Settings, embed, extract, graph_sha256, load, parse_model, pb, write_model,
 };
+use scanside_core::patch::{Patch, PatchMut};
 
 struct Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -164,7 +165,7 @@ fn workspace(engine: &OnnxEngine, workers: usize) -> Vec<Block> {
 fn run_on<X: Executor>(engine: &OnnxEngine, case: &Case, fold: usize, executor: &X) -> Vec<f32> {
     let mut out = vec![f32::NAN; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
     let mut blocks = workspace(engine, executor.workers());
-    engine.infer(fold, &case.input, &mut out, &mut blocks, executor).unwrap();
+    engine.infer(fold, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks, executor).unwrap();
     out
 }
 
@@ -201,7 +202,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
             let mut blocks = workspace(&engine, 1);
             let live = LIVE.load(Relaxed);
             PEAK.store(live, Relaxed);
-            engine.infer(k, &case.input, &mut got, &mut blocks, &Serial).unwrap();
+            engine.infer(k, Patch::F32(&case.input), PatchMut::F32(&mut got), &mut blocks, &Serial).unwrap();
             let used = PEAK.load(Relaxed) - live;
             let said = engine.footprint(1);
             assert!(used <= said.worker_bytes, "{name}: {used} of {} bytes", said.worker_bytes);
@@ -227,9 +228,9 @@ fn threads_change_nothing() {
     }
     let mut blocks = workspace(&engine, 1);
     let mut out = alone.clone();
-    assert!(engine.infer(0, &case.input[1..], &mut out, &mut blocks, &Serial).is_err());
-    assert!(engine.infer(1, &case.input, &mut out, &mut blocks, &Serial).is_err());
-    assert!(engine.infer(0, &case.input, &mut out, &mut blocks[1..], &Serial).is_err());
+    assert!(engine.infer(0, Patch::F32(&case.input[1..]), PatchMut::F32(&mut out), &mut blocks, &Serial).is_err());
+    assert!(engine.infer(1, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks, &Serial).is_err());
+    assert!(engine.infer(0, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks[1..], &Serial).is_err());
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// A network on `channels` of `patch`. With `half`, weights and unquantised tensors are stored in half precision;
-    /// sums are always single.
+    /// A network on `channels` of `patch`. With `half`, weights and unquantised tensors are stored in half precision, and
+    /// so are input and output where no convolution is in integers; sums are always single.
     pub fn new(channels: usize, patch: [usize; 3], half: bool) -> GraphBuilder {
         GraphBuilder {
             graph: Graph { channels, heads: 0, patch, buffers: 0, tables: vec![], steps: vec![] },
@@ -373,7 +373,9 @@ impl GraphBuilder {
             self.graph.steps.len() - 1
         });
         self.graph.steps[i].place = Place::Output;
-        self.graph.steps[i].storage = Storage::F32;
+        // Integers are exact, and a patch that was rounded before would not be what the file's own graph computes.
+        let exact = self.graph.steps.iter().any(|s| matches!(s.kind, Kind::Conv(_, ConvSpec::Int { .. })));
+        self.graph.steps[i].storage = if exact { Storage::F32 } else { self.storage };
         let weights = self.weights.finish();
         self.graph.check(weights.bytes().len())?;
         Ok((self.graph, weights))

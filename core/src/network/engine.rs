@@ -5,6 +5,7 @@ use super::run::StepObserver;
 use crate::arch::Block;
 use crate::engine::{Engine, EngineError, EngineFootprint};
 use crate::executor::Executor;
+use crate::patch::{Patch, PatchMut, PatchPrecision};
 use alloc::vec::Vec;
 
 /// Runs compiled networks, one a fold.
@@ -27,15 +28,15 @@ impl<'w> NativeEngine<'w> {
         &self.folds
     }
 
-    /// [`Engine::infer`] with something that watches the steps.
+    /// [`Engine::infer`] with something that watches the steps. It takes patches of either precision.
     ///
     /// # Errors
     /// As [`Engine::infer`].
     pub fn infer_observed<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &X,
         observer: &mut impl StepObserver,
@@ -84,14 +85,19 @@ impl Engine for NativeEngine<'_> {
             workspace_blocks: most(&|n| n.workspace_blocks(workers)),
             worker_bytes: most(&|n| n.run_bytes(workers)),
             calls: 1,
+            patch: if self.folds.iter().all(|n| n.graph().patch_precision() == PatchPrecision::F16) {
+                PatchPrecision::F16
+            } else {
+                PatchPrecision::F32
+            },
         }
     }
 
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &X,
     ) -> Result<(), EngineError> {

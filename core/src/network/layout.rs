@@ -123,7 +123,10 @@ impl<'w> Network<'w> {
     /// Bytes that a step moves at the least: its inputs, weights and output once each.
     pub fn step_bytes(&self, step: &Step) -> usize {
         let place_bytes = |p: Place| match p {
-            Place::Input => 4 * self.graph.channels * self.graph.patch.iter().product::<usize>(),
+            Place::Input => {
+                let voxels: usize = self.graph.patch.iter().product();
+                self.graph.patch_precision().bytes() * self.graph.channels * voxels
+            }
             p => self.graph.steps.iter().rfind(|s| s.place == p).map_or(0, Step::bytes),
         };
         let mut bytes = step.bytes();

@@ -5,6 +5,7 @@
 //! instruction set, checks every index and size once, and lays out the memory of a run. [`NativeEngine`] runs it.
 
 mod builder;
+mod check;
 mod engine;
 mod image;
 mod layout;

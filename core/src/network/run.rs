@@ -9,6 +9,7 @@ use crate::kernels::{
     Conv, ConvWeights, Data, Norm, Op, Output, Part, Pool, Source, Statistics, Stored, Sum, Upsample, UpsampleWeights,
 };
 use alloc::boxed::Box;
+use crate::patch::{Patch, PatchMut};
 use alloc::vec::Vec;
 
 /// Called before and after each step with its number; for measuring.
@@ -30,8 +31,8 @@ impl Network<'_> {
     /// If a slice has another length than the graph and [`Self::workspace_blocks`] say.
     pub fn run<E: Executor>(
         &self,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        mut output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &E,
         observer: &mut impl StepObserver,
@@ -46,7 +47,7 @@ impl Network<'_> {
         for (i, step) in self.graph.steps.iter().enumerate() {
             observer.begin(i);
             let scratch: Vec<&mut [Block]> = scratch.iter_mut().map(|s| &mut **s).collect();
-            self.step(i, step, input, output, arena, scratch, &storage, executor);
+            self.step(i, step, input, &mut output, arena, scratch, &storage, executor);
             if let Place::Buffer(b) = step.place {
                 storage[b] = step.storage;
             }
@@ -59,8 +60,8 @@ impl Network<'_> {
         &self,
         i: usize,
         step: &Step,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: &mut PatchMut<'_>,
         arena: &mut [Block],
         scratch: Vec<&mut [Block]>,
         storage: &[Storage],
@@ -107,7 +108,10 @@ impl Network<'_> {
         let (buffers_in, tables_in) = read.split_at(places.len());
 
         let data = |place: Place| match place {
-            Place::Input => Some(Data::F32(input)),
+            Place::Input => Some(match input {
+                Patch::F32(input) => Data::F32(input),
+                Patch::F16(input) => Data::F16(input),
+            }),
             Place::Output => None,
             Place::Buffer(b) => {
                 let blocks = buffers_in[places.iter().position(|&p| p == b)?];
@@ -151,7 +155,10 @@ impl Network<'_> {
         let shape = [step.channels, step.grid[0], step.grid[1], step.grid[2]];
         let elements: usize = shape.iter().product();
         let target = match (step.place, step.storage) {
-            (Place::Output, _) => Output::F32(Tiles::new(&mut output[..elements], shape, prepared.step)),
+            (Place::Output, _) => match output {
+                PatchMut::F32(out) => Output::F32(Tiles::new(&mut out[..elements], shape, prepared.step)),
+                PatchMut::F16(out) => Output::F16(Tiles::new(&mut out[..elements], shape, prepared.step)),
+            },
             (_, Storage::F32) => Output::F32(Tiles::new(&mut numbers_mut(out)[..elements], shape, prepared.step)),
             (_, Storage::F16) => Output::F16(Tiles::new(&mut numbers_mut(out)[..elements], shape, prepared.step)),
             (_, Storage::U8(q)) => Output::U8(Tiles::new(&mut numbers_mut(out)[..elements], shape, prepared.step), q),
@@ -277,7 +284,7 @@ fn ops_of<'a>(
 
 /// Binds a value to the memory it lies in.
 pub(super) fn source_of<'a>(
-    value: &ValueSpec,
+    value: &'a ValueSpec,
     data: &impl Fn(Place) -> Option<Data<'a>>,
     table: &impl Fn(usize) -> Option<(&'a [f32], &'a [f32])>,
     weights: &'a Weights<'_>,
