@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use scanside_core::arch::Block;
+use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
@@ -213,6 +213,42 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
             let (most, _) = difference(&run(&own, &case, k), &got);
             let apart = if name == "half" { 2e-2 } else { 2e-5 };
             assert!(most < apart, "{name} fold {k}: {most} from tract's own executor");
+        }
+    }
+}
+
+/// Every mode that PyTorch exports, and the other ways of rounding, in every form that a file can state them in.
+#[test]
+fn resizing_agrees_with_onnx_runtime() {
+    let _turn = turn();
+    let folder = golden("../resize");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().into_string().unwrap().strip_suffix(".onnx").map(String::from))
+        .collect();
+    names.sort();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        let case = case(&folder.join(format!("{name}.onnx")));
+        for isa in Isa::available() {
+            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, Settings { isa, half: None }).unwrap();
+            assert!(engine.native().is_some(), "{name}: {:?}", engine.not_lowered());
+            let got = run(&engine, &case, 0);
+            let (most, _) = difference(&got, &case.expected[0]);
+            assert!(most < 2e-5, "{name} {isa:?}: {most}");
+            assert_eq!(run_on(&engine, &case, 0, &Threads(3)), got, "{name} {isa:?}: on three threads");
+        }
+        let half = Settings { half: Some(true), ..Settings::default() };
+        let (_, mean) = difference(
+            &run(&OnnxEngine::new(case.proto.clone(), &case.manifest, half).unwrap(), &case, 0),
+            &case.expected[0],
+        );
+        assert!(mean < 2e-3, "{name} in half precision: {mean}");
+        // tract takes an odd factor's corners for those of a grid of as odd a size.
+        if name != "linear-align_corners-odd-13" && name != "nearest-align_corners-round_prefer_ceil-odd-13" {
+            let own = OnnxEngine::tract(case.proto.clone(), &case.manifest).unwrap();
+            let (most, _) = difference(&run(&own, &case, 0), &case.expected[0]);
+            assert!(most < 2e-5, "{name} in tract: {most}");
         }
     }
 }

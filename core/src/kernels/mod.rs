@@ -1,4 +1,5 @@
-//! The layers of a network as loops over tiles: convolution, transposed convolution, pooling, sums, probabilities.
+//! The layers of a network as loops over tiles: convolution, transposed convolution, interpolation, pooling, sums,
+//! probabilities.
 //!
 //! A tensor is stored raw, in single or half precision or in bytes; what follows it (the scale and shift of an instance
 //! norm, an activation, a quantisation) is pending and applied to each row as the next layer reads it. So a full-size
@@ -11,6 +12,7 @@ mod conv;
 mod norm;
 mod output;
 mod pool;
+mod resample;
 mod source;
 mod squash;
 mod sum;
@@ -20,6 +22,7 @@ pub use conv::{Conv, ConvGeometry, ConvWeights, Precision};
 pub use norm::{Norm, Statistics};
 pub use output::{OutTile, Output};
 pub use pool::{Pool, PoolGeometry};
+pub use resample::{Between, Resample};
 pub use source::{Data, Op, Part, Source, Stored, Target};
 pub use squash::Squash;
 pub use sum::Sum;

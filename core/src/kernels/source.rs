@@ -1,5 +1,6 @@
 //! What a layer reads: stored tensors with what is pending on them, joined along channels, some computed on the way.
 
+use super::resample::Resample;
 use super::upsample::Upsample;
 use crate::arch::{Activation, Affine, Block, ByteTable, Isa, Quant, Row, RowMut, numbers_mut};
 use alloc::vec::Vec;
@@ -45,6 +46,8 @@ pub enum Part<'a> {
     Upsampled(Upsample<'a>),
     /// They are `0` between the voxels of something smaller, which turns a convolution into a transposed one.
     Spread(Source<'a>, [usize; 3]),
+    /// They are something on another grid, interpolated as they are read.
+    Resampled(Resample<'a>),
 }
 
 /// A tensor to be read.
@@ -318,6 +321,7 @@ impl Part<'_> {
                 }
             }
             Part::Upsampled(up) => up.read(isa, z, rows, first, &up.grids, target, aux),
+            Part::Resampled(resample) => resample.read(isa, z, rows, first, target, aux),
             Part::Spread(low, by) => {
                 for c in 0..channels {
                     for r in 0..rows.len() {
@@ -336,6 +340,7 @@ impl Part<'_> {
             Part::Stored(s) => s.channels,
             Part::Upsampled(u) => u.channels(),
             Part::Spread(low, _) => low.channels(),
+            Part::Resampled(r) => r.channels(),
         }
     }
 
@@ -344,6 +349,7 @@ impl Part<'_> {
             Part::Stored(_) => 0,
             Part::Upsampled(u) => u.aux_blocks(rows),
             Part::Spread(low, _) => super::blocks::<f32>(low.channels() * low.grid[2]) + low.aux_blocks(1),
+            Part::Resampled(r) => r.aux_blocks(rows),
         }
     }
 }

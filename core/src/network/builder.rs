@@ -5,7 +5,7 @@ use super::spec::{
 };
 use super::weights::{Weights, WeightsBuilder};
 use crate::arch::{Activation, Quant};
-use crate::kernels::{ConvGeometry, PoolGeometry, Squash, Upsample};
+use crate::kernels::{Between, ConvGeometry, PoolGeometry, Squash, Upsample};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -133,7 +133,7 @@ impl GraphBuilder {
                 PartSpec::Upsampled { grids, .. } => {
                     grids.pop();
                 }
-                PartSpec::Spread { .. } => {}
+                PartSpec::Spread { .. } | PartSpec::Resampled { .. } => {}
             }
         }
         let totals: Vec<i32> =
@@ -154,7 +154,7 @@ impl GraphBuilder {
                 _ => None,
             },
             PartSpec::Upsampled { grids, .. } => grids.last().copied(),
-            PartSpec::Spread { .. } => None,
+            PartSpec::Spread { .. } | PartSpec::Resampled { .. } => None,
         });
         let first = all.next()??;
         all.all(|q| q == Some(first)).then_some(first)
@@ -246,7 +246,7 @@ impl GraphBuilder {
         }
         for part in &mut value.parts {
             let (channels, grid) = (part.channels(), value.grid);
-            if matches!(part, PartSpec::Spread { .. }) {
+            if matches!(part, PartSpec::Spread { .. } | PartSpec::Resampled { .. }) {
                 let alone = ValueSpec { parts: vec![part.clone()], grid };
                 self.settle(name, alone);
                 let place = Place::Buffer(self.graph.buffers - 1);
@@ -278,7 +278,7 @@ impl GraphBuilder {
         let grid = value.grid;
         let small = 8 * grid.iter().product::<usize>() <= self.graph.patch.iter().product();
         for part in &mut value.parts {
-            if small && matches!(part, PartSpec::Upsampled { .. }) {
+            if small && matches!(part, PartSpec::Upsampled { .. } | PartSpec::Resampled { .. }) {
                 let alone = ValueSpec { parts: vec![part.clone()], grid };
                 let stored = self.settle(&alloc::format!("{name}, upsampled"), alone);
                 *part = stored.parts[0].clone();
@@ -304,6 +304,13 @@ impl GraphBuilder {
     pub fn spread(&mut self, low: ValueSpec, by: [usize; 3], grid: [usize; 3]) -> ValueSpec {
         let low = self.stored_alone(low);
         ValueSpec { parts: vec![PartSpec::Spread { low: Box::new(low), by }], grid }
+    }
+
+    /// Interpolation onto another grid, whose voxels lie at `axes` along `z, y, x`.
+    pub fn resample(&mut self, low: ValueSpec, axes: [Vec<Between>; 3]) -> ValueSpec {
+        let low = Box::new(self.stored_alone(low));
+        let grid = core::array::from_fn(|a| axes[a].len());
+        ValueSpec { parts: vec![PartSpec::Resampled { low, axes }], grid }
     }
 
     /// Channels one after the other.

@@ -2,7 +2,7 @@
 
 use super::spec::{ConvSpec, Form, Graph, Kind, OpSpec, PartSpec, Place, Span, SpecError, Step, Storage, ValueSpec};
 use crate::arch::{BLOCK_ROWS, Quant};
-use crate::kernels::Upsample;
+use crate::kernels::{Between, Upsample};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -190,7 +190,8 @@ impl Checker<'_> {
             return bad("a value without parts");
         }
         for part in &value.parts {
-            if let PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } = part
+            if let PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } =
+                part
                 && low.parts.iter().any(|p| !matches!(p, PartSpec::Stored { .. }))
             {
                 return bad("a computed value inside a computed value");
@@ -225,6 +226,17 @@ impl Checker<'_> {
                     // The last voxel of the small tensor lies inside, and nothing of it beyond.
                     if (0..3).any(|a| value.grid[a].div_ceil(by[a]) != low.grid[a]) {
                         return bad("a spread of another shape than its result");
+                    }
+                }
+                PartSpec::Resampled { low, axes } => {
+                    self.value(low)?;
+                    for a in 0..3 {
+                        let inside = |b: &Between| (0.0..1.0).contains(&b.weight) && b.index < low.grid[a];
+                        if axes[a].len() != value.grid[a]
+                            || !axes[a].iter().all(|b| inside(b) && b.end() <= low.grid[a])
+                        {
+                            return bad("an interpolation between voxels that are not there");
+                        }
                     }
                 }
             }

@@ -6,10 +6,11 @@ use super::weights::Weights;
 use crate::arch::{Activation, BLOCK_ROWS, Block, Isa, Row, Tiles, blocks_for, numbers, numbers_mut};
 use crate::executor::Executor;
 use crate::kernels::{
-    Conv, ConvWeights, Data, Norm, Op, Output, Part, Pool, Source, Statistics, Stored, Sum, Upsample, UpsampleWeights,
+    Conv, ConvWeights, Data, Norm, Op, Output, Part, Pool, Resample, Source, Statistics, Stored, Sum, Upsample,
+    UpsampleWeights,
 };
-use alloc::boxed::Box;
 use crate::patch::{Patch, PatchMut};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Called before and after each step with its number; for measuring.
@@ -259,7 +260,9 @@ fn tables_of(value: &ValueSpec, f: &mut impl FnMut(usize)) {
     for part in &value.parts {
         match part {
             PartSpec::Stored { ops, .. } => ops_tables(ops, f),
-            PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } => tables_of(low, f),
+            PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => {
+                tables_of(low, f)
+            }
         }
     }
 }
@@ -311,6 +314,10 @@ pub(super) fn source_of<'a>(
                 })
             }
             PartSpec::Spread { low, by } => Part::Spread(source_of(low, data, table, weights, float), *by),
+            PartSpec::Resampled { low, axes: [z, y, x] } => {
+                let low = Box::new(source_of(low, data, table, weights, float));
+                Part::Resampled(Resample { low, axes: [z, y, x] })
+            }
         })
         .collect();
     Source { parts, grid: value.grid }

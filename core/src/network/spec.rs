@@ -1,7 +1,8 @@
 //! What a compiled network consists of.
 
-use crate::arch::{Activation, BLOCK_ROWS, Quant};
-use crate::kernels::{ConvGeometry, PoolGeometry, Squash, Upsample};
+use crate::arch::{Activation, Quant};
+use crate::kernels::{Between, ConvGeometry, PoolGeometry, Squash};
+use crate::patch::PatchPrecision;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -111,6 +112,14 @@ pub enum PartSpec {
         low: Box<ValueSpec>,
         /// Distance of its voxels.
         by: [usize; 3],
+    },
+    /// They are something on another grid, interpolated as they are read.
+    Resampled {
+        /// What is read: stored tensors alone.
+        #[serde(with = "flat")]
+        low: Box<ValueSpec>,
+        /// Where the voxels lie, along `z, y, x`.
+        axes: [Vec<Between>; 3],
     },
 }
 
@@ -261,15 +270,6 @@ pub struct Graph {
     pub steps: Vec<Step>,
 }
 
-/// A compiled network that does not hold together: a damaged file, or a defect of who made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpecError(pub String);
-
-impl fmt::Display for SpecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the compiled network is damaged: {}", self.0)
-    }
-}
 impl Graph {
     /// How input and output are best stored: as the step that writes the output says.
     pub fn patch_precision(&self) -> PatchPrecision {
@@ -280,6 +280,15 @@ impl Graph {
     }
 }
 
+/// A compiled network that does not hold together: a damaged file, or a defect of who made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecError(pub String);
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the compiled network is damaged: {}", self.0)
+    }
+}
 
 impl core::error::Error for SpecError {}
 
@@ -295,7 +304,7 @@ impl ValueSpec {
             .iter()
             .map(|p| match p {
                 PartSpec::Upsampled { low, cout, .. } => (low.channels() * cout) as u64 * voxels + low.macs(),
-                PartSpec::Spread { low, .. } => low.macs(),
+                PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => low.macs(),
                 PartSpec::Stored { .. } => 0,
             })
             .sum()
@@ -306,7 +315,9 @@ impl ValueSpec {
         for part in &self.parts {
             match part {
                 PartSpec::Stored { place, .. } => f(*place),
-                PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } => low.places(f),
+                PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => {
+                    low.places(f)
+                }
             }
         }
     }
@@ -319,7 +330,7 @@ impl ValueSpec {
                     f(*weights, *form);
                     low.weights(f);
                 }
-                PartSpec::Spread { low, .. } => low.weights(f),
+                PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => low.weights(f),
                 PartSpec::Stored { .. } => {}
             }
         }
@@ -332,7 +343,7 @@ impl PartSpec {
         match self {
             PartSpec::Stored { channels, .. } => *channels,
             PartSpec::Upsampled { cout, .. } => *cout,
-            PartSpec::Spread { low, .. } => low.channels(),
+            PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => low.channels(),
         }
     }
 }
