@@ -98,6 +98,9 @@ fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Fai
     if args.layers {
         command.arg("--layers");
     }
+    if args.least_memory {
+        command.arg("--least-memory");
+    }
     let name = |v: Option<clap::builder::PossibleValue>| v.map(|v| v.get_name().to_owned()).unwrap_or_default();
     command.args(["--engine", &name(args.engine.to_possible_value())]);
     command.args(["--precision", &name(args.precision.to_possible_value())]);
@@ -154,7 +157,9 @@ fn measure_in<T: PatchNumber>(
     let voxels: usize = engine.patch_zyx().iter().product();
     let input: Vec<T> = noise(engine.channels() * voxels);
     let mut output = vec![T::default(); engine.heads() * voxels];
-    let mut workspace = vec![Block::ZERO; footprint.workspace_blocks];
+    let workspace_blocks =
+        if args.least_memory { footprint.least_workspace_blocks } else { footprint.workspace_blocks };
+    let mut workspace = vec![Block::ZERO; workspace_blocks];
     let mut seconds = Vec::new();
     for run in 0..=args.runs {
         let start = Instant::now();
@@ -166,7 +171,7 @@ fn measure_in<T: PatchNumber>(
     }
     seconds.sort_by(f64::total_cmp);
     let buffers = footprint.patch.bytes() * (input.len() + output.len());
-    let announced = footprint.call_bytes().and_then(|b| b.checked_add(loaded_bytes + buffers));
+    let announced = footprint.call_bytes(workspace_blocks).and_then(|b| b.checked_add(loaded_bytes + buffers));
     let peak_rss_bytes = process::resident_bytes().map(|b| b.1);
     let layers =
         if args.layers { layers(engine, &input, &mut output, &mut workspace, &executor, args)? } else { vec![] };

@@ -14,8 +14,10 @@ use core::fmt;
 pub struct EngineFootprint {
     /// Weights and tables, held once however many threads work.
     pub shared_bytes: usize,
-    /// Blocks of memory that each call of [`Engine::infer`] is lent.
+    /// Blocks of memory that each call of [`Engine::infer`] is best lent.
     pub workspace_blocks: usize,
+    /// The least that will do: with less than [`Self::workspace_blocks`] a call takes longer, with the same result.
+    pub least_workspace_blocks: usize,
     /// Heap beyond that while one [`Engine::infer`] runs; its input and output slices are the caller's and not counted.
     pub worker_bytes: usize,
     /// Calls that should run side by side: 1 where one call keeps all workers busy.
@@ -76,9 +78,9 @@ impl fmt::Display for EngineError {
 impl core::error::Error for EngineError {}
 
 impl EngineFootprint {
-    /// Bytes of one call: workspace and heap.
-    pub fn call_bytes(&self) -> Option<usize> {
-        self.workspace_blocks.checked_mul(size_of::<Block>())?.checked_add(self.worker_bytes)
+    /// Bytes of one call that is lent so many blocks: workspace and heap.
+    pub fn call_bytes(&self, workspace_blocks: usize) -> Option<usize> {
+        workspace_blocks.checked_mul(size_of::<Block>())?.checked_add(self.worker_bytes)
     }
 }
 
@@ -108,8 +110,8 @@ pub trait Engine: Sync {
     /// Computes the logits of fold `fold`, on the workers of `executor`.
     ///
     /// **Shapes:** input `[channels, z, y, x]`, output `[heads, z, y, x]`, both dense with `x` fastest, stored as
-    /// [`EngineFootprint::patch`] says. `workspace` has what [`Self::footprint`] says for as many workers; what it holds
-    /// before does not matter.
+    /// [`EngineFootprint::patch`] says. `workspace` has what [`Self::footprint`] says for as many workers, at least the
+    /// least; what it holds before does not matter.
     ///
     /// # Errors
     /// A patch of the wrong length or precision, a fold that does not exist, or a failure of the backend.

@@ -3,6 +3,9 @@
 // SAFETY of the allocator below: it adds counters around the system's own allocator and changes nothing else.
 #![allow(unsafe_code, missing_docs)]
 
+mod common;
+
+use common::Threads;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -136,23 +139,6 @@ fn difference(got: &[f32], expected: &[f32]) -> (f64, f64) {
         sum += d;
     }
     (most / std, sum / n / std)
-}
-
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Executor for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        std::thread::scope(|s| {
-            let work = &work;
-            for (i, item) in items.iter_mut().enumerate() {
-                s.spawn(move || work(i, item));
-            }
-        });
-    }
 }
 
 /// What a workspace holds before a run must not show.

@@ -6,7 +6,8 @@
 //! tensor is written once and read once. Every layer is cut into tiles by its shape alone; each tile is computed by one
 //! thread, and partial statistics are added in the order of the tiles: the result is the same at any thread count.
 //!
-//! Tensors are `[channels, z, y, x]`, `x` fastest.
+//! Tensors are `[channels, z, y, x]`, `x` fastest, where a caller hands them in or takes them, and `[z, channels, y, x]` in
+//! between: then some planes of all channels are one piece of memory, which a layer may write over what it has read.
 
 mod conv;
 mod norm;

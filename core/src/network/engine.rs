@@ -43,14 +43,15 @@ impl<'w> NativeEngine<'w> {
     ) -> Result<(), EngineError> {
         let network = self.folds.get(fold).ok_or(EngineError::Fold { asked: fold, folds: self.folds.len() })?;
         let voxels: usize = self.patch_zyx().iter().product();
-        let blocks = network.workspace_blocks(executor.workers().max(1));
+        let expected = network.least_workspace_blocks(executor.workers().max(1));
         for (expected, got) in [(self.channels() * voxels, input.len()), (self.heads() * voxels, output.len())] {
             if expected != got {
                 return Err(EngineError::Shape { expected, got });
             }
         }
-        let got = workspace.len();
-        let workspace = workspace.get_mut(..blocks).ok_or(EngineError::Workspace { expected: blocks, got })?;
+        if workspace.len() < expected {
+            return Err(EngineError::Workspace { expected, got: workspace.len() });
+        }
         network.run(input, output, workspace, executor, observer);
         Ok(())
     }
@@ -83,6 +84,7 @@ impl Engine for NativeEngine<'_> {
         EngineFootprint {
             shared_bytes: self.folds.iter().map(|n| n.weights().held_bytes() + 64 * 1024).sum(),
             workspace_blocks: most(&|n| n.workspace_blocks(workers)),
+            least_workspace_blocks: most(&|n| n.least_workspace_blocks(workers)),
             worker_bytes: most(&|n| n.run_bytes(workers)),
             calls: 1,
             patch: if self.folds.iter().all(|n| n.graph().patch_precision() == PatchPrecision::F16) {

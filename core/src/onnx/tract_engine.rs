@@ -72,6 +72,7 @@ impl Engine for TractEngine {
         EngineFootprint {
             shared_bytes: 64 * 1024 + self.folds.iter().map(PlanRunner::shared_bytes).sum::<usize>(),
             workspace_blocks: 0,
+            least_workspace_blocks: 0,
             worker_bytes: RUN_SLACK_BYTES + self.folds.iter().map(PlanRunner::worker_bytes).max().unwrap_or(0),
             calls: workers,
             patch: PatchPrecision::F32,

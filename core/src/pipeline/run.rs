@@ -163,9 +163,8 @@ where
         LabelPlacer::new(layout.file_shape, layout.bounds.clone(), layout.transpose, layout.decision.largest_value());
     let mirrored = layout.mirrors.len() > 1;
     let workers = memory.workers.min(executor.workers()).max(1);
-    let footprint = engine.footprint(executor.workers());
     let mut tile_workers: Vec<TileWorker<T>> = (0..memory.tiles.clamp(1, workers))
-        .map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored, footprint.workspace_blocks))
+        .map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored, memory.workspace_blocks))
         .collect();
     let (mut done, total) = (0, tiling.tiles());
 
