@@ -95,6 +95,9 @@ pub(crate) struct BenchArgs {
     /// Instruction set of the kernels: how an older CPU would do [default: the best of this CPU].
     #[arg(long, value_name = "NAME", value_parser = instructions)]
     pub(crate) instructions: Option<Isa>,
+    /// Run the network in the least memory that will do, as a tight --max-ram makes it.
+    #[arg(long)]
+    pub(crate) least_memory: bool,
     /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
     #[arg(long)]
     pub(crate) layers: bool,

@@ -11,6 +11,7 @@ use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::network::{ConvSpec, Kind, Step, StepObserver};
 use scanside_core::onnx::{self, OnnxEngine};
+use scanside_core::patch::{PatchNumber, PatchPrecision};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
@@ -97,6 +98,9 @@ fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Fai
     if args.layers {
         command.arg("--layers");
     }
+    if args.least_memory {
+        command.arg("--least-memory");
+    }
     let name = |v: Option<clap::builder::PossibleValue>| v.map(|v| v.get_name().to_owned()).unwrap_or_default();
     command.args(["--engine", &name(args.engine.to_possible_value())]);
     command.args(["--precision", &name(args.precision.to_possible_value())]);
@@ -128,6 +132,19 @@ fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
 fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let start = Instant::now();
     let engine = open(path, args)?;
+    match engine.footprint(1).patch {
+        PatchPrecision::F32 => measure_in::<f32>(path, args, &engine, start),
+        PatchPrecision::F16 => measure_in::<u16>(path, args, &engine, start),
+    }
+}
+
+/// Measures with patches of one precision.
+fn measure_in<T: PatchNumber>(
+    path: &Path,
+    args: &BenchArgs,
+    engine: &OnnxEngine,
+    start: Instant,
+) -> Result<Measured, Failure> {
     // Reading a model takes several times its weights for a moment.
     let loading_bytes = process::resident_bytes().map_or(0, |b| b.1);
     process::give_back();
@@ -138,28 +155,31 @@ fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let executor = Threads::new(threads)?;
     let footprint = engine.footprint(threads);
     let voxels: usize = engine.patch_zyx().iter().product();
-    let input = noise(engine.channels() * voxels);
-    let mut output = vec![0f32; engine.heads() * voxels];
-    let mut workspace = vec![Block::ZERO; footprint.workspace_blocks];
+    let input: Vec<T> = noise(engine.channels() * voxels);
+    let mut output = vec![T::default(); engine.heads() * voxels];
+    let workspace_blocks =
+        if args.least_memory { footprint.least_workspace_blocks } else { footprint.workspace_blocks };
+    let mut workspace = vec![Block::ZERO; workspace_blocks];
     let mut seconds = Vec::new();
     for run in 0..=args.runs {
         let start = Instant::now();
-        engine.infer(0, &input, &mut output, &mut workspace, &executor).or_exit(Exit::BadModel)?;
+        let (input, output) = (T::patch(&input), T::patch_mut(&mut output));
+        engine.infer(0, input, output, &mut workspace, &executor).or_exit(Exit::BadModel)?;
         if run > 0 {
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
     seconds.sort_by(f64::total_cmp);
-    let buffers = 4 * (input.len() + output.len());
-    let announced = footprint.call_bytes().and_then(|b| b.checked_add(loaded_bytes + buffers));
+    let buffers = footprint.patch.bytes() * (input.len() + output.len());
+    let announced = footprint.call_bytes(workspace_blocks).and_then(|b| b.checked_add(loaded_bytes + buffers));
     let peak_rss_bytes = process::resident_bytes().map(|b| b.1);
     let layers =
-        if args.layers { layers(&engine, &input, &mut output, &mut workspace, &executor, args)? } else { vec![] };
+        if args.layers { layers(engine, &input, &mut output, &mut workspace, &executor, args)? } else { vec![] };
     Ok(Measured {
         model: path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
         engine: engine.name().to_owned(),
         instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
-        precision: model::precision_name(args.precision, &engine).to_owned(),
+        precision: model::precision_name(args.precision, engine).to_owned(),
         patch: engine.patch_zyx(),
         threads,
         runs: seconds.len(),
@@ -175,12 +195,12 @@ fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
 }
 
 /// Values like those of a normalised scan, the same each time.
-fn noise(n: usize) -> Vec<f32> {
+fn noise<T: PatchNumber>(n: usize) -> Vec<T> {
     let mut state = 1u32;
     (0..n)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 22) as f32 * 0.85 - 1.7
+            T::narrow((state >> 8) as f32 / (1 << 22) as f32 * 0.85 - 1.7)
         })
         .collect()
 }
@@ -203,10 +223,10 @@ impl StepObserver for Watch {
     }
 }
 
-fn layers(
+fn layers<T: PatchNumber>(
     engine: &OnnxEngine,
-    input: &[f32],
-    output: &mut [f32],
+    input: &[T],
+    output: &mut [T],
     workspace: &mut [Block],
     executor: &Threads,
     args: &BenchArgs,
@@ -214,6 +234,7 @@ fn layers(
     let Some(native) = engine.native() else { return Ok(vec![]) };
     let mut watch = Watch { start: Instant::now(), least: vec![] };
     for _ in 0..args.runs {
+        let (input, output) = (T::patch(input), T::patch_mut(output));
         native.infer_observed(0, input, output, workspace, executor, &mut watch).or_exit(Exit::BadModel)?;
     }
     let limits = Limits::measure(native.networks()[0].isa(), executor);

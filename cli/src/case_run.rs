@@ -108,7 +108,8 @@ fn half_precision_hint(model: &Model) -> String {
     if !single || model.engine.native().is_none() {
         return String::new();
     }
-    let tensors = model.engine.footprint(1).call_bytes().unwrap_or(0);
+    let footprint = model.engine.footprint(1);
+    let tensors = footprint.call_bytes(footprint.least_workspace_blocks).unwrap_or(0);
     format!("; half precision (--precision f16) takes about half of the network's own {}", human_bytes(tensors))
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
             "not_native_because": engine.not_lowered(),
             "float_convolutions": engine.float_convolutions(),
             "weights_bytes": engine.weights_bytes(),
-            "workspace_bytes": engine.footprint(1).call_bytes(),
+            "workspace_bytes": engine.footprint(1).call_bytes(engine.footprint(1).workspace_blocks),
         });
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
     } else {
@@ -62,7 +62,7 @@ fn print(manifest: &Manifest, engine: &OnnxEngine) {
     if let Some(macs) = engine.macs_per_patch() {
         say!("  work        {:.2} GMAC per patch and fold", macs as f64 / 1e9);
     }
-    say!("  workspace   {}", human_bytes(footprint.call_bytes().unwrap_or(usize::MAX)));
+    say!("  workspace   {}", human_bytes(footprint.call_bytes(footprint.workspace_blocks).unwrap_or(usize::MAX)));
     match (engine.native(), engine.not_lowered()) {
         (Some(native), _) => say!("  engine      native, {:?} on this CPU", native.networks()[0].isa()),
         (None, why) => say!("  engine      tract, because of {}", why.unwrap_or_default()),

@@ -26,6 +26,8 @@ pub(crate) struct PlanReport {
     folds: usize,
     network_passes: usize,
     workers: usize,
+    /// Layers write over their input, band by band: less memory, more time.
+    layers_in_bands: bool,
     scan_kept_in_memory: bool,
     /// The process stays under this.
     peak_ram_bytes: usize,
@@ -58,6 +60,7 @@ pub(crate) fn describe(model: &Model, case: &Case, planned: &PlannedCase) -> Pla
         folds: model.manifest.folds,
         network_passes: layout.passes(model.manifest.folds),
         workers: memory.workers,
+        layers_in_bands: memory.least_workspace,
         scan_kept_in_memory: memory.resident_source,
         peak_ram_bytes: memory.peak_bytes,
         parts: memory.items.iter().map(|i| Part { name: i.name, bytes: i.bytes }).collect(),
@@ -110,6 +113,9 @@ fn print(report: &PlanReport) {
         report.folds
     );
     say!("  threads        {}", report.workers);
+    if report.layers_in_bands {
+        say!("  layers         in bands of planes, over their input: less memory, more time");
+    }
     say!("  peak RAM       {}", human_bytes(report.peak_ram_bytes));
     for part in &report.parts {
         say!("    {:>9}  {}", human_bytes(part.bytes), part.name);

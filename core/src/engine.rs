@@ -5,6 +5,7 @@
 
 use crate::arch::Block;
 use crate::executor::Executor;
+use crate::patch::{Patch, PatchMut, PatchPrecision};
 use alloc::boxed::Box;
 use core::fmt;
 
@@ -13,12 +14,16 @@ use core::fmt;
 pub struct EngineFootprint {
     /// Weights and tables, held once however many threads work.
     pub shared_bytes: usize,
-    /// Blocks of memory that each call of [`Engine::infer`] is lent.
+    /// Blocks of memory that each call of [`Engine::infer`] is best lent.
     pub workspace_blocks: usize,
+    /// The least that will do: with less than [`Self::workspace_blocks`] a call takes longer, with the same result.
+    pub least_workspace_blocks: usize,
     /// Heap beyond that while one [`Engine::infer`] runs; its input and output slices are the caller's and not counted.
     pub worker_bytes: usize,
     /// Calls that should run side by side: 1 where one call keeps all workers busy.
     pub calls: usize,
+    /// How the caller is to store the input and output of [`Engine::infer`].
+    pub patch: PatchPrecision,
 }
 
 /// Why a patch could not be computed.
@@ -41,6 +46,8 @@ pub enum EngineError {
         /// Blocks it has.
         got: usize,
     },
+    /// A patch is stored otherwise than [`EngineFootprint::patch`] says.
+    Precision,
     /// A slice has the wrong number of elements.
     Shape {
         /// Elements the network takes or gives.
@@ -58,6 +65,9 @@ impl fmt::Display for EngineError {
             EngineError::Workspace { expected, got } => {
                 write!(f, "a workspace holds {got} blocks where the network needs {expected}")
             }
+            EngineError::Precision => {
+                f.write_str("a patch buffer holds numbers of another precision than the network's")
+            }
             EngineError::Shape { expected, got } => {
                 write!(f, "a patch buffer holds {got} values where the network needs {expected}")
             }
@@ -68,9 +78,9 @@ impl fmt::Display for EngineError {
 impl core::error::Error for EngineError {}
 
 impl EngineFootprint {
-    /// Bytes of one call: workspace and heap.
-    pub fn call_bytes(&self) -> Option<usize> {
-        self.workspace_blocks.checked_mul(size_of::<Block>())?.checked_add(self.worker_bytes)
+    /// Bytes of one call that is lent so many blocks: workspace and heap.
+    pub fn call_bytes(&self, workspace_blocks: usize) -> Option<usize> {
+        workspace_blocks.checked_mul(size_of::<Block>())?.checked_add(self.worker_bytes)
     }
 }
 
@@ -99,16 +109,17 @@ pub trait Engine: Sync {
 
     /// Computes the logits of fold `fold`, on the workers of `executor`.
     ///
-    /// **Shapes:** input `[channels, z, y, x]`, output `[heads, z, y, x]`, both dense with `x` fastest. `workspace` has what [`Self::footprint`] says for
-    /// as many workers; what it holds before does not matter.
+    /// **Shapes:** input `[channels, z, y, x]`, output `[heads, z, y, x]`, both dense with `x` fastest, stored as
+    /// [`EngineFootprint::patch`] says. `workspace` has what [`Self::footprint`] says for as many workers, at least the
+    /// least; what it holds before does not matter.
     ///
     /// # Errors
-    /// A slice of the wrong length, a fold that does not exist, or a failure of the backend.
+    /// A patch of the wrong length or precision, a fold that does not exist, or a failure of the backend.
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &X,
     ) -> Result<(), EngineError>;

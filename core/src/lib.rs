@@ -14,6 +14,7 @@
 //! | [`arch`] | instruction sets, chosen when the program runs, and the primitives kernels are made of; all `unsafe` code |
 //! | [`kernels`] | the layers of a network as loops over tiles |
 //! | [`network`] | compiled networks: their steps, their memory, their byte form |
+//! | [`patch`] | a patch's voxels and logits, in single or half precision |
 //! | [`engine`] | what runs a network on one patch |
 //! | [`half_float`] | the fp16 roundings that the reference's arithmetic is made of |
 //! | [`manifest`] | what a model file says of itself |
@@ -48,6 +49,7 @@ pub mod nifti;
 pub mod nnunet;
 #[cfg(feature = "tract")]
 pub mod onnx;
+pub mod patch;
 pub mod pipeline;
 pub mod postprocess;
 pub mod preprocess;

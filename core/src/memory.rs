@@ -1,7 +1,8 @@
 //! The bytes a run takes, known before anything of its size is allocated.
 //!
-//! The planner adds up every buffer of the run and, where a budget is given, trades in this order: fewer workers (each
-//! has its own tile and the engine's scratch), then reading the scan again instead of keeping it.
+//! The planner adds up every buffer of the run and, where a budget is given, trades in this order, which is that of what
+//! each costs in time: the engine's least workspace, fewer workers (each has its own tile and the engine's scratch), reading
+//! the scan again instead of keeping it.
 //!
 //! A scan is kept in memory only where that pays: where the network's slowest axis lies across the file's slices, so that
 //! every slab touches all of them. Otherwise slabs follow the file, which is read three times from its start to its end,
@@ -9,6 +10,7 @@
 
 use crate::engine::EngineFootprint;
 use crate::manifest::Manifest;
+use crate::patch::PatchPrecision;
 use crate::pipeline::Layout;
 use crate::postprocess::{LabelExporter, LabelPlacer};
 use crate::preprocess::{NonzeroMask, SlabSettings, slab_reader_bytes, statistics_bytes};
@@ -55,6 +57,10 @@ pub struct MemoryPlan {
     pub workers: usize,
     /// Tiles in flight: fewer than workers where several share one.
     pub tiles: usize,
+    /// Blocks of workspace for each of them: what the engine works best with, or the least that will do.
+    pub workspace_blocks: usize,
+    /// It is the least, and less than what is best.
+    pub least_workspace: bool,
     /// The scan is kept in memory rather than read again.
     pub resident_source: bool,
     /// Planes of network axis 0 fetched with one reading of the source.
@@ -106,13 +112,17 @@ pub fn plan(
     let ways: &[bool] = if layout.transpose[0] == 0 { &[false] } else { &[true, false] };
     for &resident in ways {
         for workers in (1..=workers.max(1)).rev() {
-            let Some(plan) = count(layout, manifest, engine(workers), surroundings, workers, resident) else {
-                continue;
-            };
-            if plan.peak_bytes <= budget {
-                return Ok(plan);
+            let footprint = engine(workers);
+            for least_workspace in [false, true] {
+                let Some(plan) = count(layout, manifest, footprint, surroundings, workers, resident, least_workspace)
+                else {
+                    continue;
+                };
+                if plan.peak_bytes <= budget {
+                    return Ok(plan);
+                }
+                least = Some(least.map_or(plan.peak_bytes, |l| l.min(plan.peak_bytes)));
             }
-            least = Some(least.map_or(plan.peak_bytes, |l| l.min(plan.peak_bytes)));
         }
     }
     Err(DoesNotFit { budget_bytes: budget, least_bytes: least })
@@ -126,7 +136,9 @@ fn count(
     surroundings: &Surroundings,
     workers: usize,
     resident: bool,
+    least_workspace: bool,
 ) -> Option<MemoryPlan> {
+    let workspace_blocks = if least_workspace { engine.least_workspace_blocks } else { engine.workspace_blocks };
     // Tiles run side by side within a row; a call without a tile would only hold memory.
     let tiles = engine.calls.clamp(1, layout.tiling.starts[1].len() * layout.tiling.starts[2].len());
     let across_slices = layout.transpose[0] != 0;
@@ -135,11 +147,15 @@ fn count(
     let (channels, heads) = (manifest.channels.len(), manifest.labels.heads().len());
     let patch: usize = layout.tiling.patch.iter().product();
     let copies = if layout.mirrors.len() > 1 { 2 } else { 1 };
-    let tile_buffers = patch.checked_mul(4 * copies)?.checked_mul(channels.checked_add(heads)?)?;
+    let number = engine.patch.bytes();
+    let tile_buffers = patch.checked_mul(number * copies)?.checked_mul(channels.checked_add(heads)?)?;
     let network_plane = layout.data_map.new[1].checked_mul(layout.data_map.new[2])?;
+    let window_planes = layout.tiling.patch[0].min(layout.data_map.new[0]).checked_add(1)?;
+    // A plane comes in single precision, whatever it is kept in.
+    let single_plane = if engine.patch == PatchPrecision::F32 { 0 } else { 4 };
     let input_window = network_plane
-        .checked_mul(4 * channels)?
-        .checked_mul(layout.tiling.patch[0].min(layout.data_map.new[0]).checked_add(1)?)?;
+        .checked_mul(channels)?
+        .checked_mul(window_planes.checked_mul(number)?.checked_add(single_plane)?)?;
     let mask = if crate::pipeline::needs_mask(manifest) { NonzeroMask::bytes(layout.bounds.shape()) } else { 0 };
     let source = if resident { surroundings.resident_source_bytes } else { surroundings.streaming_source_bytes };
     let accumulator = RollingAccumulator::bytes(&layout.tiling, heads, manifest.folds)?;
@@ -155,7 +171,7 @@ fn count(
         ("resampling window", slabs),
         ("network input window", input_window),
         ("tiles in flight", tile_buffers.checked_mul(tiles)?),
-        ("engine workspace", engine.call_bytes()?.checked_mul(tiles)?),
+        ("engine workspace", engine.call_bytes(workspace_blocks)?.checked_mul(tiles)?),
         ("logit sums, one patch deep", accumulator),
         ("labels and writer", exporter.checked_add(placer)?.checked_add(surroundings.sink_bytes)?),
     ]
@@ -171,6 +187,8 @@ fn count(
         peak_bytes: sum.max(surroundings.loading_bytes),
         workers,
         tiles,
+        workspace_blocks,
+        least_workspace: workspace_blocks < engine.workspace_blocks,
         resident_source: resident,
         planes_per_read,
     };

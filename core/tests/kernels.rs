@@ -1,28 +1,14 @@
 //! Every kernel on every instruction set of this CPU against its definition, through compiled networks of one layer.
 #![allow(missing_docs)]
 
+mod common;
+
+use common::Threads;
 use proptest::prelude::*;
 use scanside_core::arch::{Activation, Block, Isa, Quant, numbers_mut};
-use scanside_core::executor::Executor;
 use scanside_core::kernels::{ConvGeometry, PoolGeometry};
 use scanside_core::network::{GraphBuilder, Network, ValueSpec};
-
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Executor for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        std::thread::scope(|s| {
-            let work = &work;
-            for (i, item) in items.iter_mut().enumerate() {
-                s.spawn(move || work(i, item));
-            }
-        });
-    }
-}
+use scanside_core::patch::{Patch, PatchMut};
 
 fn values(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
@@ -61,7 +47,7 @@ fn outputs_stored(
                 let network = Network::new(isa, graph, weights).unwrap();
                 let mut blocks = vec![Block::ZERO; network.workspace_blocks(workers)];
                 numbers_mut::<f32>(&mut blocks).fill(f32::NAN);
-                network.run(input, &mut out, &mut blocks, &Threads(workers), &mut ());
+                network.run(Patch::F32(input), PatchMut::F32(&mut out), &mut blocks, &Threads(workers), &mut ());
                 out
             };
             let one = run(1);
@@ -180,17 +166,21 @@ fn bound(n: usize, size: f64) -> f64 {
 /// A layer whose output is no patch: the network reads it through a kernel that picks voxel 0 of each row of the input's
 /// grid, which would test nothing, so such layers are run by the builder's pieces alone.
 fn run_layer(p: &Problem, isa: Isa, quant: Option<(Quant, &[i8])>, workers: usize, half: bool) -> Vec<f32> {
+    use scanside_core::arch::{Cuts, Order, Tiles};
     use scanside_core::kernels::*;
     let conv = Conv::new(isa, &p.g, quant.map_or(Precision::F32, |q| Precision::Int(q.0)));
     let input = p.input();
     let halves: Vec<u16> = input.iter().map(|&v| half::f16::from_f32(v).to_bits()).collect();
     let data = if half { Data::F16(&halves) } else { Data::F32(&input) };
-    let source = Source { parts: vec![Part::Stored(Stored { data, channels: p.g.cin, ops: vec![] })], grid: p.g.input };
+    let stored = Stored { data, channels: p.g.cin, order: Order::Channels, gone: 0, ops: vec![] };
+    let source = Source { parts: vec![Part::Stored(stored)], grid: p.g.input };
     let shape = [p.g.cout, p.g.output[0], p.g.output[1], p.g.output[2]];
     let mut out = vec![f32::NAN; shape.iter().product()];
     let mut scratch = vec![vec![Block::ZERO; conv.scratch_blocks(&source)]; workers];
     scratch.iter_mut().for_each(|s| numbers_mut::<f32>(s).fill(f32::NAN));
-    let target = Output::F32(scanside_core::arch::Tiles::new(&mut out, shape, conv.tile_step()));
+    let cuts = Cuts { shape, order: Order::Channels, step: conv.tile_step(), planes: 0..shape[1] };
+    let mut sums = Statistics::new(cuts.count(), shape[0]);
+    let target = Output::F32(Tiles::new(&mut out, cuts, sums.sums()));
     let scratch = scratch.iter_mut().map(Vec::as_mut_slice).collect();
     let packed = p.g.pack(&p.weights());
     let mut bands = vec![0.0; conv.prepared_weights()];
@@ -216,7 +206,7 @@ fn run_layer(p: &Problem, isa: Isa, quant: Option<(Quant, &[i8])>, workers: usiz
             ConvWeights::Int { words: &words, totals: &totals, scale: &ones, bias: &zeros }
         }
     };
-    conv.run(isa, &source, weights, &target, scratch, true, None, &Threads(workers));
+    conv.run(isa, &source, weights, &target, scratch, None, &Threads(workers));
     out
 }
 

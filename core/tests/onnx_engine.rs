@@ -3,18 +3,22 @@
 // SAFETY of the allocator below: it adds counters around the system's own allocator and changes nothing else.
 #![allow(unsafe_code, missing_docs)]
 
+mod common;
+
+use common::Threads;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use scanside_core::arch::Block;
+use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
 use scanside_core::onnx::{
     OnnxEngine, OnnxError, Settings, embed, extract, graph_sha256, load, parse_model, pb, write_model,
 };
+use scanside_core::patch::{Patch, PatchMut};
 
 struct Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -137,23 +141,6 @@ fn difference(got: &[f32], expected: &[f32]) -> (f64, f64) {
     (most / std, sum / n / std)
 }
 
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Executor for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        std::thread::scope(|s| {
-            let work = &work;
-            for (i, item) in items.iter_mut().enumerate() {
-                s.spawn(move || work(i, item));
-            }
-        });
-    }
-}
-
 /// What a workspace holds before a run must not show.
 fn workspace(engine: &OnnxEngine, workers: usize) -> Vec<Block> {
     let mut blocks = vec![Block::ZERO; engine.footprint(workers).workspace_blocks];
@@ -164,7 +151,7 @@ fn workspace(engine: &OnnxEngine, workers: usize) -> Vec<Block> {
 fn run_on<X: Executor>(engine: &OnnxEngine, case: &Case, fold: usize, executor: &X) -> Vec<f32> {
     let mut out = vec![f32::NAN; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
     let mut blocks = workspace(engine, executor.workers());
-    engine.infer(fold, &case.input, &mut out, &mut blocks, executor).unwrap();
+    engine.infer(fold, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks, executor).unwrap();
     out
 }
 
@@ -201,7 +188,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
             let mut blocks = workspace(&engine, 1);
             let live = LIVE.load(Relaxed);
             PEAK.store(live, Relaxed);
-            engine.infer(k, &case.input, &mut got, &mut blocks, &Serial).unwrap();
+            engine.infer(k, Patch::F32(&case.input), PatchMut::F32(&mut got), &mut blocks, &Serial).unwrap();
             let used = PEAK.load(Relaxed) - live;
             let said = engine.footprint(1);
             assert!(used <= said.worker_bytes, "{name}: {used} of {} bytes", said.worker_bytes);
@@ -212,6 +199,42 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
             let (most, _) = difference(&run(&own, &case, k), &got);
             let apart = if name == "half" { 2e-2 } else { 2e-5 };
             assert!(most < apart, "{name} fold {k}: {most} from tract's own executor");
+        }
+    }
+}
+
+/// Every mode that PyTorch exports, and the other ways of rounding, in every form that a file can state them in.
+#[test]
+fn resizing_agrees_with_onnx_runtime() {
+    let _turn = turn();
+    let folder = golden("../resize");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().into_string().unwrap().strip_suffix(".onnx").map(String::from))
+        .collect();
+    names.sort();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        let case = case(&folder.join(format!("{name}.onnx")));
+        for isa in Isa::available() {
+            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, Settings { isa, half: None }).unwrap();
+            assert!(engine.native().is_some(), "{name}: {:?}", engine.not_lowered());
+            let got = run(&engine, &case, 0);
+            let (most, _) = difference(&got, &case.expected[0]);
+            assert!(most < 2e-5, "{name} {isa:?}: {most}");
+            assert_eq!(run_on(&engine, &case, 0, &Threads(3)), got, "{name} {isa:?}: on three threads");
+        }
+        let half = Settings { half: Some(true), ..Settings::default() };
+        let (_, mean) = difference(
+            &run(&OnnxEngine::new(case.proto.clone(), &case.manifest, half).unwrap(), &case, 0),
+            &case.expected[0],
+        );
+        assert!(mean < 2e-3, "{name} in half precision: {mean}");
+        // tract takes an odd factor's corners for those of a grid of as odd a size.
+        if name != "linear-align_corners-odd-13" && name != "nearest-align_corners-round_prefer_ceil-odd-13" {
+            let own = OnnxEngine::tract(case.proto.clone(), &case.manifest).unwrap();
+            let (most, _) = difference(&run(&own, &case, 0), &case.expected[0]);
+            assert!(most < 2e-5, "{name} in tract: {most}");
         }
     }
 }
@@ -227,9 +250,9 @@ fn threads_change_nothing() {
     }
     let mut blocks = workspace(&engine, 1);
     let mut out = alone.clone();
-    assert!(engine.infer(0, &case.input[1..], &mut out, &mut blocks, &Serial).is_err());
-    assert!(engine.infer(1, &case.input, &mut out, &mut blocks, &Serial).is_err());
-    assert!(engine.infer(0, &case.input, &mut out, &mut blocks[1..], &Serial).is_err());
+    assert!(engine.infer(0, Patch::F32(&case.input[1..]), PatchMut::F32(&mut out), &mut blocks, &Serial).is_err());
+    assert!(engine.infer(1, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks, &Serial).is_err());
+    assert!(engine.infer(0, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks[1..], &Serial).is_err());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use scanside_core::executor::Serial;
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
 use scanside_core::network::{ConvSpec, Kind};
 use scanside_core::onnx::{OnnxEngine, Settings, parse_model, pb};
+use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/quant")
@@ -24,6 +25,7 @@ fn dims(v: &pb::ValueInfoProto) -> Vec<usize> {
     t.shape.as_ref().unwrap().dim.iter().map(size).collect()
 }
 
+#[derive(Clone)]
 struct Case {
     proto: pb::ModelProto,
     manifest: Manifest,
@@ -71,7 +73,7 @@ fn case(name: &str) -> Case {
 fn run(engine: &OnnxEngine, case: &Case) -> Vec<f32> {
     let mut out = vec![f32::NAN; case.expected.len()];
     let mut blocks = vec![Block::ZERO; engine.footprint(1).workspace_blocks];
-    engine.infer(0, &case.input, &mut out, &mut blocks, &Serial).unwrap();
+    engine.infer(0, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks, &Serial).unwrap();
     out
 }
 
@@ -196,5 +198,32 @@ fn half_precision_is_as_close_as_its_rounding() {
         // Tensors are never larger; weights are widened layer by layer, which shows where patches are as small as here.
         let most = wide.footprint(1).workspace_blocks + wide.footprint(1).shared_bytes / size_of::<Block>();
         assert!(engine.footprint(1).workspace_blocks <= most, "{name}");
+    }
+}
+
+/// In half precision the patch is in half precision as well, and that rounds its numbers once, nothing else; integers keep
+/// single precision, for they are exact.
+#[test]
+fn patches_have_the_precision_of_the_network() {
+    for name in names("") {
+        let case = case(&name);
+        for half in [false, true] {
+            let settings = Settings { half: Some(half), ..Settings::default() };
+            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, settings).unwrap();
+            let footprint = engine.footprint(1);
+            let wanted =
+                if half && integer_convolutions(&engine).0 == 0 { PatchPrecision::F16 } else { PatchPrecision::F32 };
+            assert_eq!(footprint.patch, wanted, "{name}");
+            if wanted == PatchPrecision::F32 {
+                continue;
+            }
+            let input: Vec<u16> = case.input.iter().map(|&v| PatchNumber::narrow(v)).collect();
+            let mut out = vec![u16::MAX; case.expected.len()];
+            let mut blocks = vec![Block::ZERO; footprint.workspace_blocks];
+            engine.infer(0, Patch::F16(&input), PatchMut::F16(&mut out), &mut blocks, &Serial).unwrap();
+            let rounded = Case { input: input.iter().map(|v| v.widen()).collect(), ..case.clone() };
+            let single: Vec<u16> = run(&engine, &rounded).iter().map(|&v| PatchNumber::narrow(v)).collect();
+            assert_eq!(out, single, "{name}");
+        }
     }
 }

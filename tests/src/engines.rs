@@ -3,6 +3,12 @@
 use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError, EngineFootprint};
 use scanside_core::executor::Executor;
+use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
+
+/// Half precision, or single.
+pub fn precision(half: bool) -> PatchPrecision {
+    if half { PatchPrecision::F16 } else { PatchPrecision::F32 }
+}
 
 /// Head `h` is `-(v - h)^2` of the input: the largest head is the input's own value, rounded.
 #[derive(Clone, Debug)]
@@ -35,11 +41,12 @@ impl Engine for Identity {
     fn infer<X: Executor>(
         &self,
         _fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         _: &mut [Block],
         _: &X,
     ) -> Result<(), EngineError> {
+        let (Patch::F32(input), PatchMut::F32(output)) = (input, output) else { return Err(EngineError::Precision) };
         for (h, head) in output.chunks_exact_mut(input.len()).enumerate() {
             for (o, v) in head.iter_mut().zip(input) {
                 *o = -(v - h as f32) * (v - h as f32);
@@ -61,6 +68,23 @@ pub struct Mixing {
     pub heads: usize,
     /// Folds.
     pub folds: usize,
+    /// How it wants its patches.
+    pub precision: PatchPrecision,
+}
+
+impl Mixing {
+    fn mix<T: PatchNumber>(&self, fold: usize, input: &[T], output: &mut [T]) {
+        let voxels: usize = self.patch.iter().product();
+        let mean = input.iter().map(|v| v.widen()).sum::<f32>() / input.len() as f32;
+        for (h, head) in output.chunks_exact_mut(voxels).enumerate() {
+            for (i, o) in head.iter_mut().enumerate() {
+                let v = |i: usize| input[i % input.len()].widen();
+                let v = v(i) + v(i + voxels * (h % self.channels));
+                let place = ((i * 31 + h * 17 + fold * 7) % 101) as f32 / 50.0 - 1.0;
+                *o = T::narrow(0.7 * v * (h as f32 - 1.0) + place + 0.3 * mean);
+            }
+        }
+    }
 }
 
 impl Engine for Mixing {
@@ -80,24 +104,20 @@ impl Engine for Mixing {
         self.patch
     }
     fn footprint(&self, workers: usize) -> EngineFootprint {
-        EngineFootprint { calls: workers, ..Default::default() }
+        EngineFootprint { calls: workers, patch: self.precision, ..Default::default() }
     }
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         _: &mut [Block],
         _: &X,
     ) -> Result<(), EngineError> {
-        let voxels: usize = self.patch.iter().product();
-        let mean = input.iter().sum::<f32>() / input.len() as f32;
-        for (h, head) in output.chunks_exact_mut(voxels).enumerate() {
-            for (i, o) in head.iter_mut().enumerate() {
-                let v = input[i % input.len()] + input[(i + voxels * (h % self.channels)) % input.len()];
-                let place = ((i * 31 + h * 17 + fold * 7) % 101) as f32 / 50.0 - 1.0;
-                *o = 0.7 * v * (h as f32 - 1.0) + place + 0.3 * mean;
-            }
+        match (input, output) {
+            (Patch::F32(input), PatchMut::F32(output)) => self.mix(fold, input, output),
+            (Patch::F16(input), PatchMut::F16(output)) => self.mix(fold, input, output),
+            _ => return Err(EngineError::Precision),
         }
         Ok(())
     }

@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use proptest::prelude::*;
+use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
 use scanside_core::manifest::{Normalization, Resampling};
 use scanside_core::memory::{self, Surroundings};
 use scanside_core::pipeline::{Layout, RunOptions, segment};
 use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::preprocess::{find_box, measure};
-use scanside_tests::engines::Mixing;
+use scanside_tests::engines::{self, Mixing};
 use scanside_tests::runs;
 use scanside_tests::source::MemoryScan;
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -56,7 +57,7 @@ proptest! {
     fn a_run_allocates_no_more_than_its_plan_says(
         shape in [8usize..48, 8usize..48, 8usize..48], patch in [4usize..20, 4usize..20, 4usize..20],
         spacing in [0.5f64..2.0, 0.5f64..2.0, 0.5f64..2.0], across in any::<bool>(), masked in any::<bool>(),
-        mirrored in any::<bool>(), torch in any::<bool>(), folds in 1usize..3,
+        mirrored in any::<bool>(), torch in any::<bool>(), half in any::<bool>(), folds in 1usize..3,
     ) {
         let voxels: Vec<f32> = (0..2 * shape.iter().product::<usize>()).map(|i| (i * 7919 % 1013) as f32).collect();
         let mut manifest = runs::manifest(patch, 2, 5);
@@ -71,7 +72,7 @@ proptest! {
         if torch {
             manifest.resample_data = Resampling::Torch { force_separate_z: None };
         }
-        let engine = Mixing { patch, channels: 2, heads: 5, folds };
+        let engine = Mixing { patch, channels: 2, heads: 5, folds, precision: engines::precision(half) };
         let mut scan = MemoryScan { shape, voxels };
         let surroundings = Surroundings {
             process_bytes: 0, loading_bytes: 0, resident_source_bytes: 0, streaming_source_bytes: 0, sink_bytes: 0,
@@ -81,7 +82,7 @@ proptest! {
         PEAK.store(before, Relaxed);
         let bounds = find_box(&mut scan, true).unwrap();
         let layout = Layout::new(&manifest, shape, spacing, bounds, RunOptions::default()).unwrap();
-        let plan = memory::plan(&layout, &manifest, &|_| Default::default(), &surroundings, 1, None).unwrap();
+        let plan = memory::plan(&layout, &manifest, &|n| engine.footprint(n), &surroundings, 1, None).unwrap();
         let facts = measure(&mut scan, &layout.bounds, &manifest.channels, layout.clip_axis()).unwrap();
         segment(&layout, &manifest, &facts, &plan, &mut scan, &engine, &Serial, &mut Nowhere, &mut ()).unwrap();
         let measured = PEAK.load(Relaxed) - before;

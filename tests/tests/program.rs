@@ -195,3 +195,11 @@ fn evaluation_of_the_examples() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(report.to_string().contains("surface"), "{report}");
 }
+
+#[test]
+fn instructions_that_no_cpu_has_are_a_usage_error() {
+    let output = scanside().args(["bench", "--instructions", "WRONG", "-m"]).arg(model()).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    // What was given, and what could be.
+    assert!(said(&output).contains("WRONG") && said(&output).contains("scalar"), "{}", said(&output));
+}

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::{Normalization, Resampling};
-use scanside_tests::engines::{Identity, Mixing};
+use scanside_tests::engines::{self, Identity, Mixing};
 use scanside_tests::runs;
 use scanside_tests::source::MemoryScan;
 
@@ -86,13 +86,13 @@ proptest! {
     // Every item gets a thread of its own here, which is what takes the time.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Workers, their order, threads and the size of reads change nothing, with resampling, channels, folds and
-    /// masked normalisation in play.
+    /// Workers, their order, threads and the size of reads change nothing, with resampling, channels, folds,
+    /// masked normalisation and patches of either precision in play.
     #[test]
     fn no_schedule_changes_a_label(
         shape in [2usize..20, 2usize..20, 2usize..20], patch in [2usize..9, 2usize..9, 2usize..9],
         spacing in [0.4f64..2.5, 0.4f64..2.5, 0.4f64..2.5], transpose in axes(), coarse in any::<bool>(),
-        torch in any::<bool>(), workers in 2usize..5, planes in 1usize..7, seed: u64,
+        torch in any::<bool>(), half in any::<bool>(), workers in 2usize..5, planes in 1usize..7, seed: u64,
     ) {
         let voxels: Vec<f32> = random(2 * shape.iter().product::<usize>(), seed)
             .map(|r| if r % 5 == 0 { 0.0 } else { (r >> 40) as f32 / (1 << 20) as f32 - 7.0 }).collect();
@@ -109,7 +109,7 @@ proptest! {
             manifest.resample_data = Resampling::Torch { force_separate_z: None };
             manifest.resample_logits = Resampling::Torch { force_separate_z: None };
         }
-        let engine = Mixing { patch, channels: 2, heads: 3, folds: 2 };
+        let engine = Mixing { patch, channels: 2, heads: 3, folds: 2, precision: engines::precision(half) };
         let mut scan = MemoryScan { shape, voxels };
         let extents = scanside_core::preprocess::target_shape(
             transpose.map(|a| shape[a]), transpose.map(|a| spacing[a]), manifest.grid.spacing_mm.map(|s| s.unwrap()));

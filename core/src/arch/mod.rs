@@ -33,7 +33,7 @@ pub use correlate::Correlation;
 pub use rows::{Affine, Quant, Row, RowMut};
 pub use simd::Activation;
 pub use strip::{BLOCK_ROWS, RUN_PAD, Strip};
-pub use tiles::{TileBox, TileMut, Tiles};
+pub use tiles::{Cuts, Moments, Order, TileBox, TileMut, Tiles};
 pub use winograd::{BAND_REACH, BAND_ROWS, BANDS};
 
 use core::fmt;

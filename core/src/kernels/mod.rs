@@ -1,17 +1,20 @@
-//! The layers of a network as loops over tiles: convolution, transposed convolution, pooling, sums, probabilities.
+//! The layers of a network as loops over tiles: convolution, transposed convolution, interpolation, pooling, sums,
+//! probabilities.
 //!
 //! A tensor is stored raw, in single or half precision or in bytes; what follows it (the scale and shift of an instance
 //! norm, an activation, a quantisation) is pending and applied to each row as the next layer reads it. So a full-size
 //! tensor is written once and read once. Every layer is cut into tiles by its shape alone; each tile is computed by one
 //! thread, and partial statistics are added in the order of the tiles: the result is the same at any thread count.
 //!
-//! Tensors are `[channels, z, y, x]`, `x` fastest.
+//! Tensors are `[channels, z, y, x]`, `x` fastest, where a caller hands them in or takes them, and `[z, channels, y, x]` in
+//! between: then some planes of all channels are one piece of memory, which a layer may write over what it has read.
 
 mod conv;
 mod data_gradient;
 mod norm;
 mod output;
 mod pool;
+mod resample;
 mod source;
 mod squash;
 mod sum;
@@ -23,6 +26,7 @@ pub use data_gradient::{DataGradient, Into};
 pub use norm::{Norm, Statistics};
 pub use output::{OutTile, Output};
 pub use pool::{Pool, PoolGeometry};
+pub use resample::{Between, Resample};
 pub use source::{Data, Op, Part, Source, Stored, Target};
 pub use squash::Squash;
 pub use sum::Sum;

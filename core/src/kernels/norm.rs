@@ -1,5 +1,6 @@
 //! Instance norm: statistics gathered while a layer writes, turned into a scale and a shift for who reads.
 
+use crate::arch::Moments;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -14,54 +15,41 @@ pub struct Norm<'a> {
     pub epsilon: &'a [f32],
 }
 
-/// Sums and sums of squares of the tiles one worker did, `[tile][channel]`; the others stay zero.
+/// Sums of a step's output, `[tile][channel]`; of a step without a norm none.
 pub struct Statistics {
     channels: usize,
-    sums: Vec<(f64, f64)>,
+    sums: Vec<Moments>,
 }
 
 impl Statistics {
-    /// Nothing seen yet. Without channels nothing is kept.
+    /// Nothing seen yet.
     pub fn new(tiles: usize, channels: usize) -> Statistics {
         Statistics { channels, sums: vec![(0.0, 0.0); tiles * channels] }
     }
 
-    /// Adds a row's `(sum, squares)`.
-    pub fn add(&mut self, tile: usize, channel: usize, (sum, squares): (f64, f64)) {
-        let s = &mut self.sums[tile * self.channels + channel];
-        *s = (s.0 + sum, s.1 + squares);
+    /// What [`crate::arch::Tiles`] takes.
+    pub fn sums(&mut self) -> &mut [Moments] {
+        &mut self.sums
     }
 
-    /// Bytes of one worker's sums.
+    /// Bytes of the sums.
     pub fn bytes(tiles: usize, channels: usize) -> usize {
-        tiles * channels * size_of::<(f64, f64)>()
+        tiles * channels * size_of::<Moments>()
     }
 }
 
 impl Norm<'_> {
-    /// The scale and shift of each channel of `voxels` voxels, from all workers' sums.
-    ///
-    /// Every tile was done by one worker; adding the zeros of the others changes nothing, so the order of the sum is
-    /// that of the tiles alone.
-    pub fn resolve(&self, workers: &[&Statistics], voxels: usize, scale: &mut [f32], shift: &mut [f32]) {
+    /// The scale and shift of each channel of `voxels` voxels. Tiles are added in their order, whoever did them.
+    pub fn resolve(&self, statistics: &Statistics, voxels: usize, scale: &mut [f32], shift: &mut [f32]) {
         for c in 0..self.scale.len() {
-            let (mut sum, mut squares) = (0f64, 0f64);
-            let tiles = workers.first().map_or(0, |w| w.sums.len() / w.channels.max(1));
-            for tile in 0..tiles {
-                let mut t = (0f64, 0f64);
-                for w in workers {
-                    let s = w.sums[tile * w.channels + c];
-                    t = (t.0 + s.0, t.1 + s.1);
-                }
-                sum += t.0;
-                squares += t.1;
-            }
-            (scale[c], shift[c]) = Self::affine((sum, squares), voxels, self.scale[c], self.shift[c], self.epsilon[c]);
+            let tiles = statistics.sums.chunks_exact(statistics.channels.max(1)).map(|tile| tile[c]);
+            let moments = tiles.fold((0.0, 0.0), |all, tile| (all.0 + tile.0, all.1 + tile.1));
+            (scale[c], shift[c]) = Self::affine(moments, voxels, self.scale[c], self.shift[c], self.epsilon[c]);
         }
     }
 
     /// The scale and shift of one channel from its sum and sum of squares.
-    pub fn affine((sum, squares): (f64, f64), voxels: usize, scale: f32, shift: f32, epsilon: f32) -> (f32, f32) {
+    pub fn affine((sum, squares): Moments, voxels: usize, scale: f32, shift: f32, epsilon: f32) -> (f32, f32) {
         let n = voxels as f64;
         let mean = sum / n;
         // Squares of f32 are exact in f64, so the difference is good to about 1e-16 of the mean square.

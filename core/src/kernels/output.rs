@@ -1,6 +1,6 @@
 //! Where a layer writes: a tensor in one of the stored forms, tile by tile.
 
-use crate::arch::{Isa, Quant, Row, RowMut, TileBox, TileMut, Tiles};
+use crate::arch::{Isa, Moments, Quant, Row, RowMut, TileBox, TileMut, Tiles};
 use core::ops::Range;
 
 /// A tensor to be written, cut into tiles.
@@ -24,12 +24,12 @@ pub enum OutTile<'a> {
 }
 
 impl Output<'_> {
-    /// The next tile with its number.
-    pub fn take(&self) -> Option<(usize, OutTile<'_>)> {
+    /// The next tile.
+    pub fn take(&self) -> Option<OutTile<'_>> {
         match self {
-            Output::F32(t) => t.take().map(|(i, t)| (i, OutTile::F32(t))),
-            Output::F16(t) => t.take().map(|(i, t)| (i, OutTile::F16(t))),
-            Output::U8(t, q) => t.take().map(|(i, t)| (i, OutTile::U8(t, *q))),
+            Output::F32(t) => t.take().map(OutTile::F32),
+            Output::F16(t) => t.take().map(OutTile::F16),
+            Output::U8(t, q) => t.take().map(|t| OutTile::U8(t, *q)),
         }
     }
 }
@@ -41,6 +41,24 @@ impl OutTile<'_> {
             OutTile::F32(t) => t.bounds(),
             OutTile::F16(t) => t.bounds(),
             OutTile::U8(t, _) => t.bounds(),
+        }
+    }
+
+    /// Whether sums of what is written are wanted.
+    pub fn is_summed(&self) -> bool {
+        match self {
+            OutTile::F32(t) => t.is_summed(),
+            OutTile::F16(t) => t.is_summed(),
+            OutTile::U8(t, _) => t.is_summed(),
+        }
+    }
+
+    /// Adds to the sums of a channel.
+    pub fn add(&mut self, c: usize, moments: Moments) {
+        match self {
+            OutTile::F32(t) => t.add(c, moments),
+            OutTile::F16(t) => t.add(c, moments),
+            OutTile::U8(t, _) => t.add(c, moments),
         }
     }
 

@@ -66,7 +66,7 @@ impl Pool {
             let rows: &mut [f32] = split(&mut rest, g.channels * nx);
             let merged: &mut [f32] = split(&mut rest, g.channels * nx);
             let line: &mut [f32] = split(&mut rest, g.output[2]);
-            while let Some((_, mut tile)) = out.take() {
+            while let Some(mut tile) = out.take() {
                 let b = tile.bounds().clone();
                 for z in b.z {
                     for y in b.y.clone() {

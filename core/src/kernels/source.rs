@@ -1,7 +1,8 @@
 //! What a layer reads: stored tensors with what is pending on them, joined along channels, some computed on the way.
 
+use super::resample::Resample;
 use super::upsample::Upsample;
-use crate::arch::{Activation, Affine, Block, ByteTable, Isa, Quant, Row, RowMut, numbers_mut};
+use crate::arch::{Activation, Affine, Block, ByteTable, Isa, Order, Quant, Row, RowMut, numbers_mut};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -27,12 +28,16 @@ pub enum Op<'a> {
     Grid(Quant),
 }
 
-/// A stored tensor with what is pending, in order.
+/// A stored tensor, or its last planes, with what is pending, in order.
 pub struct Stored<'a> {
-    /// The numbers, `[channels, z, y, x]`.
+    /// The numbers.
     pub data: Data<'a>,
     /// Channels.
     pub channels: usize,
+    /// Order of the planes.
+    pub order: Order,
+    /// Numbers of the tensor before the first of `data`: they are not read, and are not there any more.
+    pub gone: usize,
     /// Pending.
     pub ops: Vec<Op<'a>>,
 }
@@ -45,6 +50,8 @@ pub enum Part<'a> {
     Upsampled(Upsample<'a>),
     /// They are `0` between the voxels of something smaller, which turns a convolution into a transposed one.
     Spread(Source<'a>, [usize; 3]),
+    /// They are something on another grid, interpolated as they are read.
+    Resampled(Resample<'a>),
 }
 
 /// A tensor to be read.
@@ -81,21 +88,23 @@ impl Stored<'_> {
     pub(super) fn read(
         &self,
         isa: Isa,
-        [_, ny, nx]: [usize; 3],
-        plane: usize,
+        grid: [usize; 3],
+        z: usize,
         c: usize,
         rows: Range<usize>,
         to: usize,
         target: &mut Target<'_>,
     ) {
-        let at = |row: usize| (plane * ny + row) * nx;
+        let nx = grid[2];
+        let (first, ahead) = self.place(grid, z, c);
+        let at = |row: usize| first + row * nx;
         if target.pitch == nx {
             let len = rows.len() * nx;
-            return self.run(isa, c, at(rows.start), ny * nx, &mut target.data[to * target.channel..][..len]);
+            return self.run(isa, c, at(rows.start), ahead, &mut target.data[to * target.channel..][..len]);
         }
         if nx >= SHORT {
             for (r, y) in rows.enumerate() {
-                self.run(isa, c, at(y), ny * nx, target.row(to, r, nx));
+                self.run(isa, c, at(y), ahead, target.row(to, r, nx));
             }
             return;
         }
@@ -103,11 +112,17 @@ impl Stored<'_> {
         let most = some.len() / nx;
         for first in (0..rows.len()).step_by(most) {
             let some = &mut some[..most.min(rows.len() - first) * nx];
-            self.run(isa, c, at(rows.start + first), ny * nx, some);
+            self.run(isa, c, at(rows.start + first), ahead, some);
             for (r, row) in some.chunks_exact(nx).enumerate() {
                 target.row(to, first + r, nx).copy_from_slice(row);
             }
         }
+    }
+
+    /// Where plane `z` of channel `c` starts in the data, and how far it is from there to the next plane.
+    fn place(&self, [nz, ny, nx]: [usize; 3], z: usize, c: usize) -> (usize, usize) {
+        let [channel, plane] = self.order.strides([self.channels, nz, ny, nx]);
+        ((c * channel + z * plane) * nx - self.gone, plane * nx)
     }
 
     /// Reads a run of channel `c`; what is wanted next lies `ahead` further.
@@ -208,24 +223,25 @@ impl Source<'_> {
         channel: usize,
         aux: &mut [Block],
     ) {
-        let [_, ny, nx] = self.grid;
+        let nx = self.grid[2];
         let n = rows.len() * nx;
         let mut first = 0;
         for part in &self.parts {
             let channels = part.channels();
             if let Part::Stored(stored) = part {
                 for c in 0..channels {
-                    let at = ((c * self.grid[0] + z) * ny + rows.start) * nx;
+                    let (plane, ahead) = stored.place(self.grid, z, c);
+                    let at = plane + rows.start * nx;
                     let out = &mut dst[(first + c) * channel..][..n];
                     if let Data::U8(bytes, _) = stored.data {
-                        isa.prefetch(bytes, at + ny * nx, n);
+                        isa.prefetch(bytes, at + ahead, n);
                         isa.map_bytes(&tables[first + c], &bytes[at..at + n], out);
                         continue;
                     }
                     let mut some = [0f32; 16 * SHORT];
                     for (i, out) in out.chunks_mut(some.len()).enumerate() {
                         let some = &mut some[..out.len()];
-                        stored.run(isa, c, at + i * 16 * SHORT, ny * nx, some);
+                        stored.run(isa, c, at + i * 16 * SHORT, ahead, some);
                         isa.write_row(some, RowMut::U8(out, quant));
                     }
                 }
@@ -314,10 +330,11 @@ impl Part<'_> {
         match self {
             Part::Stored(stored) => {
                 for c in 0..channels {
-                    stored.read(isa, grid, c * grid[0] + z, c, rows.clone(), first + c, target);
+                    stored.read(isa, grid, z, c, rows.clone(), first + c, target);
                 }
             }
             Part::Upsampled(up) => up.read(isa, z, rows, first, &up.grids, target, aux),
+            Part::Resampled(resample) => resample.read(isa, z, rows, first, target, aux),
             Part::Spread(low, by) => {
                 for c in 0..channels {
                     for r in 0..rows.len() {
@@ -336,6 +353,7 @@ impl Part<'_> {
             Part::Stored(s) => s.channels,
             Part::Upsampled(u) => u.channels(),
             Part::Spread(low, _) => low.channels(),
+            Part::Resampled(r) => r.channels(),
         }
     }
 
@@ -344,6 +362,7 @@ impl Part<'_> {
             Part::Stored(_) => 0,
             Part::Upsampled(u) => u.aux_blocks(rows),
             Part::Spread(low, _) => super::blocks::<f32>(low.channels() * low.grid[2]) + low.aux_blocks(1),
+            Part::Resampled(r) => r.aux_blocks(rows),
         }
     }
 }

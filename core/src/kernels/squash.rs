@@ -47,7 +47,7 @@ impl Squash {
             let data: &mut [f32] = split(&mut rest, channels * ROWS * nx);
             let most: &mut [f32] = split(&mut rest, ROWS * nx);
             let sum: &mut [f32] = split(&mut rest, ROWS * nx);
-            while let Some((_, mut tile)) = out.take() {
+            while let Some(mut tile) = out.take() {
                 let b = tile.bounds().clone();
                 for z in b.z {
                     for y0 in b.y.clone().step_by(ROWS) {

@@ -1,6 +1,5 @@
 //! The sum of one or more tensors, row by row; of one it is a copy that settles what was pending.
 
-use super::norm::Statistics;
 use super::output::Output;
 use super::source::{Op, Source, Target, settle};
 use super::{blocks, split};
@@ -43,25 +42,15 @@ impl Sum<'_, '_> {
     }
 
     /// Runs it; `scratch` holds one slice a worker.
-    pub fn run<E: Executor>(
-        &self,
-        isa: Isa,
-        out: &Output<'_>,
-        scratch: Vec<&mut [Block]>,
-        tiles: usize,
-        statistics: bool,
-        executor: &E,
-    ) -> Vec<Statistics> {
+    pub fn run<E: Executor>(&self, isa: Isa, out: &Output<'_>, mut scratch: Vec<&mut [Block]>, executor: &E) {
         let (channels, nx) = (self.channels, self.grid[2]);
         let once = rows_at_once(channels, self.grid);
-        let kept = if statistics { channels } else { 0 };
-        let mut workers: Vec<_> = scratch.into_iter().map(|s| (s, Statistics::new(tiles, kept))).collect();
-        executor.for_each(&mut workers, |_, (scratch, sums)| {
+        executor.for_each(&mut scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let len = channels * once * nx;
             let total: &mut [f32] = split(&mut rest, len);
             let more: &mut [f32] = split(&mut rest, len);
-            while let Some((i, mut tile)) = out.take() {
+            while let Some(mut tile) = out.take() {
                 let b = tile.bounds().clone();
                 for z in b.z {
                     for y0 in b.y.clone().step_by(once) {
@@ -83,8 +72,8 @@ impl Sum<'_, '_> {
                         }
                         for c in b.c.clone() {
                             let run = &total[c * once * nx..][..rows.len() * nx];
-                            if statistics {
-                                sums.add(i, c, isa.moments(run));
+                            if tile.is_summed() {
+                                tile.add(c, isa.moments(run));
                             }
                             tile.write(isa, c, z, rows.clone(), run);
                         }
@@ -92,6 +81,5 @@ impl Sum<'_, '_> {
                 }
             }
         });
-        workers.into_iter().map(|w| w.1).collect()
     }
 }

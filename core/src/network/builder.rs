@@ -5,7 +5,7 @@ use super::spec::{
 };
 use super::weights::{Weights, WeightsBuilder};
 use crate::arch::{Activation, Quant};
-use crate::kernels::{ConvGeometry, PoolGeometry, Squash, Upsample};
+use crate::kernels::{Between, ConvGeometry, PoolGeometry, Squash, Upsample};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -25,8 +25,8 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// A network on `channels` of `patch`. With `half`, weights and unquantised tensors are stored in half precision;
-    /// sums are always single.
+    /// A network on `channels` of `patch`. With `half`, weights and unquantised tensors are stored in half precision, and
+    /// so are input and output where no convolution is in integers; sums are always single.
     pub fn new(channels: usize, patch: [usize; 3], half: bool) -> GraphBuilder {
         GraphBuilder {
             graph: Graph { channels, heads: 0, patch, buffers: 0, tables: vec![], steps: vec![] },
@@ -133,7 +133,7 @@ impl GraphBuilder {
                 PartSpec::Upsampled { grids, .. } => {
                     grids.pop();
                 }
-                PartSpec::Spread { .. } => {}
+                PartSpec::Spread { .. } | PartSpec::Resampled { .. } => {}
             }
         }
         let totals: Vec<i32> =
@@ -154,7 +154,7 @@ impl GraphBuilder {
                 _ => None,
             },
             PartSpec::Upsampled { grids, .. } => grids.last().copied(),
-            PartSpec::Spread { .. } => None,
+            PartSpec::Spread { .. } | PartSpec::Resampled { .. } => None,
         });
         let first = all.next()??;
         all.all(|q| q == Some(first)).then_some(first)
@@ -246,7 +246,7 @@ impl GraphBuilder {
         }
         for part in &mut value.parts {
             let (channels, grid) = (part.channels(), value.grid);
-            if matches!(part, PartSpec::Spread { .. }) {
+            if matches!(part, PartSpec::Spread { .. } | PartSpec::Resampled { .. }) {
                 let alone = ValueSpec { parts: vec![part.clone()], grid };
                 self.settle(name, alone);
                 let place = Place::Buffer(self.graph.buffers - 1);
@@ -278,7 +278,7 @@ impl GraphBuilder {
         let grid = value.grid;
         let small = 8 * grid.iter().product::<usize>() <= self.graph.patch.iter().product();
         for part in &mut value.parts {
-            if small && matches!(part, PartSpec::Upsampled { .. }) {
+            if small && matches!(part, PartSpec::Upsampled { .. } | PartSpec::Resampled { .. }) {
                 let alone = ValueSpec { parts: vec![part.clone()], grid };
                 let stored = self.settle(&alloc::format!("{name}, upsampled"), alone);
                 *part = stored.parts[0].clone();
@@ -304,6 +304,13 @@ impl GraphBuilder {
     pub fn spread(&mut self, low: ValueSpec, by: [usize; 3], grid: [usize; 3]) -> ValueSpec {
         let low = self.stored_alone(low);
         ValueSpec { parts: vec![PartSpec::Spread { low: Box::new(low), by }], grid }
+    }
+
+    /// Interpolation onto another grid, whose voxels lie at `axes` along `z, y, x`.
+    pub fn resample(&mut self, low: ValueSpec, axes: [Vec<Between>; 3]) -> ValueSpec {
+        let low = Box::new(self.stored_alone(low));
+        let grid = core::array::from_fn(|a| axes[a].len());
+        ValueSpec { parts: vec![PartSpec::Resampled { low, axes }], grid }
     }
 
     /// Channels one after the other.
@@ -373,7 +380,9 @@ impl GraphBuilder {
             self.graph.steps.len() - 1
         });
         self.graph.steps[i].place = Place::Output;
-        self.graph.steps[i].storage = Storage::F32;
+        // Integers are exact, and a patch that was rounded before would not be what the file's own graph computes.
+        let exact = self.graph.steps.iter().any(|s| matches!(s.kind, Kind::Conv(_, ConvSpec::Int { .. })));
+        self.graph.steps[i].storage = if exact { Storage::F32 } else { self.storage };
         let weights = self.weights.finish();
         self.graph.check(weights.bytes().len())?;
         Ok((self.graph, weights))

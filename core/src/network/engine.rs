@@ -5,6 +5,7 @@ use super::run::StepObserver;
 use crate::arch::Block;
 use crate::engine::{Engine, EngineError, EngineFootprint};
 use crate::executor::Executor;
+use crate::patch::{Patch, PatchMut, PatchPrecision};
 use alloc::vec::Vec;
 
 /// Runs compiled networks, one a fold.
@@ -27,29 +28,30 @@ impl<'w> NativeEngine<'w> {
         &self.folds
     }
 
-    /// [`Engine::infer`] with something that watches the steps.
+    /// [`Engine::infer`] with something that watches the steps. It takes patches of either precision.
     ///
     /// # Errors
     /// As [`Engine::infer`].
     pub fn infer_observed<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &X,
         observer: &mut impl StepObserver,
     ) -> Result<(), EngineError> {
         let network = self.folds.get(fold).ok_or(EngineError::Fold { asked: fold, folds: self.folds.len() })?;
         let voxels: usize = self.patch_zyx().iter().product();
-        let blocks = network.workspace_blocks(executor.workers().max(1));
+        let expected = network.least_workspace_blocks(executor.workers().max(1));
         for (expected, got) in [(self.channels() * voxels, input.len()), (self.heads() * voxels, output.len())] {
             if expected != got {
                 return Err(EngineError::Shape { expected, got });
             }
         }
-        let got = workspace.len();
-        let workspace = workspace.get_mut(..blocks).ok_or(EngineError::Workspace { expected: blocks, got })?;
+        if workspace.len() < expected {
+            return Err(EngineError::Workspace { expected, got: workspace.len() });
+        }
         network.run(input, output, workspace, executor, observer);
         Ok(())
     }
@@ -82,16 +84,22 @@ impl Engine for NativeEngine<'_> {
         EngineFootprint {
             shared_bytes: self.folds.iter().map(|n| n.weights().held_bytes() + 64 * 1024).sum(),
             workspace_blocks: most(&|n| n.workspace_blocks(workers)),
+            least_workspace_blocks: most(&|n| n.least_workspace_blocks(workers)),
             worker_bytes: most(&|n| n.run_bytes(workers)),
             calls: 1,
+            patch: if self.folds.iter().all(|n| n.graph().patch_precision() == PatchPrecision::F16) {
+                PatchPrecision::F16
+            } else {
+                PatchPrecision::F32
+            },
         }
     }
 
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &X,
     ) -> Result<(), EngineError> {

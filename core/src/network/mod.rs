@@ -4,7 +4,9 @@
 //! kernels read them, so they are used where they lie, be it memory or flash. [`Network`] puts both together with an
 //! instruction set, checks every index and size once, and lays out the memory of a run. [`NativeEngine`] runs it.
 
+mod arena;
 mod builder;
+mod check;
 mod engine;
 mod image;
 mod layout;

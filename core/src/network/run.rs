@@ -1,13 +1,16 @@
 //! Runs the steps of a network, one after the other.
 
-use super::layout::{Network, Region, carve, float_weights};
+use super::arena::{Arena, Region, bands, carve};
+use super::layout::{Network, Prepared, float_weights};
 use super::spec::{ConvSpec, Form, Kind, OpSpec, PartSpec, Place, Span, Step, Storage, ValueSpec};
 use super::weights::Weights;
-use crate::arch::{Activation, BLOCK_ROWS, Block, Isa, Row, Tiles, blocks_for, numbers, numbers_mut};
+use crate::arch::{Activation, BLOCK_ROWS, Block, Cuts, Isa, Order, Row, Tiles, blocks_for, numbers, numbers_mut};
 use crate::executor::Executor;
 use crate::kernels::{
-    Conv, ConvWeights, Data, Norm, Op, Output, Part, Pool, Source, Statistics, Stored, Sum, Upsample, UpsampleWeights,
+    Conv, ConvWeights, Data, Norm, Op, Output, Part, Pool, Resample, Source, Statistics, Stored, Sum, Upsample,
+    UpsampleWeights,
 };
+use crate::patch::{Patch, PatchMut};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -21,186 +24,283 @@ pub trait StepObserver {
 
 impl StepObserver for () {}
 
+/// What the steps of a run share.
+struct Run<'a, 'w, E> {
+    network: &'a Network<'w>,
+    layout: &'a Arena,
+    input: Patch<'a>,
+    /// How each buffer is stored now.
+    storage: Vec<Storage>,
+    executor: &'a E,
+}
+
 impl Network<'_> {
     /// Computes `output` (`[heads, z, y, x]`) from `input` (`[channels, z, y, x]`).
     ///
-    /// What the workspace held before does not matter.
+    /// The workspace has room as [`Self::workspace_blocks`] says, or at least [`Self::least_workspace_blocks`]; what it
+    /// held before does not matter.
     ///
     /// # Panics
-    /// If a slice has another length than the graph and [`Self::workspace_blocks`] say.
+    /// If a slice has another length than the graph says, or the workspace is too small.
     pub fn run<E: Executor>(
         &self,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        mut output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &E,
         observer: &mut impl StepObserver,
     ) {
         let voxels: usize = self.graph.patch.iter().product();
         assert_eq!((input.len(), output.len()), (self.graph.channels * voxels, self.graph.heads * voxels));
-        let workers = executor.workers().max(1);
-        assert_eq!(workspace.len(), self.workspace_blocks(workers));
-        let (arena, scratch) = self.split(workspace, workers);
-        let mut scratch: Vec<&mut [Block]> = scratch.collect();
-        let mut storage: Vec<Storage> = (0..self.graph.buffers).map(|_| Storage::F32).collect();
+        let Some((layout, arena, mut scratch)) = self.split(workspace, executor.workers().max(1)) else {
+            panic!("a workspace too small for the network");
+        };
+        let storage = (0..self.graph.buffers).map(|_| Storage::F32).collect();
+        let mut run = Run { network: self, layout, input, storage, executor };
         for (i, step) in self.graph.steps.iter().enumerate() {
             observer.begin(i);
-            let scratch: Vec<&mut [Block]> = scratch.iter_mut().map(|s| &mut **s).collect();
-            self.step(i, step, input, output, arena, scratch, &storage, executor);
+            run.step(i, step, &mut output, arena, &mut scratch);
             if let Place::Buffer(b) = step.place {
-                storage[b] = step.storage;
+                run.storage[b] = step.storage;
             }
             observer.end(i);
         }
     }
+}
 
-    #[allow(clippy::too_many_arguments)] // The surroundings of a step.
-    fn step<E: Executor>(
+/// Where the memory of a step lies while one band of it is computed.
+struct Lent<'a> {
+    /// Numbers of buffers and tables, and their blocks.
+    buffers: &'a [(usize, &'a [Block])],
+    tables: &'a [(usize, &'a [Block])],
+    /// What is left of a buffer that is written over, and how many of its blocks are gone.
+    overwritten: Option<(usize, &'a [Block], usize)>,
+    /// Weights in single precision, in the order of use.
+    floats: &'a [&'a [f32]],
+}
+
+impl<E: Executor> Run<'_, '_, E> {
+    fn step(
         &self,
         i: usize,
         step: &Step,
-        input: &[f32],
-        output: &mut [f32],
+        output: &mut PatchMut<'_>,
         arena: &mut [Block],
-        scratch: Vec<&mut [Block]>,
-        storage: &[Storage],
-        executor: &E,
+        scratch: &mut [&mut [Block]],
     ) {
-        let isa = self.isa;
-        let prepared = &self.prepared[i];
+        let Network { weights, isa, .. } = self.network;
+        let prepared = &self.network.prepared[i];
         // Regions of the arena: what is written, then what is only read.
-        let mut wanted = alloc::vec![prepared.weights];
-        wanted.push(match step.place {
-            Place::Buffer(b) => Region { len: blocks_for(step.bytes()), ..self.buffers[b] },
+        let out = match step.place {
+            Place::Buffer(b) => Region { len: blocks_for(step.bytes()), ..self.layout.buffers[b] },
             _ => Region::default(),
-        });
-        wanted.push(step.norm.as_ref().map_or(Region::default(), |n| self.tables[n.table]));
-        let (mut places, mut tables) = (Vec::new(), Vec::new());
-        let mut want = |value: &ValueSpec| {
-            value.places(&mut |p| {
-                if let Place::Buffer(b) = p
-                    && !places.contains(&b)
-                {
-                    places.push(b);
-                }
-            });
-            tables_of(value, &mut |t| {
-                if !tables.contains(&t) {
-                    tables.push(t);
-                }
-            });
         };
-        step.inputs.iter().for_each(&mut want);
-        if let Kind::Sum { in_place: Some(ops) } = &step.kind {
-            ops_tables(ops, &mut |t| {
-                if !tables.contains(&t) {
-                    tables.push(t);
-                }
-            });
-        }
-        wanted.extend(places.iter().map(|&b| self.buffers[b]));
-        wanted.extend(tables.iter().map(|&t| self.tables[t]));
+        let over = self.layout.overwritten[i];
+        let written = over.map_or(out, |b| out.with(self.layout.buffers[b]));
+        let table = step.norm.as_ref().map_or(Region::default(), |n| self.layout.tables[n.table]);
+        let (places, tables) = read_by(step, over);
+        let mut wanted = alloc::vec![self.layout.weights[i], written, table];
+        wanted.extend(places.iter().map(|&b| self.layout.buffers[b]));
+        wanted.extend(tables.iter().map(|&t| self.layout.tables[t]));
         let mut slices = carve(arena, &wanted).into_iter();
         let mut next = || slices.next().unwrap_or_default();
-        let (weights_out, out, table) = (next(), next(), next());
+        let (weights_out, written_out, table) = (next(), next(), next());
         let read: Vec<&[Block]> = slices.map(|s| &*s).collect();
         let (buffers_in, tables_in) = read.split_at(places.len());
+        let buffers: Vec<_> = places.into_iter().zip(buffers_in.iter().copied()).collect();
+        let tables: Vec<_> = tables.into_iter().zip(tables_in.iter().copied()).collect();
 
-        let data = |place: Place| match place {
-            Place::Input => Some(Data::F32(input)),
-            Place::Output => None,
-            Place::Buffer(b) => {
-                let blocks = buffers_in[places.iter().position(|&p| p == b)?];
-                Some(match storage[b] {
-                    Storage::F32 => Data::F32(numbers(blocks)),
-                    Storage::F16 => Data::F16(numbers(blocks)),
-                    Storage::U8(q) => Data::U8(numbers(blocks), q),
-                })
+        let bands_len = prepared.conv.as_ref().map_or(0, Conv::prepared_weights);
+        let (widened, bands_out) = weights_out.split_at_mut(weights_out.len() - blocks_for(4 * bands_len));
+        let (widened, pairs) = widen(*isa, step, weights, widened);
+        let floats = floats_of(step, weights, widened);
+        let own = match &prepared.conv {
+            Some(conv) if bands_len > 0 => {
+                let out = &mut numbers_mut(bands_out)[..bands_len];
+                conv.prepare_weights(*isa, floats[0], out);
+                &*out
             }
+            _ => floats.first().copied().unwrap_or_default(),
         };
-        let table_of = |t: usize| {
-            let all: &[f32] = numbers(tables_in[tables.iter().position(|&p| p == t)?]);
-            let n = self.graph.tables[t];
-            Some((&all[..n], &all[all.len() / 2..][..n]))
-        };
-        let bands = prepared.conv.as_ref().map_or(0, Conv::prepared_weights);
-        let (weights_out, bands_out) = weights_out.split_at_mut(weights_out.len() - blocks_for(4 * bands));
-        let (mut widened, pairs) = widen(isa, step, &self.weights, weights_out);
-        let mut float = |span: Span, form: Form| -> &[f32] {
-            match form {
-                Form::F32 => self.weights.get(span),
-                Form::F16 => {
-                    let (mine, rest) = widened.split_at(blocks_for(4 * span.len));
-                    widened = rest;
-                    &numbers(mine)[..span.len]
+        let own_floats = usize::from(matches!(&step.kind, Kind::Conv(_, ConvSpec::Float { .. })));
+
+        let statistics = if step.norm.is_some() { step.channels } else { 0 };
+        let mut statistics = Statistics::new(prepared.tiles, statistics);
+        let [nz, ny, nx] = step.grid;
+        let shape = [step.channels, nz, ny, nx];
+        let plane = step.channels * ny * nx;
+        for planes in bands(step, over.is_some()) {
+            let cuts = |order| Cuts { shape, order, step: prepared.step, planes: planes.clone() };
+            // The output of this band, and what lies behind it.
+            let end = out.offset - written.offset + blocks_for(planes.end * plane * step.storage.bytes());
+            let (before, behind) = written_out.split_at_mut(if over.is_some() { end } else { written.len });
+            let before = &mut before[out.offset - written.offset..];
+            let overwritten = over.map(|b| {
+                let start = self.layout.buffers[b].offset - written.offset;
+                (b, &behind[start.saturating_sub(end)..], end.saturating_sub(start))
+            });
+            let lent = Lent { buffers: &buffers, tables: &tables, overwritten, floats: &floats[own_floats..] };
+            let sources = self.sources(step, &lent);
+            let (band, sums) = (planes.start * plane..planes.end * plane, statistics.sums());
+            let target = match (step.place, step.storage) {
+                (Place::Output, _) => match output {
+                    PatchMut::F32(out) => Output::F32(Tiles::new(&mut out[band], cuts(Order::Channels), sums)),
+                    PatchMut::F16(out) => Output::F16(Tiles::new(&mut out[band], cuts(Order::Channels), sums)),
+                },
+                (_, Storage::F32) => Output::F32(Tiles::new(&mut numbers_mut(before)[band], cuts(Order::Planes), sums)),
+                (_, Storage::F16) => Output::F16(Tiles::new(&mut numbers_mut(before)[band], cuts(Order::Planes), sums)),
+                (_, Storage::U8(q)) => {
+                    Output::U8(Tiles::new(&mut numbers_mut(before)[band], cuts(Order::Planes), sums), q)
                 }
-            }
-        };
-        let own: &[f32] = match (&step.kind, &prepared.conv) {
-            (Kind::Conv(_, ConvSpec::Float { weights, form, .. }), Some(conv)) if bands > 0 => {
-                let out = &mut numbers_mut(bands_out)[..bands];
-                conv.prepare_weights(isa, float(*weights, *form), out);
-                out
-            }
-            (Kind::Conv(_, ConvSpec::Float { weights, form, .. }), _) => float(*weights, *form),
-            _ => &[],
-        };
-        let sources: Vec<Source<'_>> =
-            step.inputs.iter().map(|v| source_of(v, &data, &table_of, &self.weights, &mut float)).collect();
-
-        let shape = [step.channels, step.grid[0], step.grid[1], step.grid[2]];
-        let elements: usize = shape.iter().product();
-        let target = match (step.place, step.storage) {
-            (Place::Output, _) => Output::F32(Tiles::new(&mut output[..elements], shape, prepared.step)),
-            (_, Storage::F32) => Output::F32(Tiles::new(&mut numbers_mut(out)[..elements], shape, prepared.step)),
-            (_, Storage::F16) => Output::F16(Tiles::new(&mut numbers_mut(out)[..elements], shape, prepared.step)),
-            (_, Storage::U8(q)) => Output::U8(Tiles::new(&mut numbers_mut(out)[..elements], shape, prepared.step), q),
-        };
-        let normed = step.norm.is_some();
-        let sums: Vec<Statistics> = match (&step.kind, &prepared.conv, sources.first()) {
-            (Kind::Conv(_, spec), Some(conv), Some(source)) => {
-                let weights = match spec {
-                    ConvSpec::Float { bias, .. } => ConvWeights::F32(own, self.weights.get(*bias)),
-                    ConvSpec::Int { weights, totals, scale, bias, .. } => ConvWeights::Int {
-                        words: match pairs {
-                            Some(words) => numbers(words),
-                            None => self.weights.get(Span { offset: weights.offset, len: weights.len / 4 }),
-                        },
-                        totals: self.weights.get(*totals),
-                        scale: self.weights.get(*scale),
-                        bias: self.weights.get(*bias),
-                    },
-                };
-                Conv::run(conv, isa, source, weights, &target, scratch, normed, step.on_grid, executor)
-            }
-            (Kind::Pool(g), _, Some(source)) => {
-                Pool::run(isa, g, source, &target, scratch, executor);
-                Vec::new()
-            }
-            (Kind::Squash(squash), _, Some(source)) => {
-                squash.run(isa, source, &target, scratch, executor);
-                Vec::new()
-            }
-            (Kind::Sum { in_place }, ..) => {
-                let ops = in_place.as_ref().map(|ops| ops_of(ops, &table_of, &self.weights));
-                let sum = Sum { sources: &sources, in_place: ops.as_deref(), channels: step.channels, grid: step.grid };
-                sum.run(isa, &target, scratch, prepared.tiles, normed, executor)
-            }
-            _ => Vec::new(),
-        };
+            };
+            let scratch: Vec<&mut [Block]> = scratch.iter_mut().map(|s| &mut **s).collect();
+            let ops = match &step.kind {
+                Kind::Sum { in_place: Some(ops) } => Some(ops_of(ops, &|t| self.table(&lent, t), weights)),
+                _ => None,
+            };
+            compute(
+                *isa,
+                step,
+                prepared,
+                &sources,
+                own,
+                pairs,
+                weights,
+                &target,
+                scratch,
+                ops.as_deref(),
+                self.executor,
+            );
+        }
         if let Some(norm) = &step.norm {
-            let sums: Vec<&Statistics> = sums.iter().collect();
             let norm = Norm {
-                scale: self.weights.get(norm.scale),
-                shift: self.weights.get(norm.shift),
-                epsilon: self.weights.get(norm.epsilon),
+                scale: weights.get(norm.scale),
+                shift: weights.get(norm.shift),
+                epsilon: weights.get(norm.epsilon),
             };
             let all: &mut [f32] = numbers_mut(table);
             let half = all.len() / 2;
             let (scale, shift) = all.split_at_mut(half);
-            norm.resolve(&sums, step.grid.iter().product(), scale, shift);
+            norm.resolve(&statistics, nz * ny * nx, scale, shift);
         }
     }
+
+    /// The inputs of a step.
+    fn sources<'a>(&'a self, step: &'a Step, lent: &'a Lent<'a>) -> Vec<Source<'a>> {
+        let typed = |blocks: &'a [Block], b: usize| match self.storage[b] {
+            Storage::F32 => Data::F32(numbers(blocks)),
+            Storage::F16 => Data::F16(numbers(blocks)),
+            Storage::U8(q) => Data::U8(numbers(blocks), q),
+        };
+        let data = |place: Place| match place {
+            Place::Input => Some(match self.input {
+                Patch::F32(input) => (Data::F32(input), Order::Channels, 0),
+                Patch::F16(input) => (Data::F16(input), Order::Channels, 0),
+            }),
+            Place::Output => None,
+            Place::Buffer(b) => match lent.overwritten {
+                Some((over, left, gone)) if over == b => {
+                    Some((typed(left, b), Order::Planes, gone * size_of::<Block>() / self.storage[b].bytes()))
+                }
+                _ => {
+                    let (_, blocks) = lent.buffers.iter().find(|(p, _)| *p == b)?;
+                    Some((typed(blocks, b), Order::Planes, 0))
+                }
+            },
+        };
+        let mut floats = lent.floats.iter().copied();
+        let mut float = || floats.next().unwrap_or_default();
+        let table = |t: usize| self.table(lent, t);
+        let weights = &self.network.weights;
+        step.inputs.iter().map(|v| source_of(v, &data, &table, weights, &mut float)).collect()
+    }
+
+    /// Scale and shift that an instance norm left.
+    fn table<'a>(&self, lent: &Lent<'a>, t: usize) -> Option<(&'a [f32], &'a [f32])> {
+        let (_, blocks) = lent.tables.iter().find(|(p, _)| *p == t)?;
+        let all: &[f32] = numbers(blocks);
+        let n = self.network.graph.tables[t];
+        Some((&all[..n], &all[all.len() / 2..][..n]))
+    }
+}
+
+/// Runs the kernel of a step on the tiles of `target`.
+#[allow(clippy::too_many_arguments)] // A step's inputs, outputs and surroundings.
+fn compute<E: Executor>(
+    isa: Isa,
+    step: &Step,
+    prepared: &Prepared,
+    sources: &[Source<'_>],
+    own: &[f32],
+    pairs: Option<&[Block]>,
+    weights: &Weights<'_>,
+    target: &Output<'_>,
+    scratch: Vec<&mut [Block]>,
+    in_place: Option<&[Op<'_>]>,
+    executor: &E,
+) {
+    match (&step.kind, &prepared.conv, sources.first()) {
+        (Kind::Conv(_, spec), Some(conv), Some(source)) => {
+            let weights = match spec {
+                ConvSpec::Float { bias, .. } => ConvWeights::F32(own, weights.get(*bias)),
+                ConvSpec::Int { weights: words, totals, scale, bias, .. } => ConvWeights::Int {
+                    words: match pairs {
+                        Some(words) => numbers(words),
+                        None => weights.get(Span { offset: words.offset, len: words.len / 4 }),
+                    },
+                    totals: weights.get(*totals),
+                    scale: weights.get(*scale),
+                    bias: weights.get(*bias),
+                },
+            };
+            conv.run(isa, source, weights, target, scratch, step.on_grid, executor);
+        }
+        (Kind::Pool(g), _, Some(source)) => Pool::run(isa, g, source, target, scratch, executor),
+        (Kind::Squash(squash), _, Some(source)) => squash.run(isa, source, target, scratch, executor),
+        (Kind::Sum { .. }, ..) => {
+            let sum = Sum { sources, in_place, channels: step.channels, grid: step.grid };
+            sum.run(isa, target, scratch, executor);
+        }
+        _ => {}
+    }
+}
+
+/// Buffers that a step reads, without the one that it writes over, and tables, each once.
+fn read_by(step: &Step, over: Option<usize>) -> (Vec<usize>, Vec<usize>) {
+    let (mut places, mut tables) = (Vec::new(), Vec::new());
+    let mut table = |t: usize| {
+        if !tables.contains(&t) {
+            tables.push(t);
+        }
+    };
+    for value in &step.inputs {
+        value.places(&mut |p| {
+            if let Place::Buffer(b) = p
+                && Some(b) != over
+                && !places.contains(&b)
+            {
+                places.push(b);
+            }
+        });
+        tables_of(value, &mut table);
+    }
+    if let Kind::Sum { in_place: Some(ops) } = &step.kind {
+        ops_tables(ops, &mut table);
+    }
+    (places, tables)
+}
+
+/// The float weights of a step in single precision, in the order of use: where they lie, or where they were widened to.
+fn floats_of<'a>(step: &Step, weights: &'a Weights<'_>, mut widened: &'a [Block]) -> Vec<&'a [f32]> {
+    let of = |(span, form): (Span, Form)| match form {
+        Form::F32 => weights.get(span),
+        Form::F16 => {
+            let (mine, rest) = widened.split_at(blocks_for(4 * span.len));
+            widened = rest;
+            &numbers(mine)[..span.len]
+        }
+    };
+    float_weights(step).into_iter().map(of).collect()
 }
 
 /// Widens half-precision weights, and after them rearranges integer weights for an instruction set that takes pairs of
@@ -252,7 +352,9 @@ fn tables_of(value: &ValueSpec, f: &mut impl FnMut(usize)) {
     for part in &value.parts {
         match part {
             PartSpec::Stored { ops, .. } => ops_tables(ops, f),
-            PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } => tables_of(low, f),
+            PartSpec::Upsampled { low, .. } | PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => {
+                tables_of(low, f)
+            }
         }
     }
 }
@@ -275,25 +377,25 @@ fn ops_of<'a>(
         .collect()
 }
 
-/// Binds a value to the memory it lies in.
+/// Binds a value to the memory it lies in. `data` gives a tensor's numbers, their order, and how many before them are
+/// gone; `float` the weights in the order of [`float_weights`].
 pub(super) fn source_of<'a>(
-    value: &ValueSpec,
-    data: &impl Fn(Place) -> Option<Data<'a>>,
+    value: &'a ValueSpec,
+    data: &impl Fn(Place) -> Option<(Data<'a>, Order, usize)>,
     table: &impl Fn(usize) -> Option<(&'a [f32], &'a [f32])>,
     weights: &'a Weights<'_>,
-    float: &mut impl FnMut(Span, Form) -> &'a [f32],
+    float: &mut impl FnMut() -> &'a [f32],
 ) -> Source<'a> {
     let parts = value
         .parts
         .iter()
         .map(|part| match part {
-            PartSpec::Stored { place, channels, ops } => Part::Stored(Stored {
-                data: data(*place).unwrap_or(Data::F32(&[])),
-                channels: *channels,
-                ops: ops_of(ops, table, weights),
-            }),
-            PartSpec::Upsampled { low, cout, kernel, weights: span, form, bias, activation, grids } => {
-                let own = float(*span, *form);
+            PartSpec::Stored { place, channels, ops } => {
+                let (data, order, gone) = data(*place).unwrap_or((Data::F32(&[]), Order::Planes, 0));
+                Part::Stored(Stored { data, channels: *channels, order, gone, ops: ops_of(ops, table, weights) })
+            }
+            PartSpec::Upsampled { low, cout, kernel, bias, activation, grids, .. } => {
+                let own = float();
                 Part::Upsampled(Upsample {
                     low: Box::new(source_of(low, data, table, weights, float)),
                     cout: *cout,
@@ -304,6 +406,10 @@ pub(super) fn source_of<'a>(
                 })
             }
             PartSpec::Spread { low, by } => Part::Spread(source_of(low, data, table, weights, float), *by),
+            PartSpec::Resampled { low, axes: [z, y, x] } => {
+                let low = Box::new(source_of(low, data, table, weights, float));
+                Part::Resampled(Resample { low, axes: [z, y, x] })
+            }
         })
         .collect();
     Source { parts, grid: value.grid }

@@ -81,7 +81,7 @@ fn upsampled(step: &Step) -> Vec<u64> {
                     all.push((cout * (low.channels() * kernel.iter().product::<usize>() + 1)) as u64);
                     collect(low, all);
                 }
-                PartSpec::Spread { low, .. } => collect(low, all),
+                PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => collect(low, all),
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::engine::{Engine, EngineError, EngineFootprint};
 use crate::executor::Executor;
 use crate::manifest::Manifest;
 use crate::network::{NativeEngine, Network};
+use crate::patch::{Patch, PatchMut};
 
 /// How a model is prepared for running.
 #[derive(Clone, Copy, Debug)]
@@ -186,8 +187,8 @@ impl Engine for OnnxEngine {
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         workspace: &mut [Block],
         executor: &X,
     ) -> Result<(), EngineError> {

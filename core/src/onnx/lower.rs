@@ -16,10 +16,12 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::math;
 use tract_core::ops::nn::{DataFormat, LeakyRelu, Sigmoid, Softmax, SoftmaxKind};
 use tract_core::ops::source::TypedSource;
+use tract_onnx_opl::resize::Resize;
 
 use super::grid_op::GridOp;
 use super::norm_op::InstanceNorm;
 use super::quantised::QuantTable;
+use super::resize;
 use crate::arch::Activation;
 use crate::kernels::{ConvGeometry, PoolGeometry, Squash};
 use crate::manifest::Manifest;
@@ -131,6 +133,8 @@ impl Lowerer<'_> {
             self.builder.concat(values)
         } else if let Some(bin) = node.op_as::<TypedBinOp>() {
             self.binary(bin, node, out, channels, grid)?
+        } else if let Some(resize) = node.op_as::<Resize>() {
+            self.resize(resize, node, out, channels, grid)?
         } else if let Some(pool) = node.op_as::<MaxPool>() {
             if pool.with_index_outputs.is_some() {
                 return no("returns indices");
@@ -355,6 +359,30 @@ impl Lowerer<'_> {
         let computed = computed.map_err(|e| NotLowered(e.to_string()))?;
         let before: Vec<usize> = computed.iter().map(|d| d.pad_before).collect();
         Ok(leading(&before, 0))
+    }
+
+    fn resize(
+        &mut self,
+        op: &Resize,
+        node: &TypedNode,
+        out: OutletId,
+        channels: usize,
+        output: [usize; 3],
+    ) -> Step<ValueSpec> {
+        let input = self.value(node.inputs[0])?;
+        if input.channels() != channels {
+            return no("changes the number of channels");
+        }
+        let konst = |input: Option<usize>| {
+            let outlet = *node.inputs.get(input?)?;
+            self.model.outlet_fact(outlet).ok()?.konst.clone()
+        };
+        let rank = self.model.outlet_fact(out).map_err(|e| NotLowered(e.to_string()))?.rank();
+        let scales = konst(op.optional_scales_input);
+        let axes = resize::axes(op, scales, rank, input.grid, output).map_err(NotLowered)?;
+        let value = self.builder.resample(input, axes);
+        // Computed where it is read: once, unless several read it.
+        Ok(if self.uses_of(out) > 1 { self.builder.settle(&node.name, value) } else { value })
     }
 
     fn pool(

@@ -12,6 +12,7 @@ mod lower;
 mod metadata;
 mod norm_op;
 mod quantised;
+mod resize;
 mod tract_engine;
 mod tract_plan;
 

@@ -10,6 +10,7 @@ use crate::arch::Block;
 use crate::engine::{Engine, EngineError, EngineFootprint};
 use crate::executor::Executor;
 use crate::manifest::Manifest;
+use crate::patch::{Patch, PatchMut, PatchPrecision};
 
 /// Small tables, slices of slices and the like that a run allocates beside its tensors.
 const RUN_SLACK_BYTES: usize = 64 * 1024;
@@ -71,19 +72,24 @@ impl Engine for TractEngine {
         EngineFootprint {
             shared_bytes: 64 * 1024 + self.folds.iter().map(PlanRunner::shared_bytes).sum::<usize>(),
             workspace_blocks: 0,
+            least_workspace_blocks: 0,
             worker_bytes: RUN_SLACK_BYTES + self.folds.iter().map(PlanRunner::worker_bytes).max().unwrap_or(0),
             calls: workers,
+            patch: PatchPrecision::F32,
         }
     }
 
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         _workspace: &mut [Block],
         _executor: &X,
     ) -> Result<(), EngineError> {
+        let (Patch::F32(input), PatchMut::F32(output)) = (input, output) else {
+            return Err(EngineError::Precision);
+        };
         let voxels: usize = self.patch_zyx.iter().product();
         for (expected, got) in [(self.channels * voxels, input.len()), (self.heads * voxels, output.len())] {
             if expected != got {

@@ -3,6 +3,7 @@
 mod layout;
 mod run;
 mod tile;
+mod window;
 
 pub(crate) use layout::needs_mask;
 pub use layout::{Layout, LayoutError, RunOptions};

@@ -2,16 +2,16 @@
 
 use super::layout::Layout;
 use super::tile::TileWorker;
+use super::window::InputWindow;
 use crate::engine::{Engine, EngineError};
 use crate::executor::Executor;
 use crate::manifest::Manifest;
 use crate::memory::MemoryPlan;
+use crate::patch::{PatchNumber, PatchPrecision};
 use crate::postprocess::{LabelExporter, LabelPlacer, LabelSink, SinkError};
 use crate::preprocess::{PreprocessError, ScanFacts, SlabReader, SlabSettings};
-use crate::tiling::{AccumulatorError, RollingAccumulator, Tiling, importance_map};
-use crate::volume::{Index3, VoxelSource};
-use alloc::collections::VecDeque;
-use alloc::vec;
+use crate::tiling::{AccumulatorError, RollingAccumulator, importance_map};
+use crate::volume::VoxelSource;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -96,54 +96,6 @@ from!(Engine, EngineError);
 from!(Accumulate, AccumulatorError);
 from!(Sink, SinkError);
 
-/// Planes of the network grid that the current row of tiles covers.
-struct InputWindow {
-    planes: VecDeque<Vec<f32>>,
-    free: Vec<Vec<f32>>,
-    first: usize,
-    channels: usize,
-}
-
-impl InputWindow {
-    /// Lets go of planes below `first`.
-    fn drop_below(&mut self, first: usize) {
-        while self.first < first {
-            self.free.extend(self.planes.pop_front());
-            self.first += 1;
-        }
-    }
-
-    fn end(&self) -> usize {
-        self.first + self.planes.len()
-    }
-
-    /// Cuts out the tile at `start` of the padded grid, zeros outside the scan.
-    fn cut(&self, tiling: &Tiling, start: Index3, out: &mut [f32]) {
-        let [p0, p1, p2] = tiling.patch;
-        let [n0, n1, n2] = tiling.shape;
-        let [b0, b1, b2] = tiling.pad_below;
-        out.fill(0.0);
-        // Voxels of the row that lie inside the scan.
-        let x_from = b2.saturating_sub(start[2]);
-        let x_to = (n2 + b2).saturating_sub(start[2]).min(p2);
-        if x_from >= x_to {
-            return;
-        }
-        for z in 0..p0 {
-            let Some(plane) = (start[0] + z).checked_sub(b0).filter(|&k| k < n0) else { continue };
-            let values = &self.planes[plane - self.first];
-            for c in 0..self.channels {
-                for y in 0..p1 {
-                    let Some(row) = (start[1] + y).checked_sub(b1).filter(|&k| k < n1) else { continue };
-                    let source = (c * n1 + row) * n2 + start[2] + x_from - b2;
-                    let target = ((c * p0 + z) * p1 + y) * p2;
-                    out[target + x_from..target + x_to].copy_from_slice(&values[source..source + x_to - x_from]);
-                }
-            }
-        }
-    }
-}
-
 /// Segments a scan: label planes reach `sink` in ascending `z`, all of them or an error.
 ///
 /// `facts` come from [`crate::preprocess::measure`] on the layout's box, `memory` from [`crate::memory::plan`].
@@ -170,22 +122,50 @@ where
     K: LabelSink + ?Sized,
     O: Observer + ?Sized,
 {
+    let stored = engine.footprint(executor.workers()).patch;
+    let run = match stored {
+        PatchPrecision::F32 => segment_in::<f32, S, E, X, K, O>,
+        PatchPrecision::F16 => segment_in::<u16, S, E, X, K, O>,
+    };
+    run(layout, manifest, facts, memory, source, engine, executor, sink, observer)
+}
+
+/// [`segment`] with patches of one precision.
+#[allow(clippy::too_many_arguments)]
+fn segment_in<T, S, E, X, K, O>(
+    layout: &Layout,
+    manifest: &Manifest,
+    facts: &ScanFacts,
+    memory: &MemoryPlan,
+    source: &mut S,
+    engine: &E,
+    executor: &X,
+    sink: &mut K,
+    observer: &mut O,
+) -> Result<(), PipelineError>
+where
+    T: PatchNumber,
+    S: VoxelSource + ?Sized,
+    E: Engine + ?Sized,
+    X: Executor,
+    K: LabelSink + ?Sized,
+    O: Observer + ?Sized,
+{
     let tiling = &layout.tiling;
     let (channels, heads, folds) = (manifest.channels.len(), manifest.labels.heads().len(), manifest.folds);
     let settings = SlabSettings { transpose: layout.transpose, planes_per_read: memory.planes_per_read };
     let mut slabs = SlabReader::new(&layout.data_map, facts, settings);
-    let mut window = InputWindow { planes: VecDeque::new(), free: Vec::new(), first: 0, channels };
+    let plane_len = channels * layout.data_map.new[1] * layout.data_map.new[2];
+    let mut window = InputWindow::<T>::new(channels, plane_len);
     let mut sums = RollingAccumulator::new(tiling, importance_map(tiling.patch), heads, folds);
     let mut exporter = LabelExporter::new(&layout.logit_map, tiling, &layout.decision, heads);
     let mut placer =
         LabelPlacer::new(layout.file_shape, layout.bounds.clone(), layout.transpose, layout.decision.largest_value());
     let mirrored = layout.mirrors.len() > 1;
     let workers = memory.workers.min(executor.workers()).max(1);
-    let footprint = engine.footprint(executor.workers());
-    let mut tile_workers: Vec<TileWorker> = (0..memory.tiles.clamp(1, workers))
-        .map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored, footprint.workspace_blocks))
+    let mut tile_workers: Vec<TileWorker<T>> = (0..memory.tiles.clamp(1, workers))
+        .map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored, memory.workspace_blocks))
         .collect();
-    let plane_len = channels * layout.data_map.new[1] * layout.data_map.new[2];
     let (mut done, total) = (0, tiling.tiles());
 
     for row in 0..tiling.starts[0].len() {
@@ -194,9 +174,7 @@ where
         window.drop_below(start.saturating_sub(tiling.pad_below[0]).min(window.end()));
         let end = (start + tiling.patch[0]).saturating_sub(tiling.pad_below[0]).min(tiling.shape[0]);
         while window.end() < end {
-            let mut plane = window.free.pop().unwrap_or_else(|| vec![0.0; plane_len]);
-            slabs.next_plane(source, executor, &mut plane)?;
-            window.planes.push_back(plane);
+            window.push(|plane| slabs.next_plane(source, executor, plane))?;
         }
 
         let mut tiles = tiling.row(row).peekable();

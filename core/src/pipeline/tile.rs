@@ -3,41 +3,43 @@
 use crate::arch::Block;
 use crate::engine::{Engine, EngineError};
 use crate::executor::Executor;
+use crate::patch::PatchNumber;
 use crate::volume::Index3;
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// Buffers of one worker.
 #[derive(Debug)]
-pub(super) struct TileWorker {
+pub(super) struct TileWorker<T> {
     pub(super) start: Index3,
     /// `[channels, z, y, x]`.
-    pub(super) input: Vec<f32>,
-    mirrored: Vec<f32>,
+    pub(super) input: Vec<T>,
+    mirrored: Vec<T>,
     /// `[heads, z, y, x]`.
-    pub(super) logits: Vec<f32>,
-    pass: Vec<f32>,
+    pub(super) logits: Vec<T>,
+    pass: Vec<T>,
     /// Lent to the engine.
     workspace: Vec<Block>,
     pub(super) outcome: Result<(), EngineError>,
 }
 
-impl TileWorker {
+impl<T: PatchNumber> TileWorker<T> {
     pub(super) fn new(channels: usize, heads: usize, patch: Index3, mirrors: bool, workspace_blocks: usize) -> Self {
         let voxels: usize = patch.iter().product();
-        let spare = |n: usize| if mirrors { vec![0.0; n * voxels] } else { Vec::new() };
+        let spare = |n: usize| if mirrors { vec![T::default(); n * voxels] } else { Vec::new() };
         TileWorker {
             start: [0; 3],
-            input: vec![0.0; channels * voxels],
+            input: vec![T::default(); channels * voxels],
             mirrored: spare(channels),
-            logits: vec![0.0; heads * voxels],
+            logits: vec![T::default(); heads * voxels],
             pass: spare(heads),
             workspace: vec![Block::ZERO; workspace_blocks],
             outcome: Ok(()),
         }
     }
 
-    /// Runs fold `fold` on the tile: the plain pass, then each mirrored one added in turn, divided by their number.
+    /// Runs fold `fold` on the tile: the plain pass, then each mirrored one added in turn, divided by their number. Each
+    /// result is rounded to the tile's own precision, as the reference does it in whichever precision it runs.
     pub(super) fn run<E: Engine + ?Sized, X: Executor>(
         &mut self,
         engine: &E,
@@ -57,7 +59,8 @@ impl TileWorker {
         patch: Index3,
         mirrors: &[Vec<usize>],
     ) -> Result<(), EngineError> {
-        engine.infer(fold, &self.input, &mut self.logits, &mut self.workspace, executor)?;
+        let workspace = &mut self.workspace;
+        engine.infer(fold, T::patch(&self.input), T::patch_mut(&mut self.logits), workspace, executor)?;
         if mirrors.len() < 2 {
             return Ok(());
         }
@@ -65,17 +68,17 @@ impl TileWorker {
             let flip = |k: usize| axes.contains(&k);
             let flips = [flip(0), flip(1), flip(2)];
             mirror(&self.input, patch, flips, &mut self.mirrored, |target, v| *target = v);
-            engine.infer(fold, &self.mirrored, &mut self.pass, &mut self.workspace, executor)?;
-            mirror(&self.pass, patch, flips, &mut self.logits, |sum, v| *sum += v);
+            engine.infer(fold, T::patch(&self.mirrored), T::patch_mut(&mut self.pass), workspace, executor)?;
+            mirror(&self.pass, patch, flips, &mut self.logits, |sum, v| *sum = T::narrow(sum.widen() + v.widen()));
         }
         let count = mirrors.len() as f32;
-        self.logits.iter_mut().for_each(|v| *v /= count);
+        self.logits.iter_mut().for_each(|v| *v = T::narrow(v.widen() / count));
         Ok(())
     }
 }
 
 /// Puts `source` into `target`, mirrored along the marked axes of each volume of `patch` voxels.
-fn mirror(source: &[f32], patch: Index3, flips: [bool; 3], target: &mut [f32], put: impl Fn(&mut f32, f32)) {
+fn mirror<T: Copy>(source: &[T], patch: Index3, flips: [bool; 3], target: &mut [T], put: impl Fn(&mut T, T)) {
     let [n0, n1, n2] = patch;
     let from = |flip: bool, i: usize, n: usize| if flip { n - 1 - i } else { i };
     for (volume, out) in source.chunks_exact(n0 * n1 * n2).zip(target.chunks_exact_mut(n0 * n1 * n2)) {

@@ -3,6 +3,7 @@
 use super::Tiling;
 use crate::executor::Executor;
 use crate::half_float::{f16_to_f32, f32_to_f16};
+use crate::patch::PatchNumber;
 use crate::volume::Index3;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -97,7 +98,7 @@ impl RollingAccumulator {
     /// Adds the logits `[heads, z, y, x]` of the tile at `start` to the sums of `fold`.
     ///
     /// Tiles must come in [`Tiling::row`] order, rows ascending; within a tile folds come in order from 0.
-    pub fn add<X: Executor>(&mut self, executor: &X, start: Index3, fold: usize, logits: &[f32]) {
+    pub fn add<T: PatchNumber, X: Executor>(&mut self, executor: &X, start: Index3, fold: usize, logits: &[T]) {
         while self.next_plane < start[0] + self.patch[0] {
             let mut plane = self.free.pop().unwrap_or_default();
             let voxels = self.padded[1] * self.padded[2];
@@ -169,9 +170,9 @@ fn add_weights(sums: &mut [u16], weights: &[u16]) {
 
 /// `sum = fp16(f32(sum) + logit * f32(weight))`: the product is rounded to f32, the sum to f32 and then to fp16, as
 /// the reference's mixed-type in-place addition does.
-fn add_weighted(sums: &mut [u16], logits: &[f32], weights: &[u16]) {
+fn add_weighted<T: PatchNumber>(sums: &mut [u16], logits: &[T], weights: &[u16]) {
     for ((sum, &logit), &weight) in sums.iter_mut().zip(logits).zip(weights) {
-        *sum = f32_to_f16(f16_to_f32(*sum) + logit * f16_to_f32(weight));
+        *sum = f32_to_f16(f16_to_f32(*sum) + logit.widen() * f16_to_f32(weight));
     }
 }
 
@@ -282,7 +283,7 @@ mod tests {
     fn an_overflow_is_an_error() {
         let tiling = Tiling::new([1, 1, 1], [1, 1, 1], 0.5, false);
         let mut rolling = RollingAccumulator::new(&tiling, importance_map([1, 1, 1]), 1, 1);
-        rolling.add(&Serial, [0, 0, 0], 0, &[1e5]);
+        rolling.add(&Serial, [0, 0, 0], 0, &[1e5f32]);
         assert!(matches!(rolling.finish(&Serial, 1).map(|_| ()), Err(AccumulatorError::NotFinite { plane: 0 })));
     }
 }

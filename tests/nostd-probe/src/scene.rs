@@ -9,6 +9,7 @@ use scanside_core::engine::{Engine, EngineError, EngineFootprint};
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::*;
 use scanside_core::memory::{self, Surroundings};
+use scanside_core::patch::{Patch, PatchMut};
 use scanside_core::pipeline::{Layout, RunOptions, segment};
 use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::preprocess::{find_box, measure};
@@ -73,11 +74,12 @@ impl Engine for Sums {
     fn infer<X: Executor>(
         &self,
         fold: usize,
-        input: &[f32],
-        output: &mut [f32],
+        input: Patch<'_>,
+        output: PatchMut<'_>,
         _: &mut [Block],
         _: &X,
     ) -> Result<(), EngineError> {
+        let (Patch::F32(input), PatchMut::F32(output)) = (input, output) else { return Err(EngineError::Precision) };
         let n = input.len();
         for (h, head) in output.chunks_exact_mut(n).enumerate() {
             for (i, o) in head.iter_mut().enumerate() {

@@ -9,6 +9,7 @@ use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
 use scanside_core::network::{Image, NativeEngine};
+use scanside_core::patch::{Patch, PatchMut};
 
 /// FNV-1a over the logits of one patch and the labels of the scene, in plain Rust.
 pub(crate) const EXPECTED: u64 = 11_202_299_461_319_302_638;
@@ -36,7 +37,7 @@ pub(crate) fn run(bytes: &[u8], isa: Isa) -> Option<u64> {
     let mut workspace = vec![Block::ZERO; engine.footprint(1).workspace_blocks];
     let mut hash = scene::run_with(&engine)?;
     for fold in 0..engine.folds() {
-        engine.infer(fold, &input, &mut out, &mut workspace, &Serial).ok()?;
+        engine.infer(fold, Patch::F32(&input), PatchMut::F32(&mut out), &mut workspace, &Serial).ok()?;
         for byte in out.iter().flat_map(|v| v.to_bits().to_le_bytes()) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }

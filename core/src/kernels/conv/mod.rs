@@ -14,7 +14,6 @@ mod sums;
 
 pub use geometry::ConvGeometry;
 
-use super::norm::Statistics;
 use super::output::{OutTile, Output};
 use super::source::Source;
 use super::{blocks, split};
@@ -104,13 +103,6 @@ impl Conv {
     /// Channels, planes and rows of a tile.
     pub fn tile_step(&self) -> [usize; 3] {
         self.step
-    }
-
-    /// Tiles in all.
-    pub fn tiles(&self) -> usize {
-        let g = &self.g;
-        let n = |n: usize, s: usize| n.div_ceil(s);
-        n(g.cout, self.step[0]) * n(g.output[0], self.step[1]) * n(g.output[1], self.step[2])
     }
 
     fn plane(&self) -> usize {
@@ -205,14 +197,11 @@ impl Conv {
         source: &Source<'_>,
         weights: ConvWeights<'_>,
         out: &Output<'_>,
-        scratch: Vec<&mut [Block]>,
-        statistics: bool,
+        mut scratch: Vec<&mut [Block]>,
         grid: Option<Quant>,
         executor: &E,
-    ) -> Vec<Statistics> {
-        let channels = if statistics { self.g.cout } else { 0 };
-        let mut workers: Vec<_> = scratch.into_iter().map(|s| (s, Statistics::new(self.tiles(), channels))).collect();
-        executor.for_each(&mut workers, |_, (scratch, sums)| {
+    ) {
+        executor.for_each(&mut scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let [rows, acc, line, staged] = self.sizes();
             let mut s = Scratch {
@@ -223,12 +212,10 @@ impl Conv {
                 tables: split(&mut rest, self.tables()),
                 aux: rest,
             };
-            while let Some((i, mut tile)) = out.take() {
-                let mut sums = statistics.then_some((&mut *sums, i));
-                self.tile(isa, source, weights, &mut tile, &mut s, grid, &mut sums);
+            while let Some(mut tile) = out.take() {
+                self.tile(isa, source, weights, &mut tile, &mut s, grid);
             }
         });
-        workers.into_iter().map(|w| w.1).collect()
     }
 
     #[allow(clippy::too_many_arguments)] // As above.
@@ -240,7 +227,6 @@ impl Conv {
         tile: &mut OutTile<'_>,
         s: &mut Scratch<'_>,
         grid: Option<Quant>,
-        sums: &mut Option<(&mut Statistics, usize)>,
     ) {
         let g = &self.g;
         let b = tile.bounds().clone();
@@ -286,10 +272,7 @@ impl Conv {
                             let lines = first..run.lines.min(first + at_once);
                             let y = first * self.tall..rows.min(lines.end * self.tall);
                             let (c, y) = (block + i, y.start + y0..y.end + y0);
-                            let moments = self.finish(isa, weights, c, z, y, i, lines, grid, sums.is_some(), tile, s);
-                            if let Some((sums, tile)) = sums {
-                                sums.add(*tile, c, moments);
-                            }
+                            self.finish(isa, weights, c, z, y, i, lines, grid, tile, s);
                         }
                     }
                 }
@@ -297,7 +280,7 @@ impl Conv {
         }
     }
 
-    /// Writes the rows `y` of output that some lines of sums make; gives their sum and sum of squares if `statistics`.
+    /// Writes the rows `y` of output that some lines of sums make, and adds them up where that is wanted.
     #[allow(clippy::too_many_arguments)] // As above.
     fn finish(
         &self,
@@ -309,10 +292,9 @@ impl Conv {
         i: usize,
         lines: Range<usize>,
         grid: Option<Quant>,
-        statistics: bool,
         tile: &mut OutTile<'_>,
         s: &mut Scratch<'_>,
-    ) -> (f64, f64) {
+    ) {
         let n = y.len() * self.g.output[2];
         if let (ConvWeights::Int { scale, bias, .. }, OutTile::U8(tile, quant)) = (weights, &mut *tile)
             && grid == Some(*quant)
@@ -321,14 +303,19 @@ impl Conv {
             join_rows(acc, lines.len(), self.pitch, self.g.output[2]);
             let affine = Affine { scale: scale[c], shift: bias[c] };
             let bytes = isa.finish_bytes(&acc[..n], affine, *quant, tile.rows_mut(c, z, y));
-            return quant.moments(n, bytes);
+            if tile.is_summed() {
+                tile.add(c, quant.moments(n, bytes));
+            }
+            return;
         }
         let made = &mut self.rows(isa, weights, c, i, lines, s)[..n];
         if let Some(grid) = grid {
             isa.onto_grid(made, grid);
         }
         tile.write(isa, c, z, y, made);
-        if statistics { isa.moments(made) } else { (0.0, 0.0) }
+        if tile.is_summed() {
+            tile.add(c, isa.moments(made));
+        }
     }
 
     /// The rows of output that some lines of sums make, one after the other.
