@@ -134,6 +134,20 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         }
     }
     #[inline(always)]
+    unsafe fn totals(v: [__m512; 4]) -> [f32; 4] {
+        let mut totals = [0f32; 4];
+        unsafe {
+            let mut half = [_mm256_setzero_ps(); 4];
+            for (half, v) in half.iter_mut().zip(v) {
+                *half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            }
+            let pairs = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
+            _mm_storeu_ps(totals.as_mut_ptr(), sums);
+        }
+        totals
+    }
+    #[inline(always)]
     unsafe fn zero_d() -> Self::D {
         unsafe { (_mm512_setzero_pd(), _mm512_setzero_pd()) }
     }

@@ -13,8 +13,10 @@ mod avx2;
 mod avx512;
 mod block;
 mod bytes;
+mod correlate;
 #[cfg(target_arch = "x86_64")]
 mod cpuid;
+mod gradient;
 mod limits;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -27,6 +29,7 @@ mod winograd;
 
 pub use block::{Block, Plain, blocks_for, numbers, numbers_in, numbers_mut};
 pub use bytes::ByteTable;
+pub use correlate::Correlation;
 pub use rows::{Affine, Quant, Row, RowMut};
 pub use simd::Activation;
 pub use strip::{BLOCK_ROWS, RUN_PAD, Strip};

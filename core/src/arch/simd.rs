@@ -100,6 +100,32 @@ pub(super) trait Simd: Copy {
         unsafe { group::<Self, M, N>(acc, src, line, w, taps) }
     }
 
+    /// Adds to `acc[i][j]`, lane by lane, the products of `rows[i * pitch..]` with `shifted[j]`.
+    #[inline(always)]
+    unsafe fn correlate<const M: usize, const N: usize>(
+        acc: &mut [[Self::F; N]; M],
+        rows: *const f32,
+        pitch: usize,
+        shifted: [*const f32; N],
+        len: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { correlate::<Self, M, N>(acc, rows, pitch, shifted, len) }
+    }
+
+    /// The sum over the lanes of each vector.
+    #[inline(always)]
+    unsafe fn totals(v: [Self::F; 4]) -> [f32; 4] {
+        let mut lanes = [0f32; 16];
+        let mut totals = [0f32; 4];
+        for (v, total) in v.into_iter().zip(&mut totals) {
+            // SAFETY: no vector is longer.
+            unsafe { Self::store(lanes.as_mut_ptr(), v) };
+            *total = lanes[..Self::LANES].iter().sum();
+        }
+        totals
+    }
+
     unsafe fn zero_d() -> Self::D;
     /// `(sum + v, squares + v * v)` in double precision.
     unsafe fn moments(sum: Self::D, squares: Self::D, v: Self::F) -> (Self::D, Self::D);
@@ -180,4 +206,37 @@ pub(super) unsafe fn group<S: Simd, const M: usize, const N: usize>(
             w = w.add(super::BLOCK_ROWS);
         }
     }
+}
+
+/// [`Simd::correlate`] as the compiler makes it.
+///
+/// # Safety
+/// `len` numbers can be read in each row and from each start.
+#[inline(always)]
+pub(super) unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
+    acc: &mut [[S::F; N]; M],
+    rows: *const f32,
+    pitch: usize,
+    shifted: [*const f32; N],
+    len: usize,
+) {
+    let mut sums = *acc;
+    let mut n = 0;
+    while n < len {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut x = [S::splat(0.0); N];
+            for (x, p) in x.iter_mut().zip(shifted) {
+                *x = S::load(p.add(n));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let v = S::load(rows.add(i * pitch + n));
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = S::fma(v, x, *sum);
+                }
+            }
+        }
+        n += S::LANES;
+    }
+    *acc = sums;
 }

@@ -8,6 +8,7 @@
 //! Tensors are `[channels, z, y, x]`, `x` fastest.
 
 mod conv;
+mod data_gradient;
 mod norm;
 mod output;
 mod pool;
@@ -15,8 +16,10 @@ mod source;
 mod squash;
 mod sum;
 mod upsample;
+mod weight_gradient;
 
 pub use conv::{Conv, ConvGeometry, ConvWeights, Precision};
+pub use data_gradient::{DataGradient, Into};
 pub use norm::{Norm, Statistics};
 pub use output::{OutTile, Output};
 pub use pool::{Pool, PoolGeometry};
@@ -24,6 +27,7 @@ pub use source::{Data, Op, Part, Source, Stored, Target};
 pub use squash::Squash;
 pub use sum::Sum;
 pub use upsample::{Upsample, UpsampleWeights};
+pub use weight_gradient::WeightGradient;
 
 use crate::arch::Block;
 

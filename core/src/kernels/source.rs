@@ -78,7 +78,7 @@ const SHORT: usize = 64;
 impl Stored<'_> {
     /// Reads rows `rows` of plane `z` of channel `c` of a grid into channel `to` of the target.
     #[allow(clippy::too_many_arguments)] // Where from, where to, and what of it.
-    fn read(
+    pub(super) fn read(
         &self,
         isa: Isa,
         [_, ny, nx]: [usize; 3],
