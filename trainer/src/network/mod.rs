@@ -1,1 +1,3 @@
 //! The networks on libtorch.
+
+pub mod native;

@@ -1,0 +1,244 @@
+//! From gradients of logits to gradients of all tensors.
+
+use super::forward::lend;
+use super::tape::{Tape, UnitTape, plain, source};
+use super::weights::WeightSet;
+use super::{Feature, GradientSet, NativeNet};
+use core::mem::swap;
+use scanside_core::arch::{Activation, Affine, Block};
+use scanside_core::executor::Executor;
+use scanside_core::kernels::{Into, Stored};
+
+/// Splits a level's gradients after the first half of channels.
+fn halves(joined: &mut [f32]) -> (&mut [f32], &mut [f32]) {
+    joined.split_at_mut(joined.len() / 2)
+}
+
+impl NativeNet {
+    /// Adds to `gradients` those of all tensors, for the image that the last forward saw.
+    ///
+    /// `logits` holds the gradients of the logits of each level, the highest resolution first; an empty slice stands for
+    /// zeros. `features` are gradients that come to activations from elsewhere, shaped as [`Self::feature_shape`] says.
+    ///
+    /// A bias before an instance norm changes nothing, so its gradient is zero, and is left alone.
+    ///
+    /// # Panics
+    /// If a slice has another size.
+    #[allow(clippy::too_many_arguments)] // What comes in, what goes out, and where.
+    pub fn backward<E: Executor>(
+        &self,
+        weights: &WeightSet,
+        image: &[f32],
+        tape: &mut Tape,
+        logits: &[&[f32]],
+        features: &[(Feature, &[f32])],
+        gradients: &mut GradientSet,
+        executor: &E,
+    ) {
+        self.check(image, executor);
+        assert_eq!(logits.len(), self.decoder.len(), "levels of deep supervision");
+        for i in (0..self.decoder.len()).rev() {
+            let stage = &self.decoder[i];
+            self.head(i, weights, tape, logits[stage.level], gradients, executor);
+            self.add_features(Feature::Decoder(stage.level), features, tape, stage.level);
+            for u in stage.units.clone().rev() {
+                let joined = (u == stage.units.start).then_some(i);
+                self.unit_back(u, joined, weights, image, tape, gradients, executor);
+            }
+            self.upsampled_back(i, weights, tape, gradients, executor);
+        }
+        let deepest = self.encoder.len() - 1;
+        self.add_features(Feature::Bottleneck, features, tape, deepest);
+        for level in (0..=deepest).rev() {
+            if level < deepest {
+                let g = &mut tape.gradients[level];
+                g.here.copy_from_slice(halves(&mut g.joined).1);
+            }
+            for u in self.encoder[level].clone().rev() {
+                self.unit_back(u, None, weights, image, tape, gradients, executor);
+            }
+        }
+    }
+
+    fn add_features(&self, feature: Feature, features: &[(Feature, &[f32])], tape: &mut Tape, level: usize) {
+        for (_, more) in features.iter().filter(|(f, _)| *f == feature) {
+            self.isa.add_row(&mut tape.gradients[level].here, more);
+        }
+    }
+
+    /// The head of decoder stage `i`: its tensors' gradients, and that of its input, which is added to what came from
+    /// the stage above where there is one.
+    fn head<E: Executor>(
+        &self,
+        i: usize,
+        weights: &WeightSet,
+        tape: &mut Tape,
+        logits: &[f32],
+        gradients: &mut GradientSet,
+        executor: &E,
+    ) {
+        let stage = &self.decoder[i];
+        let (head, last) = (&stage.head, stage.units.end - 1);
+        let here = &mut tape.gradients[stage.level].here;
+        if logits.is_empty() {
+            if i + 1 == self.decoder.len() {
+                here.fill(0.0);
+            }
+            return;
+        }
+        assert_eq!(logits.len(), self.heads * stage.voxels(), "gradients of the logits of level {}", stage.level);
+        let workers = executor.workers().max(1);
+        let input = [tape.units[last].output(self.activation)];
+        let output = plain(logits, self.heads);
+        let scratch = lend(&mut tape.scratch[..self.workers]);
+        head.weight_gradient.run(self.isa, &input, &output, scratch, gradients.of(head.weight), executor);
+        self.add_sums(logits, gradients.of(head.bias));
+        let into = if i + 1 == self.decoder.len() { Into::Place } else { Into::Sum };
+        let (w, scratch) = (&weights.stages[i].head_data_gradient, lend(&mut tape.scratch[..workers]));
+        let output = source([output], head.g.output);
+        head.data_gradient.run(self.isa, &output, w, here, into, &mut tape.shared, scratch, executor);
+    }
+
+    /// Adds the sum of each channel.
+    fn add_sums(&self, values: &[f32], sums: &mut [f32]) {
+        let voxels = values.len() / sums.len();
+        for (sum, channel) in sums.iter_mut().zip(values.chunks_exact(voxels)) {
+            *sum += self.isa.moments(channel).0 as f32;
+        }
+    }
+
+    /// Unit `u`, whose output's gradient lies at its level: its tensors' gradients, and that of its input, which comes
+    /// to lie there, or in the join of decoder stage `joined`, or is added to that of the level above where it strides.
+    #[allow(clippy::too_many_arguments)] // As `backward`.
+    fn unit_back<E: Executor>(
+        &self,
+        u: usize,
+        joined: Option<usize>,
+        weights: &WeightSet,
+        image: &[f32],
+        tape: &mut Tape,
+        gradients: &mut GradientSet,
+        executor: &E,
+    ) {
+        let plan = &self.units[u];
+        let level = match joined {
+            Some(i) => self.decoder[i].level,
+            None => self.level(u),
+        };
+        let workers = executor.workers().max(1);
+        let (above, rest) = tape.gradients.split_at_mut(level);
+        let g = &mut rest[0];
+        self.norm_back(u, &weights.units[u].scale, &tape.units[u], &mut g.here, gradients, executor);
+
+        let inputs: Vec<Stored<'_>> = match (joined, u.checked_sub(1)) {
+            (Some(i), _) => {
+                let up = plain(&tape.upsampled[i], self.decoder[i].features());
+                vec![up, tape.units[self.decoder[i].skip].output(self.activation)]
+            }
+            (None, Some(before)) => vec![tape.units[before].output(self.activation)],
+            (None, None) => vec![plain(image, self.channels)],
+        };
+        let output = plain(&g.here, plan.g.cout);
+        let weight = gradients.of(plan.tensors.weight);
+        plan.weight_gradient.run(self.isa, &inputs, &output, lend(&mut tape.scratch), weight, executor);
+
+        let Some(data) = &plan.data_gradient else { return };
+        let output = source([output], plan.g.output);
+        let (w, scratch) = (&weights.units[u].data_gradient, lend(&mut tape.scratch[..workers]));
+        let mut run = |to: &mut [f32], into: Into, scratch: Vec<&mut [Block]>| {
+            data.run(self.isa, &output, w, to, into, &mut tape.shared, scratch, executor);
+        };
+        if joined.is_some() {
+            run(&mut g.joined, Into::Place, scratch);
+        } else if self.encoder.iter().any(|stage| stage.start == u) {
+            // The first unit of a stage reads the stage above.
+            run(halves(&mut above[level - 1].joined).1, Into::Sum, scratch);
+        } else {
+            run(&mut g.next, Into::Place, scratch);
+            swap(&mut g.here, &mut g.next);
+        }
+    }
+
+    /// The level that unit `u` lies at.
+    fn level(&self, u: usize) -> usize {
+        let encoder = self.encoder.iter().position(|units| units.contains(&u));
+        let decoder = || self.decoder.iter().find(|stage| stage.units.contains(&u)).map(|stage| stage.level);
+        encoder.or_else(decoder).unwrap_or(0)
+    }
+
+    /// Back through activation and norm, in place.
+    fn norm_back<E: Executor>(
+        &self,
+        u: usize,
+        factors: &[f32],
+        unit: &UnitTape,
+        gradient: &mut [f32],
+        gradients: &mut GradientSet,
+        executor: &E,
+    ) {
+        let (plan, isa) = (&self.units[u], self.isa);
+        let voxels = plan.voxels();
+        let slope = match self.activation {
+            Activation::Leaky(slope) if plan.active => slope,
+            Activation::Relu if plan.active => 0.0,
+            _ => 1.0,
+        };
+        let channels = gradient.chunks_exact_mut(voxels).zip(unit.raw.chunks_exact(voxels)).enumerate();
+        let mut items: Vec<_> = channels.map(|(c, (gradient, raw))| (c, gradient, raw, (0.0, 0.0))).collect();
+        let per_worker = items.len().div_ceil(executor.workers().max(1));
+        let mut shares: Vec<_> = items.chunks_mut(per_worker).collect();
+        executor.for_each(&mut shares, |_, share| {
+            for (c, gradient, raw, sums) in share.iter_mut() {
+                let (normed, centred) = (unit.normed(*c), unit.centred(*c));
+                *sums = isa.norm_gradient_sums(raw, normed, slope, gradient, centred);
+                let (mut factor, mut linear) = (1.0, Affine { scale: 0.0, shift: 0.0 });
+                if plan.norm.is_some() {
+                    // A norm takes out of a gradient its mean, and its part along the normed values.
+                    factor = factors[*c] * centred.scale;
+                    let [mean, along] = [sums.0, sums.1].map(|s| s / voxels as f64 * f64::from(factor));
+                    linear.scale = -(along * f64::from(centred.scale)) as f32;
+                    linear.shift = -(mean + along * f64::from(centred.shift)) as f32;
+                }
+                isa.norm_gradient(raw, normed, slope, gradient, factor, linear);
+            }
+        });
+        let tensors = &plan.tensors;
+        if let (Some(scale), Some(shift)) = (tensors.scale, tensors.shift) {
+            let (scale, shift) = gradients.pair(scale, shift);
+            for (c, _, _, (sum, product)) in &items {
+                scale[*c] += *product as f32;
+                shift[*c] += *sum as f32;
+            }
+        }
+        if let (None, Some(bias)) = (plan.norm, tensors.bias) {
+            let bias = gradients.of(bias);
+            items.iter().for_each(|(c, _, _, (sum, _))| bias[*c] += *sum as f32);
+        }
+    }
+
+    /// The transposed convolution of decoder stage `i`: its tensors' gradients, and that of its input.
+    fn upsampled_back<E: Executor>(
+        &self,
+        i: usize,
+        weights: &WeightSet,
+        tape: &mut Tape,
+        gradients: &mut GradientSet,
+        executor: &E,
+    ) {
+        let (stage, isa) = (&self.decoder[i], self.isa);
+        let up = &stage.upsample;
+        let (here, below) = tape.gradients.split_at_mut(stage.level + 1);
+        let gradient = &*halves(&mut here[stage.level].joined).0;
+        if let Some(bias) = up.bias {
+            self.add_sums(gradient, gradients.of(bias));
+        }
+        // Seen as the data gradient of a convolution, its input is that one's output gradient, and the other way round.
+        let low = tape.units[stage.low].output(self.activation);
+        let input = [plain(gradient, up.g.cin)];
+        up.weight_gradient.run(isa, &input, &low, lend(&mut tape.scratch), gradients.of(up.weight), executor);
+        let zeros = vec![0.0; up.g.cout];
+        let w: [&[f32]; 2] = [&weights.stages[i].upsample_data_gradient, &zeros];
+        let (input, out) = (source(input, up.g.input), &mut below[0].here);
+        self.convolve(&up.data_gradient, up.g.output, &input, w, out, &mut tape.scratch, executor);
+    }
+}

@@ -1,0 +1,210 @@
+//! Forward and backward of a plain U-Net by the core's kernels, on a CPU.
+//!
+//! One sample at a time, in single precision. A layer's result is stored as the convolution wrote it; its instance norm
+//! and activation are pending, and applied by whoever reads it. Backward goes through both in two passes over a tensor,
+//! in place, and then needs two products: the gradient of the weights and that of the input. Every sum has an order of
+//! its own, so results are the same at any number of workers.
+//!
+//! | part | holds |
+//! |---|---|
+//! | [`NativeNet`] | the layers, laid out for a patch |
+//! | [`WeightSet`] | weights in the order in which the kernels take them, made once per step of the optimiser |
+//! | [`Tape`] | what forward leaves for backward, and all memory that both need |
+//! | [`GradientSet`] | gradients of all tensors |
+
+mod backward;
+mod forward;
+mod plan;
+mod tape;
+mod weights;
+
+pub use tape::Tape;
+pub use weights::WeightSet;
+
+use anyhow::{Result, bail, ensure};
+use plan::{StagePlan, UnitPlan};
+use scanside_core::arch::{Activation, Isa};
+use scanside_core::nnunet::architecture::{self, Norm, UNet};
+use scanside_core::nnunet::layers::{EncoderStage, Expected, Layers};
+
+/// A plain U-Net, laid out for one patch size and number of workers.
+#[derive(Debug)]
+pub struct NativeNet {
+    isa: Isa,
+    workers: usize,
+    channels: usize,
+    heads: usize,
+    /// Grids from full resolution down.
+    grids: Vec<[usize; 3]>,
+    /// In the order in which they run, the encoder's first.
+    units: Vec<UnitPlan>,
+    /// Units of each encoder stage, as numbers.
+    encoder: Vec<core::ops::Range<usize>>,
+    /// The deepest first.
+    decoder: Vec<StagePlan>,
+    /// Names, shapes and roles of all tensors, in the order of [`Layers::expected`].
+    tensors: Vec<Expected>,
+    activation: Activation,
+}
+
+/// A place inside the network whose activations may be read and given gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// The output of the deepest encoder stage.
+    Bottleneck,
+    /// The output of a decoder stage; 0 is the highest resolution.
+    Decoder(usize),
+}
+
+/// Gradients of all tensors, in the order of [`Layers::expected`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradientSet {
+    tensors: Vec<(String, Vec<f32>)>,
+}
+
+impl GradientSet {
+    /// Sets all to zero.
+    pub fn clear(&mut self) {
+        self.tensors.iter_mut().for_each(|(_, values)| values.fill(0.0));
+    }
+
+    /// Names, without the copies of a checkpoint, and values.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[f32])> {
+        self.tensors.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
+    /// Values of tensor `i`, to be changed.
+    pub fn values_mut(&mut self, i: usize) -> &mut [f32] {
+        &mut self.tensors[i].1
+    }
+
+    fn of(&mut self, i: usize) -> &mut [f32] {
+        self.values_mut(i)
+    }
+
+    /// Values of two tensors.
+    fn pair(&mut self, i: usize, j: usize) -> (&mut [f32], &mut [f32]) {
+        let (front, back) = self.tensors.split_at_mut(j);
+        (&mut front[i].1, &mut back[0].1)
+    }
+}
+
+/// Extents of the last axes of three, the others 1: networks of two axes work on one plane.
+fn three(extents: &[usize]) -> [usize; 3] {
+    let mut all = [1; 3];
+    all[3 - extents.len()..].copy_from_slice(extents);
+    all
+}
+
+impl NativeNet {
+    /// Lays out a network for patches of `patch` voxels (`z, y, x`; one plane for networks of two axes).
+    ///
+    /// # Errors
+    /// The network has something that only libtorch does here: residual blocks, batch norm, an activation before the
+    /// norm, even kernels. Or its strides do not divide the patch.
+    pub fn new(unet: &UNet, patch: [usize; 3], workers: usize) -> Result<NativeNet> {
+        ensure!(unet.axes() == 3 || patch[0] == 1, "a network of two axes takes patches of one plane, not {patch:?}");
+        if matches!(unet.norm, Norm::Batch { .. }) {
+            bail!("batch norm is not among the native layers");
+        }
+        let activation = match unet.activation {
+            architecture::Activation::Off => Activation::None,
+            architecture::Activation::Relu => Activation::Relu,
+            architecture::Activation::LeakyRelu { slope } => {
+                ensure!((0.0..=1.0).contains(&slope), "a leaky ReLU's slope of {slope} is not from 0 to 1");
+                Activation::Leaky(slope)
+            }
+        };
+        let isa = Isa::detect();
+        let workers = workers.max(1);
+        let layers = Layers::of(unet);
+        let mut net = NativeNet {
+            isa,
+            workers,
+            channels: unet.input_channels,
+            heads: unet.heads,
+            grids: Vec::new(),
+            units: Vec::new(),
+            encoder: Vec::new(),
+            decoder: Vec::new(),
+            tensors: layers.expected(),
+            activation,
+        };
+        let mut grid = patch;
+        let mut tensor = 0;
+        for stage in &layers.encoder {
+            let EncoderStage::Plain(units) = stage else { bail!("residual blocks are not among the native layers") };
+            let first = net.units.len();
+            for unit in units {
+                ensure!(!unit.activation_first, "an activation before the norm is not among the native layers");
+                let plan = UnitPlan::new(isa, unit, grid, workers, &mut tensor, net.units.is_empty())?;
+                grid = plan.g.output;
+                net.units.push(plan);
+            }
+            net.encoder.push(first..net.units.len());
+            net.grids.push(grid);
+        }
+        for (i, stage) in layers.decoder.iter().enumerate() {
+            let level = net.encoder.len() - 2 - i;
+            let skip = net.encoder[level].end - 1;
+            let low = net.units.len() - 1;
+            let stride = three(&stage.upsample_stride);
+            let (from, to) = (net.grids[level + 1], net.grids[level]);
+            ensure!(
+                (0..3).all(|a| from[a] * stride[a] == to[a]),
+                "strides of {stride:?} do not divide a grid of {to:?} voxels: choose a patch that they divide"
+            );
+            let features = [net.units[low].g.cout, net.units[skip].g.cout];
+            let first = net.units.len();
+            let mut plan = StagePlan::new(isa, stage, features, unet.heads, from, to, workers, &mut tensor);
+            (plan.low, plan.skip, plan.level) = (low, skip, level);
+            for unit in &stage.convs {
+                let unit = UnitPlan::new(isa, unit, to, workers, &mut tensor, false)?;
+                net.units.push(unit);
+            }
+            plan.units = first..net.units.len();
+            plan.number_head(&mut tensor);
+            net.decoder.push(plan);
+        }
+        ensure!(tensor == net.tensors.len(), "{tensor} tensors are used, the network has {}", net.tensors.len());
+        Ok(net)
+    }
+
+    /// Names, shapes and roles of all tensors: the order of weights and gradients.
+    pub fn tensors(&self) -> &[Expected] {
+        &self.tensors
+    }
+
+    /// Levels of deep supervision.
+    pub fn levels(&self) -> usize {
+        self.decoder.len()
+    }
+
+    /// The grid of a level of deep supervision; 0 is the highest resolution.
+    pub fn grid(&self, level: usize) -> [usize; 3] {
+        self.grids[level]
+    }
+
+    /// Channels and grid of a feature.
+    ///
+    /// # Panics
+    /// If there is no such decoder stage; so for all that take one.
+    pub fn feature_shape(&self, feature: Feature) -> (usize, [usize; 3]) {
+        let g = &self.units[self.feature_unit(feature)].g;
+        (g.cout, g.output)
+    }
+
+    /// The unit whose output a feature is.
+    fn feature_unit(&self, feature: Feature) -> usize {
+        match feature {
+            Feature::Bottleneck => self.encoder[self.encoder.len() - 1].end - 1,
+            Feature::Decoder(level) => self.decoder[self.decoder.len() - 1 - level].units.end - 1,
+        }
+    }
+
+    /// Gradients, all zero.
+    pub fn gradients(&self) -> GradientSet {
+        let tensor = |t: &Expected| (t.names[0].clone(), vec![0.0; t.values() as usize]);
+        GradientSet { tensors: self.tensors.iter().map(tensor).collect() }
+    }
+}

@@ -1,0 +1,182 @@
+//! The layers of a network as the kernels see them.
+
+use super::three;
+use anyhow::{Result, ensure};
+use core::ops::Range;
+use scanside_core::arch::Isa;
+use scanside_core::kernels::{Conv, ConvGeometry, DataGradient, Precision, WeightGradient};
+use scanside_core::nnunet::architecture::Norm;
+use scanside_core::nnunet::layers::{DecoderStage, Expected, Role, Unit};
+
+/// A convolution with its norm and activation.
+#[derive(Debug)]
+pub(super) struct UnitPlan {
+    pub(super) g: ConvGeometry,
+    pub(super) forward: Conv,
+    pub(super) weight_gradient: WeightGradient,
+    /// None where the input is the image.
+    pub(super) data_gradient: Option<DataGradient>,
+    /// Epsilon of the instance norm.
+    pub(super) norm: Option<f32>,
+    pub(super) active: bool,
+    pub(super) tensors: UnitTensors,
+}
+
+/// Numbers of a unit's tensors.
+#[derive(Debug, Default)]
+pub(super) struct UnitTensors {
+    pub(super) weight: usize,
+    pub(super) bias: Option<usize>,
+    pub(super) scale: Option<usize>,
+    pub(super) shift: Option<usize>,
+}
+
+/// A decoder stage.
+#[derive(Debug)]
+pub(super) struct StagePlan {
+    /// The unit below, the skip's, and the level of resolution.
+    pub(super) low: usize,
+    pub(super) skip: usize,
+    pub(super) level: usize,
+    pub(super) units: Range<usize>,
+    pub(super) upsample: UpsamplePlan,
+    pub(super) head: HeadPlan,
+}
+
+/// A transposed convolution whose kernel equals its stride: the data gradient of this convolution.
+#[derive(Debug)]
+pub(super) struct UpsamplePlan {
+    pub(super) g: ConvGeometry,
+    pub(super) data_gradient: Conv,
+    pub(super) weight_gradient: WeightGradient,
+    pub(super) weight: usize,
+    pub(super) bias: Option<usize>,
+}
+
+/// A convolution of one voxel to logits.
+#[derive(Debug)]
+pub(super) struct HeadPlan {
+    pub(super) g: ConvGeometry,
+    pub(super) forward: Conv,
+    pub(super) data_gradient: DataGradient,
+    pub(super) weight_gradient: WeightGradient,
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+}
+
+/// Gives the next tensors their numbers.
+fn number(tensors: &[Expected], next: &mut usize) -> UnitTensors {
+    let mut numbers = UnitTensors::default();
+    for tensor in tensors {
+        match tensor.role {
+            Role::Weight => numbers.weight = *next,
+            Role::Bias => numbers.bias = Some(*next),
+            Role::Scale => numbers.scale = Some(*next),
+            Role::Shift => numbers.shift = Some(*next),
+            // Of batch norm alone, which is refused.
+            Role::Mean | Role::Variance | Role::Counter => {}
+        }
+        *next += 1;
+    }
+    numbers
+}
+
+impl UnitPlan {
+    pub(super) fn new(
+        isa: Isa,
+        unit: &Unit,
+        input: [usize; 3],
+        workers: usize,
+        tensor: &mut usize,
+        first: bool,
+    ) -> Result<UnitPlan> {
+        let (kernel, stride) = (three(&unit.kernel), three(&unit.stride));
+        ensure!(kernel.iter().all(|k| k % 2 == 1), "{}: a kernel of {kernel:?} is not odd on every axis", unit.path);
+        let g = ConvGeometry {
+            cin: unit.input,
+            cout: unit.output,
+            input,
+            output: [0, 1, 2].map(|a| (input[a] - 1) / stride[a] + 1),
+            kernel,
+            stride,
+            dilation: [1; 3],
+            pad: kernel.map(|k| k / 2),
+        };
+        Ok(UnitPlan {
+            forward: Conv::new(isa, &g, Precision::F32),
+            weight_gradient: WeightGradient::new(isa, &g, workers),
+            data_gradient: (!first).then(|| DataGradient::new(isa, &g)),
+            norm: match unit.norm() {
+                Norm::Instance { epsilon, .. } => Some(epsilon),
+                _ => None,
+            },
+            active: unit.active,
+            tensors: number(&unit.tensors(), tensor),
+            g,
+        })
+    }
+
+    /// Elements of the output.
+    pub(super) fn elements(&self) -> usize {
+        self.g.cout * self.voxels()
+    }
+
+    /// Voxels of a channel of the output.
+    pub(super) fn voxels(&self) -> usize {
+        self.g.output.iter().product()
+    }
+}
+
+impl StagePlan {
+    /// Features are those below and here; grids too. Tensors of the transposed convolution are numbered.
+    #[allow(clippy::too_many_arguments)] // What a stage lies between.
+    pub(super) fn new(
+        isa: Isa,
+        stage: &DecoderStage,
+        [below, here]: [usize; 2],
+        heads: usize,
+        from: [usize; 3],
+        to: [usize; 3],
+        workers: usize,
+        tensor: &mut usize,
+    ) -> StagePlan {
+        let kernel = three(&stage.upsample_stride);
+        let (dilation, pad) = ([1; 3], [0; 3]);
+        let g = ConvGeometry { cin: here, cout: below, input: to, output: from, kernel, stride: kernel, dilation, pad };
+        let numbers = number(&stage.upsample.tensors(), tensor);
+        let upsample = UpsamplePlan {
+            data_gradient: Conv::new(isa, &g, Precision::F32),
+            weight_gradient: WeightGradient::new(isa, &g, workers),
+            weight: numbers.weight,
+            bias: numbers.bias,
+            g,
+        };
+        let (kernel, stride) = ([1; 3], [1; 3]);
+        let g = ConvGeometry { cin: here, cout: heads, input: to, output: to, kernel, stride, dilation, pad };
+        let head = HeadPlan {
+            forward: Conv::new(isa, &g, Precision::F32),
+            data_gradient: DataGradient::new(isa, &g),
+            weight_gradient: WeightGradient::new(isa, &g, workers),
+            weight: 0,
+            bias: 0,
+            g,
+        };
+        StagePlan { low: 0, skip: 0, level: 0, units: 0..0, upsample, head }
+    }
+
+    /// Numbers the head's tensors, which come last in a stage.
+    pub(super) fn number_head(&mut self, tensor: &mut usize) {
+        (self.head.weight, self.head.bias) = (*tensor, *tensor + 1);
+        *tensor += 2;
+    }
+
+    /// Channels here.
+    pub(super) fn features(&self) -> usize {
+        self.upsample.g.cin
+    }
+
+    /// Voxels of a channel here.
+    pub(super) fn voxels(&self) -> usize {
+        self.head.g.output.iter().product()
+    }
+}
