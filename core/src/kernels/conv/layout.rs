@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 /// Positions whose sums are made before they are written: the sums of a block stay in cache, those of direct
 /// convolution in the first level.
 const RUN: usize = 768;
+/// Positions of a band that weights should meet at once.
+const POSITIONS: usize = 48;
 /// Lines are worked on in multiples of this where there are as many: the lines of a strip.
 const LINES: usize = 3;
 /// Tiles a layer is cut into where it is large enough.
@@ -14,6 +16,12 @@ const TILES: usize = 16;
 
 /// Multiply-adds with an input voxel that are worth reading it once more.
 const WORTH_READING_AGAIN: usize = 432;
+
+/// Whole cache lines for so many elements, an odd number of them: channels that lie a power of two apart would all meet
+/// in few sets of the caches.
+pub(in crate::kernels) fn apart(elements: usize) -> usize {
+    (elements.div_ceil(RUN_PAD) | 1) * RUN_PAD
+}
 
 /// Elements of scratch for input rows: they should stay in the second-level cache beside a block of weights. CPUs with
 /// AVX-512 have 1 MiB of it and more, others half of that.
@@ -72,8 +80,9 @@ impl Conv {
         };
         let lanes = g.cin.div_ceil(group);
         let elements = |lines: usize| lanes * g.kernel[0] * bands * phases.len() * (lines + halo_y) * pitch;
-        // At least one strip of lines, or one vector of each band; beyond that as many lines as fit the cache.
-        let least = if winograd { 1 } else { LINES };
+        // At least one strip of lines, or of vectors of each band, for weights pass by once for each tile, and those of
+        // many channels come from far; beyond that as many lines as fit the cache.
+        let least = if winograd { (POSITIONS / pitch).max(1) } else { LINES };
         let whole = g.output[1].div_ceil(tall);
         let mut lines = 1;
         while lines < whole && (elements(lines + 1) <= scratch_elements(isa) || lines < least) {
@@ -106,7 +115,7 @@ impl Conv {
         }
         let scratch_lines = lines + halo_y;
         // Transforms write whole vectors.
-        let phase_len = (lead + scratch_lines * pitch + RUN_PAD).next_multiple_of(RUN_PAD);
+        let phase_len = apart(lead + scratch_lines * pitch + RUN_PAD);
         let mut tap_yx = Vec::with_capacity(tap_rows * kx);
         for y in 0..tap_rows {
             for x in 0..kx {

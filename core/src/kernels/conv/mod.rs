@@ -13,6 +13,7 @@ mod layout;
 mod sums;
 
 pub use geometry::ConvGeometry;
+pub(super) use layout::apart;
 
 use super::output::{OutTile, Output};
 use super::source::Source;
@@ -110,7 +111,7 @@ impl Conv {
     }
 
     fn channel(&self) -> usize {
-        self.g.kernel[0] * self.plane()
+        layout::apart(self.g.kernel[0] * self.plane())
     }
 
     /// Input rows that the taps of one tile reach in one plane.

@@ -2,7 +2,7 @@
 
 use super::WeightGradient;
 use crate::arch::{BAND_REACH, BAND_ROWS, BANDS, Isa, RUN_PAD};
-use crate::kernels::conv::ConvGeometry;
+use crate::kernels::conv::{ConvGeometry, apart};
 use alloc::vec::Vec;
 
 /// Positions of a chunk: enough that adding up lanes at its end counts for little, and so few that the rows of a block of
@@ -78,8 +78,7 @@ impl WeightGradient {
         }
         let planes = equal(g.output[0], planes);
         let reach = (kx - 1) * dx;
-        let phase_len = (lead + (planes + halo[0]) * plane(lines) + halo[1] * pitch + reach + 2 * RUN_PAD)
-            .next_multiple_of(RUN_PAD);
+        let phase_len = apart(lead + (planes + halo[0]) * plane(lines) + halo[1] * pitch + reach + 2 * RUN_PAD);
         let taps = taps
             .into_iter()
             .map(|(place, z, y, x)| {
@@ -107,7 +106,7 @@ impl WeightGradient {
 
     /// Elements from one output channel's gradients to the next's in one band.
     pub(super) fn row(&self) -> usize {
-        self.run_len(self.planes) + RUN_PAD
+        apart(self.run_len(self.planes) + RUN_PAD)
     }
 
     /// Input rows that the taps of a chunk reach in one plane.
