@@ -84,9 +84,9 @@ fn grids_that_differ_are_named() {
         let mut coarse = grid(raw.shape);
         coarse.spacing_mm = [1.0, 1.0, 1.5];
         let small = grid([11, 10, 9]);
-        write(&raw.image("a", 1), &small, VoxelType::I16, &vec![1.0; 990]);
+        write(&raw.image("a", 1), &small, VoxelType::I16, &[1.0; 990]);
         write(&raw.image("b", 1), &coarse, VoxelType::I16, &raw.voxels(1, 1));
-        write(&raw.label("c"), &small, VoxelType::U8, &vec![1.0; 990]);
+        write(&raw.label("c"), &small, VoxelType::U8, &[1.0; 990]);
         write(&raw.label("d"), &coarse, VoxelType::U8, &raw.labels());
     });
     says(

@@ -336,7 +336,7 @@ mod tests {
         assert_eq!((case.facts(), case.image(), case.labels()), (&facts, &image[..], &labels[..]));
         assert_eq!(case.locations(), locations);
         // Replaced while it is open: what is mapped stays.
-        write(&path, &facts, &vec![0.0; 210], &labels, &locations).unwrap();
+        write(&path, &facts, &[0.0; 210], &labels, &locations).unwrap();
         assert_eq!(case.image(), image);
         fn shared<T: Send + Sync>(_: &T) {}
         shared(&case);

@@ -1,4 +1,7 @@
 //! One case preprocessed for training: the steps of inference, and the same for its label map.
+//!
+//! The image comes out as it does at inference, to the bit. In one corner nnU-Net does not have that: normalising for
+//! training, it counts labelled voxels outside the nonzero mask as inside, which it cannot know of at inference.
 
 use super::cache::CaseFacts;
 use super::locations;
