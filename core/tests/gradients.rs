@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use proptest::prelude::*;
-use scanside_core::arch::{Activation, Affine, Block, Correlation, Isa, numbers_mut};
+use scanside_core::arch::{Activation, Affine, Block, Correlation, Isa, Order, numbers_mut};
 use scanside_core::executor::Executor;
 use scanside_core::kernels::{ConvGeometry, Data, DataGradient, Into, Op, Part, Source, Stored, WeightGradient};
 
@@ -159,7 +159,7 @@ fn weight_gradient(p: &Problem, isa: Isa, workers: usize, start: f32) -> Vec<f32
     let voxels: usize = p.g.input.iter().product();
     let some = p.g.cin / 2;
     let (scale, shift) = pending(p);
-    let stored = |data, channels, ops| Stored { data: Data::F32(data), channels, ops };
+    let stored = |data, channels, ops| Stored { data: Data::F32(data), channels, order: Order::Channels, gone: 0, ops };
     let parts = [
         stored(&input[..some * voxels], some, vec![]),
         stored(
@@ -214,7 +214,8 @@ fn check_data_gradient(p: &Problem) -> Result<(), TestCaseError> {
     let output = p.output();
     for isa in Isa::available() {
         let gradient = DataGradient::new(isa, &p.g);
-        let stored = Stored { data: Data::F32(&output), channels: p.g.cout, ops: vec![] };
+        let stored =
+            Stored { data: Data::F32(&output), channels: p.g.cout, order: Order::Channels, gone: 0, ops: vec![] };
         let source = Source { parts: vec![Part::Stored(stored)], grid: p.g.output };
         let mut weights = vec![f32::NAN; gradient.weight_elements()];
         gradient.prepare_weights(isa, &p.weights(), &mut weights);

@@ -13,6 +13,7 @@ use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{FoldName, ImportOptions, import_folder};
 use scanside_core::onnx::{self, OnnxEngine, Settings};
+use scanside_core::patch::{Patch, PatchMut};
 use scanside_trainer::export::onnx::{Precision, model};
 use scanside_trainer::export::plans::Described;
 use scanside_trainer::export::{self, ModelFacts, TrainedNetwork, nnunet, tensors};
@@ -179,12 +180,14 @@ fn onnx_files_are_compared_with_libtorch_and_answer_as_pytorch() {
             println!("{variant} {name}: {written:?}");
 
             let loaded = onnx::load(&path, None).unwrap();
-            let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, Settings::default()).unwrap();
+            let engine = OnnxEngine::new(loaded.proto.clone(), &loaded.manifest, Settings::default()).unwrap();
             assert_eq!(engine.summary().precision, name);
             assert_eq!(engine.not_lowered(), None, "{variant}");
+            let settings = Settings { half: Some(false), ..Settings::default() };
+            let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, settings).unwrap();
             let mut answer = vec![0.0; logits.len()];
             let mut workspace = vec![Block::ZERO; engine.footprint(1).workspace_blocks];
-            engine.infer(0, &input, &mut answer, &mut workspace, &Serial).unwrap();
+            engine.infer(0, Patch::F32(&input), PatchMut::F32(&mut answer), &mut workspace, &Serial).unwrap();
             let difference = largest_difference(&answer, &logits) / spread;
             assert!(difference <= tolerance, "{variant} {name}: {difference}");
         }

@@ -74,6 +74,9 @@ fn run(folder: &Path, epochs: usize, done: usize, classes: &[&str]) -> RunFolder
             samples: 2250,
             seconds: 61.0 + 40.0 * wiggle,
             wait_seconds: 2.0 + 20.0 * wiggle.abs(),
+            teacher_passes: 0,
+            terms: Default::default(),
+            pulls: Default::default(),
         })
         .unwrap();
     }

@@ -8,7 +8,7 @@ use super::conv::{Conv, ConvGeometry, ConvWeights, Precision};
 use super::output::Output;
 use super::source::Source;
 use super::{blocks, split};
-use crate::arch::{Block, Isa, Tiles};
+use crate::arch::{Block, Cuts, Isa, Order, Tiles};
 use crate::executor::Executor;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -172,10 +172,12 @@ impl DataGradient {
         let zeros = alloc::vec![0f32; g.cin];
         let mut run = |r: &Remainder, out: &mut [f32]| {
             let shape = [r.g.cout, r.g.output[0], r.g.output[1], r.g.output[2]];
-            let tiles = Output::F32(Tiles::new(out, shape, r.conv.tile_step()));
+            let planes = 0..r.g.output[0];
+            let cuts = Cuts { shape, order: Order::Channels, step: r.conv.tile_step(), planes };
+            let tiles = Output::F32(Tiles::new(out, cuts, &mut []));
             let weights = ConvWeights::F32(&weights[r.weights.clone()], &zeros);
             let scratch = scratch.iter_mut().map(|s| &mut **s).collect();
-            r.conv.run(isa, output, weights, &tiles, scratch, false, None, executor);
+            r.conv.run(isa, output, weights, &tiles, scratch, None, executor);
         };
         if self.is_direct(into) {
             return self.remainders.iter().for_each(|r| run(r, gradient));

@@ -124,6 +124,9 @@ mod tests {
             samples: 1,
             seconds: 1.0,
             wait_seconds: 0.0,
+            teacher_passes: 0,
+            terms: Default::default(),
+            pulls: Default::default(),
         };
         values.iter().enumerate().map(record).collect()
     }

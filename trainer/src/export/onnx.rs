@@ -16,6 +16,7 @@ use scanside_core::manifest::Manifest;
 use scanside_core::nnunet;
 use scanside_core::nnunet::to_onnx::ModelBuilder;
 use scanside_core::onnx::{self, OnnxEngine, Settings, pb::ModelProto};
+use scanside_core::patch::{Patch, PatchMut};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -140,7 +141,9 @@ pub fn write(
 /// Runs a written file and the reference on one patch of noise.
 fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Failure> {
     let loaded = onnx::load(path, None).or_exit_with(Exit::BadModel, || "the written file cannot be read back")?;
-    let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, Settings::default())
+    // Tensors in single precision, however the file stores its weights: these are what is checked.
+    let settings = Settings { half: Some(false), ..Settings::default() };
+    let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, settings)
         .or_exit_with(Exit::BadModel, || "the written file cannot be run")?;
     let patch: usize = engine.patch_zyx().iter().product();
     let input = noise(engine.channels() * patch);
@@ -156,7 +159,7 @@ fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Failur
     let footprint = engine.footprint(threads.workers());
     let mut workspace = vec![Block::ZERO; footprint.workspace_blocks];
     engine
-        .infer(0, &input, &mut logits, &mut workspace, &threads)
+        .infer(0, Patch::F32(&input), PatchMut::F32(&mut logits), &mut workspace, &threads)
         .context("the written file could not be run")
         .or_exit(Exit::BadModel)?;
     Ok(compare(&logits, &expected))

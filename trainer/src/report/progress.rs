@@ -146,6 +146,9 @@ pub(super) mod tests {
             samples: 500,
             seconds: 10.0,
             wait_seconds: 0.5,
+            teacher_passes: 0,
+            terms: Default::default(),
+            pulls: Default::default(),
         }
     }
 

@@ -3,13 +3,18 @@
 use super::NativeNet;
 use super::tape::{Tape, plain, source};
 use super::weights::WeightSet;
-use scanside_core::arch::{Block, Tiles};
+use scanside_core::arch::{Block, Cuts, Order, Tiles};
 use scanside_core::executor::Executor;
 use scanside_core::kernels::{Conv, ConvWeights, Norm, Output, Source, Statistics, Stored, Sum, UpsampleWeights};
 
 /// Borrows each worker's scratch anew.
 pub(super) fn lend(scratch: &mut [Vec<Block>]) -> Vec<&mut [Block]> {
     scratch.iter_mut().map(Vec::as_mut_slice).collect()
+}
+
+/// A tensor `[channels, z, y, x]`, all of it, cut into tiles.
+fn whole(channels: usize, [z, y, x]: [usize; 3], step: [usize; 3]) -> Cuts {
+    Cuts { shape: [channels, z, y, x], order: Order::Channels, step, planes: 0..z }
 }
 
 impl NativeNet {
@@ -60,12 +65,14 @@ impl NativeNet {
         out: &mut [f32],
         scratch: &mut [Vec<Block>],
         executor: &E,
-    ) -> Vec<Statistics> {
-        let [z, y, x] = grid;
-        let tiles = Output::F32(Tiles::new(out, [bias.len(), z, y, x], conv.tile_step()));
+    ) -> Statistics {
+        let cuts = whole(bias.len(), grid, conv.tile_step());
+        let mut statistics = Statistics::new(cuts.count(), bias.len());
+        let tiles = Output::F32(Tiles::new(out, cuts, statistics.sums()));
         let weights = ConvWeights::F32(weights, bias);
         let workers = executor.workers().max(1);
-        conv.run(self.isa, input, weights, &tiles, lend(&mut scratch[..workers]), true, None, executor)
+        conv.run(self.isa, input, weights, &tiles, lend(&mut scratch[..workers]), None, executor);
+        statistics
     }
 
     /// Runs unit `u`: the first of decoder stage `joined`, or one that reads the unit before it.
@@ -103,7 +110,6 @@ impl NativeNet {
         if let Some(epsilon) = plan.norm {
             let (ones, zeros, epsilons) = (vec![1.0; plan.g.cout], vec![0.0; plan.g.cout], vec![epsilon; plan.g.cout]);
             let norm = Norm { scale: &ones, shift: &zeros, epsilon: &epsilons };
-            let sums: Vec<&Statistics> = sums.iter().collect();
             norm.resolve(&sums, plan.voxels(), &mut out.centred_scale, &mut out.centred_shift);
             for c in 0..plan.g.cout {
                 out.scale[c] = w.scale[c] * out.centred_scale[c];
@@ -117,11 +123,11 @@ impl NativeNet {
         let (stage, w) = (&self.decoder[i], &weights.stages[i]);
         let low = tape.units[stage.low].output(self.activation);
         let sources = [self.upsample(i, low, UpsampleWeights { weights: &w.upsample, bias: &w.upsample_bias })];
-        let (features, [z, y, x]) = (stage.features(), stage.upsample.g.input);
-        let sum = Sum { sources: &sources, in_place: None, channels: features, grid: [z, y, x] };
-        let step = Sum::tile_step(features, [z, y, x]);
-        let out = Output::F32(Tiles::new(&mut tape.upsampled[i], [features, z, y, x], step));
+        let (features, grid) = (stage.features(), stage.upsample.g.input);
+        let sum = Sum { sources: &sources, in_place: None, channels: features, grid };
+        let cuts = whole(features, grid, Sum::tile_step(features, grid));
+        let out = Output::F32(Tiles::new(&mut tape.upsampled[i], cuts, &mut []));
         let workers = executor.workers().max(1);
-        sum.run(self.isa, &out, lend(&mut tape.scratch[..workers]), 0, false, executor);
+        sum.run(self.isa, &out, lend(&mut tape.scratch[..workers]), executor);
     }
 }

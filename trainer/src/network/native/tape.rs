@@ -2,7 +2,7 @@
 
 use super::{Feature, NativeNet};
 use core::mem::size_of;
-use scanside_core::arch::{Activation, Affine, Block};
+use scanside_core::arch::{Activation, Affine, Block, Order};
 use scanside_core::kernels::{Data, Into, Op, Part, Source, Stored, Sum, Upsample, UpsampleWeights};
 
 /// All memory of a step on one sample, allocated once and used again.
@@ -56,6 +56,8 @@ impl UnitTape {
         Stored {
             data: Data::F32(&self.raw),
             channels: self.scale.len(),
+            order: Order::Channels,
+            gone: 0,
             ops: vec![Op::Affine(&self.scale, &self.shift), Op::Act(activation)],
         }
     }
@@ -63,7 +65,7 @@ impl UnitTape {
 
 /// A tensor with nothing pending.
 pub(super) fn plain(data: &[f32], channels: usize) -> Stored<'_> {
-    Stored { data: Data::F32(data), channels, ops: Vec::new() }
+    Stored { data: Data::F32(data), channels, order: Order::Channels, gone: 0, ops: Vec::new() }
 }
 
 /// A source of some tensors.
