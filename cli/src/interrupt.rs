@@ -5,8 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Listens for SIGINT, SIGTERM and SIGHUP from now on.
+static LISTENING: AtomicBool = AtomicBool::new(false);
+
+/// Listens for SIGINT, SIGTERM and SIGHUP from now on. Once is enough; asking again changes nothing.
+///
+/// # Errors
+/// The system does not let signals be handled.
 pub fn listen() -> Result<(), Failure> {
+    if LISTENING.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(Exit::Interrupted as i32);

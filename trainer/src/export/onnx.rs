@@ -51,7 +51,7 @@ impl Precision {
     fn tolerance(self) -> f64 {
         match self {
             Precision::F32 => 1e-3,
-            Precision::F16 => 5e-2,
+            Precision::F16 => 3e-2,
         }
     }
 }
