@@ -7,7 +7,6 @@
 //! | module | holds |
 //! |---|---|
 //! | [`work`] | the folder that a training works in: where its files lie |
-//! | [`sample`] | one training patch |
 //! | [`targets`] | what the heads are trained to say |
 //! | [`plan`] | nnU-Net's experiment planner: from a fingerprint to `plans.json`; a plan as training needs it |
 //! | [`dataset`] | raw datasets checked, fingerprint, preprocessed cache, splits |
@@ -36,7 +35,6 @@ pub mod network;
 pub mod optimise;
 pub mod plan;
 pub mod report;
-pub mod sample;
 pub mod targets;
 pub mod training;
 pub mod validate;

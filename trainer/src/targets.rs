@@ -1,5 +1,8 @@
 //! What the heads of a network are trained to say.
 
+/// The label of voxels outside the nonzero mask and outside the case, as nnU-Net stores it.
+pub const OUTSIDE: i16 = -1;
+
 /// How label values become targets of the heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets {

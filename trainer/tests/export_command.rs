@@ -1,8 +1,5 @@
 //! Commands on a work folder: a run as training leaves it, and a dataset of real cases.
 
-mod libtorch;
-
-use libtorch::OnLibtorch;
 use scanside::exit::{Exit, Failure};
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
@@ -14,7 +11,7 @@ use scanside_trainer::commands::validate::{self, ValidateArgs};
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::source::Source;
 use scanside_trainer::export::plans::Described;
-use scanside_trainer::export::{Tensor, TrainedNetwork, tensors};
+use scanside_trainer::export::{Tensor, tensors};
 use scanside_trainer::report::run::{FORMAT, RunFacts, RunFolder};
 use scanside_trainer::validate::Validation;
 use scanside_trainer::work::Work;
@@ -104,7 +101,7 @@ fn write_checkpoint(run: &RunFolder) {
     let all = [named("", &last), named("ema.", &averaged), named("momentum.", &last)].concat();
     let all: Vec<(&str, &[usize], &[f32])> =
         all.iter().map(|(n, (shape, values))| (n.as_str(), shape.as_slice(), values.as_slice())).collect();
-    let metadata = [("epoch".to_owned(), "9".to_owned())].into();
+    let metadata = [("epochs_done".to_owned(), "9".to_owned())].into();
     tensors::write_tensors(&run.latest(), &all, &metadata).unwrap();
 }
 
@@ -123,10 +120,7 @@ fn export(run: &RunFolder, change: impl FnOnce(&mut ExportArgs)) -> Result<Exit,
         overwrite: false,
     };
     change(&mut args);
-    export::run(&args, &|network: &TrainedNetwork| {
-        let torch = OnLibtorch::new(network, &[8, 8, 8]);
-        Ok(Box::new(move |patch: &[f32]| Ok(torch.logits(patch))))
-    })
+    export::run(&args)
 }
 
 #[test]
@@ -153,7 +147,7 @@ fn a_run_becomes_files_of_its_averaged_weights() {
     let loaded = onnx::load(&onnx_file, None).unwrap();
     assert_eq!(onnx::graph_sha256(&loaded.proto), onnx::graph_sha256(&theirs));
     assert_eq!(loaded.manifest.provenance["run"], "teacher");
-    assert_eq!(loaded.manifest.provenance["epoch"], "9");
+    assert_eq!(loaded.manifest.provenance["epochs"], "9");
     assert_eq!(tensors::read_tensors(&safetensors).unwrap().tensors, weights(1.0));
 
     let again = export(&run, |args| args.output = Some(onnx_file.clone())).unwrap_err();

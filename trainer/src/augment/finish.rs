@@ -1,6 +1,6 @@
 //! The last steps: mirroring, the nonzero mask, and the label outside it.
 
-use crate::sample::OUTSIDE;
+use crate::targets::OUTSIDE;
 
 /// Mirrors `volumes` (any number of `[z, y, x]` blocks, one after the other) along the chosen ones of `z, y, x`.
 pub fn mirror<T>(volumes: &mut [T], shape_zyx: [usize; 3], axes: [bool; 3]) {

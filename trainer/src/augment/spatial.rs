@@ -5,7 +5,7 @@
 
 mod label;
 
-use crate::sample::OUTSIDE;
+use crate::targets::OUTSIDE;
 use label::{Corners, strongest};
 
 /// Positions are counted in this part of a voxel: exact sums along a row, and the integer part without rounding.

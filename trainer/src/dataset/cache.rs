@@ -183,7 +183,7 @@ impl CachedCase {
         self.mapping.floats(self.image.clone())
     }
 
-    /// Label values, `[z, y, x]`; [`OUTSIDE`](crate::sample::OUTSIDE) outside the nonzero mask.
+    /// Label values, `[z, y, x]`; [`OUTSIDE`](crate::targets::OUTSIDE) outside the nonzero mask.
     pub fn labels(&self) -> &[i16] {
         self.mapping.shorts(self.labels.clone())
     }

@@ -1,7 +1,7 @@
 //! Where patches that must show a class are centred: voxels sampled per class when a case is prepared.
 
 use super::random::RandomState;
-use crate::sample::OUTSIDE;
+use crate::targets::OUTSIDE;
 use crate::targets::{Heads, Targets};
 
 /// Fewer voxels than this are all taken.

@@ -7,7 +7,7 @@ use super::cache::CaseFacts;
 use super::locations;
 use super::raw::RawCase;
 use crate::plan::TrainingPlan;
-use crate::sample::OUTSIDE;
+use crate::targets::OUTSIDE;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside_core::executor::Serial;
 use scanside_core::nifti::{ChannelFiles, LabelVolume, ResidentSource, read_labels};

@@ -87,7 +87,7 @@ pub fn for_network(plans: &str, configuration: &str, unet: &UNet) -> Result<Stri
     if arguments.get("features_per_stage").is_none_or(|said| !all_equal(said, &features)) {
         arguments.insert("features_per_stage".into(), json!(features));
     }
-    if arguments.get("n_conv_per_stage_decoder").is_none_or(|said| !all_equal(said, &unet.decoder_convs)) {
+    if arguments.get("n_conv_per_stage_decoder").is_some_and(|said| !all_equal(said, &unet.decoder_convs)) {
         arguments.insert("n_conv_per_stage_decoder".into(), json!(unet.decoder_convs));
     }
     if let Encoder::Residual { stem_features, bottleneck, .. } = &unet.encoder {

@@ -71,10 +71,9 @@ impl WeightGradient {
         let mut base = 0;
         for stored in input {
             for c in 0..stored.channels {
-                let from = c * g.input[0] + z;
                 let read = |data: &mut [f32], pitch: usize| {
                     let mut target = Target { data, channel: 0, pitch };
-                    stored.read(isa, g.input, from, c, window.rows.clone(), 0, &mut target);
+                    stored.read(isa, g.input, z, c, window.rows.clone(), 0, &mut target);
                 };
                 if self.bands > 1 {
                     read(&mut s.staged_input[self.lead + window.skip * self.pitch..], self.pitch);
@@ -126,7 +125,7 @@ impl WeightGradient {
                 let direct = self.bands == 1;
                 let data = if direct { &mut s.gradients[at..] } else { &mut *s.staged_gradient };
                 let mut target = Target { data, channel: 0, pitch: self.pitch };
-                output.read(isa, g.output, c * g.output[0] + z, c, rows.clone(), 0, &mut target);
+                output.read(isa, g.output, z, c, rows.clone(), 0, &mut target);
                 if !direct {
                     let to = &mut s.gradients[at..];
                     isa.winograd_spread(s.staged_gradient, self.pitch, to, band, self.lines);
