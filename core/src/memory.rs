@@ -1,8 +1,7 @@
 //! The bytes a run takes, known before anything of its size is allocated.
 //!
-//! The planner adds up every buffer of the run and, where a budget is given, trades in this order, which is that of what
-//! each costs in time: the engine's least workspace, fewer workers (each has its own tile and the engine's scratch), reading
-//! the scan again instead of keeping it.
+//! The planner adds up every buffer of the run and, where a budget is given, trades in this order: the engine's least
+//! workspace, fewer workers (each has its own tile and the engine's scratch), reading the scan again instead of keeping it.
 //!
 //! A scan is kept in memory only where that pays: where the network's slowest axis lies across the file's slices, so that
 //! every slab touches all of them. Otherwise slabs follow the file, which is read three times from its start to its end,
