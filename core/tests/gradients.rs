@@ -218,7 +218,7 @@ fn check_data_gradient(p: &Problem) -> Result<(), TestCaseError> {
             Stored { data: Data::F32(&output), channels: p.g.cout, order: Order::Channels, gone: 0, ops: vec![] };
         let source = Source { parts: vec![Part::Stored(stored)], grid: p.g.output };
         let mut weights = vec![f32::NAN; gradient.weight_elements()];
-        gradient.prepare_weights(isa, &p.weights(), &mut weights);
+        gradient.prepare_weights(isa, &p.weights(), &mut weights, &mut vec![f32::NAN; 7]);
         let run = |into: Into, workers: usize, start: f32| {
             let mut out = vec![start; p.g.cin * p.g.input.iter().product::<usize>()];
             let mut scratch = vec![filled(gradient.scratch_blocks(&source)); workers];

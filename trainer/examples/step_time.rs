@@ -121,8 +121,8 @@ fn main() -> anyhow::Result<()> {
     let given: Vec<&[f32]> = given.iter().map(Vec::as_slice).collect();
 
     let (mut tape, mut gradients) = (net.tape(), net.gradients());
-    let mut set = net.prepare(&slices);
-    let prepare = least(rounds, || set = net.prepare(&slices));
+    let mut set = net.weight_set();
+    let prepare = least(rounds, || net.prepare(&slices, &mut set));
     let forward = least(rounds, || net.forward(&set, &image, &mut tape, &Serial));
     let backward = least(rounds, || net.backward(&set, &image, &mut tape, &given, &[], &mut gradients, &Serial));
     println!("native: prepare {prepare:.3}, forward {forward:.3}, backward {backward:.3} core-seconds");

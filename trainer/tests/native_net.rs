@@ -91,7 +91,8 @@ impl Case {
     }
 
     fn native(&self, net: &NativeNet, executor: &impl Executor, features: &[(Feature, &[f32])]) -> (Tape, GradientSet) {
-        let weights = net.prepare(&self.slices());
+        let mut weights = net.weight_set();
+        net.prepare(&self.slices(), &mut weights);
         let (mut tape, mut gradients) = (net.tape(), net.gradients());
         let given = self.logit_gradients(net);
         let given: Vec<&[f32]> = given.iter().map(Vec::as_slice).collect();
@@ -299,9 +300,10 @@ fn gradients_are_slopes() {
     let net = NativeNet::new(&case.unet, case.patch, 1).unwrap();
     let gradients = case.native(&net, &Serial, &[]).1;
     let given = case.logit_gradients(&net);
-    let mut tape = net.tape();
+    let (mut tape, mut weights) = (net.tape(), net.weight_set());
     let mut loss = |case: &Case| {
-        net.forward(&net.prepare(&case.slices()), &case.image, &mut tape, &Serial);
+        net.prepare(&case.slices(), &mut weights);
+        net.forward(&weights, &case.image, &mut tape, &Serial);
         let product = |l: usize| tape.logits(l).iter().zip(&given[l]).map(|(a, b)| f64::from(*a) * f64::from(*b));
         (0..net.levels()).map(|l| product(l).sum::<f64>()).sum::<f64>()
     };

@@ -117,22 +117,23 @@ impl Kernel for Weights<'_> {
         for (from, to) in self.src.chunks_exact(block_in).zip(self.dst.chunks_exact_mut(BANDS * band)) {
             for cz in 0..self.cin * kz {
                 for x in 0..kx {
+                    let at = (cz * ky * kx + x) * BLOCK_ROWS;
+                    let (a, b) = (&from[at..][..BLOCK_ROWS], &from[at + kx * BLOCK_ROWS..][..BLOCK_ROWS]);
+                    let c = &from[at + 2 * kx * BLOCK_ROWS..][..BLOCK_ROWS];
+                    let mut all = [[0f32; BLOCK_ROWS]; BANDS];
                     for r in 0..BLOCK_ROWS {
-                        let w = |y: usize| from[((cz * ky + y) * kx + x) * BLOCK_ROWS + r];
-                        let [a, b, c] = [w(0), w(1), w(2)];
+                        let [a, b, c] = [a[r], b[r], c[r]];
                         // Values of the polynomial a + b p + c p^2 at each point p, over what is left out of the bands.
                         let (even, steep) = ((a + c) * (2.0 / 3.0), (a + 0.25 * c) * (8.0 / 3.0));
-                        let all = [
-                            4.0 * a,
-                            even + b * (2.0 / 3.0),
-                            even - b * (2.0 / 3.0),
-                            -(steep + b * (4.0 / 3.0)),
-                            -(steep - b * (4.0 / 3.0)),
-                            c,
-                        ];
-                        for (k, v) in all.into_iter().enumerate() {
-                            to[k * band + (cz * kx + x) * BLOCK_ROWS + r] = v;
-                        }
+                        all[0][r] = 4.0 * a;
+                        all[1][r] = even + b * (2.0 / 3.0);
+                        all[2][r] = even - b * (2.0 / 3.0);
+                        all[3][r] = -(steep + b * (4.0 / 3.0));
+                        all[4][r] = -(steep - b * (4.0 / 3.0));
+                        all[5][r] = c;
+                    }
+                    for (k, band_rows) in all.iter().enumerate() {
+                        to[k * band + (cz * kx + x) * BLOCK_ROWS..][..BLOCK_ROWS].copy_from_slice(band_rows);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use super::conv::{Conv, ConvGeometry, ConvWeights, Precision};
 use super::output::Output;
 use super::source::Source;
 use super::{blocks, split};
-use crate::arch::{Block, Cuts, Isa, Order, Tiles};
+use crate::arch::{BLOCK_ROWS, Block, Cuts, Isa, Order, Tiles};
 use crate::executor::Executor;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -106,30 +106,21 @@ impl DataGradient {
         self.remainders.last().map_or(0, |r| r.weights.end)
     }
 
-    /// Turns round, exchanges, packs and transforms weights `[cout, cin, kz, ky, kx]`.
-    pub fn prepare_weights(&self, isa: Isa, w: &[f32], out: &mut [f32]) {
+    /// Turns round, exchanges, packs and transforms weights `[cout, cin, kz, ky, kx]`. What `packed` holds does not matter.
+    ///
+    /// # Panics
+    /// If a slice has another length than the geometry says.
+    pub fn prepare_weights(&self, isa: Isa, w: &[f32], out: &mut [f32], packed: &mut Vec<f32>) {
         let g = &self.g;
-        let [kz, ky, kx] = g.kernel;
+        assert_eq!((w.len(), out.len()), (g.cout * g.cin * g.taps(), self.weight_elements()));
         for r in &self.remainders {
-            let [nz, ny, nx] = r.g.kernel;
-            let mut turned = alloc::vec![0f32; g.cin * g.cout * nz * ny * nx];
-            for (i, column) in turned.chunks_exact_mut(nz * ny * nx).enumerate() {
-                let (c, o) = (i / g.cout, i % g.cout);
-                let from = &w[(o * g.cin + c) * kz * ky * kx..][..kz * ky * kx];
-                for (k, v) in column.iter_mut().enumerate() {
-                    let at = |a: usize, n: usize, k: usize| r.first[a] + (n - 1 - k) * g.stride[a];
-                    let (z, y, x) = (at(0, nz, k / (ny * nx)), at(1, ny, k / nx % ny), at(2, nx, k % nx));
-                    if z < kz && y < ky && x < kx {
-                        *v = from[(z * ky + y) * kx + x];
-                    }
-                }
-            }
-            let packed = r.g.pack(&turned);
             let out = &mut out[r.weights.clone()];
             if r.conv.prepared_weights() > 0 {
-                r.conv.prepare_weights(isa, &packed, out);
+                packed.resize(r.g.weight_elements(), 0.0);
+                r.turn(g, w, packed);
+                r.conv.prepare_weights(isa, packed, out);
             } else {
-                out.copy_from_slice(&packed);
+                r.turn(g, w, out);
             }
         }
     }
@@ -204,6 +195,28 @@ impl DataGradient {
 }
 
 impl Remainder {
+    /// Packs its weights, turned round and with their channels exchanged.
+    fn turn(&self, g: &ConvGeometry, w: &[f32], packed: &mut [f32]) {
+        let ([kz, ky, kx], [nz, ny, nx]) = (g.kernel, self.g.kernel);
+        let at = |a: usize, n: usize, k: usize| self.first[a] + (n - 1 - k) * g.stride[a];
+        let taps: Vec<Option<usize>> = (0..nz * ny * nx)
+            .map(|k| {
+                let (z, y, x) = (at(0, nz, k / (ny * nx)), at(1, ny, k / nx % ny), at(2, nx, k % nx));
+                (z < kz && y < ky && x < kx).then_some((z * ky + y) * kx + x)
+            })
+            .collect();
+        let per_pair = kz * ky * kx;
+        for (k, packed) in packed.chunks_exact_mut(BLOCK_ROWS).enumerate() {
+            packed.fill(0.0);
+            let (block, o, tap) = (k / taps.len() / g.cout, k / taps.len() % g.cout, taps[k % taps.len()]);
+            let pairs = &w[o * g.cin * per_pair..][..g.cin * per_pair];
+            if let Some(tap) = tap {
+                let column = pairs[block * BLOCK_ROWS * per_pair..].iter().skip(tap).step_by(per_pair);
+                packed.iter_mut().zip(column).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+
     /// Adds one channel of a result to the voxels that it belongs to.
     fn add(&self, isa: Isa, g: &ConvGeometry, from: &[f32], to: &mut [f32]) {
         let [_, ny, nx] = g.input;

@@ -230,11 +230,9 @@ impl Checker<'_> {
                 }
                 PartSpec::Resampled { low, axes } => {
                     self.value(low)?;
-                    for a in 0..3 {
-                        let inside = |b: &Between| (0.0..1.0).contains(&b.weight) && b.index < low.grid[a];
-                        if axes[a].len() != value.grid[a]
-                            || !axes[a].iter().all(|b| inside(b) && b.end() <= low.grid[a])
-                        {
+                    for (axis, (&to, &from)) in axes.iter().zip(value.grid.iter().zip(&low.grid)) {
+                        let inside = |b: &Between| (0.0..1.0).contains(&b.weight) && b.index < from;
+                        if axis.len() != to || !axis.iter().all(|b| inside(b) && b.end() <= from) {
                             return bad("an interpolation between voxels that are not there");
                         }
                     }

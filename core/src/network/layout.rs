@@ -120,11 +120,7 @@ impl<'w> Network<'w> {
     }
 
     /// The layout that a workspace has room for, its arena, and each worker's scratch; none where it is too small.
-    pub(super) fn split<'a>(
-        &self,
-        workspace: &'a mut [Block],
-        workers: usize,
-    ) -> Option<(&Arena, &'a mut [Block], Vec<&'a mut [Block]>)> {
+    pub(super) fn split<'a>(&self, workspace: &'a mut [Block], workers: usize) -> Option<Parts<'_, 'a>> {
         let scratch = workers * self.scratch_blocks;
         let fits = |arena: &&Arena| arena.blocks + scratch <= workspace.len();
         let layout = [Some(&self.roomy), self.tight.as_ref()].into_iter().flatten().find(fits)?;
@@ -132,6 +128,9 @@ impl<'w> Network<'w> {
         Some((layout, arena, rest.chunks_exact_mut(self.scratch_blocks.max(1)).take(workers).collect()))
     }
 }
+
+/// A layout, its arena, and each worker's scratch.
+type Parts<'l, 'a> = (&'l Arena, &'a mut [Block], Vec<&'a mut [Block]>);
 
 /// Float weights that a step uses, in the order in which they are prepared: its own, then those of its inputs.
 pub(super) fn float_weights(step: &Step) -> Vec<(Span, Form)> {

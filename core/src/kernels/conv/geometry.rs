@@ -49,15 +49,26 @@ impl ConvGeometry {
 
     /// Packs `[cout, cin, kz, ky, kx]` into `[block][cin][tap][BLOCK_ROWS]`, filled up with zeros.
     pub fn pack(&self, w: &[f32]) -> Vec<f32> {
-        let taps = self.taps();
         let mut packed = vec![0f32; self.weight_elements()];
-        for o in 0..self.cout {
-            for k in 0..self.cin * taps {
-                packed[(o / BLOCK_ROWS * self.cin * taps + k) * BLOCK_ROWS + o % BLOCK_ROWS] =
-                    w[o * self.cin * taps + k];
+        self.pack_into(w, &mut packed);
+        packed
+    }
+
+    /// As [`Self::pack`], into memory that is there.
+    ///
+    /// # Panics
+    /// If a slice has another length than the geometry says.
+    pub fn pack_into(&self, w: &[f32], packed: &mut [f32]) {
+        let per_row = self.cin * self.taps();
+        assert_eq!((w.len(), packed.len()), (self.cout * per_row, self.weight_elements()));
+        for (rows, packed) in w.chunks(BLOCK_ROWS * per_row).zip(packed.chunks_exact_mut(BLOCK_ROWS * per_row)) {
+            for (k, packed) in packed.chunks_exact_mut(BLOCK_ROWS).enumerate() {
+                packed.fill(0.0);
+                for (to, row) in packed.iter_mut().zip(rows.chunks_exact(per_row)) {
+                    *to = row[k];
+                }
             }
         }
-        packed
     }
 
     /// Packs signed bytes `[cout, cin, kz, ky, kx]` into `[block][cin / 4][tap][BLOCK_ROWS][4]`, filled up with zeros.
