@@ -78,6 +78,10 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         unsafe { _mm_storeu_si128(p.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
     }
     #[inline(always)]
+    unsafe fn prefetch<T>(p: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat_i(v: i32) -> __m256i {
         unsafe { _mm256_set1_epi32(v) }
     }

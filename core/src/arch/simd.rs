@@ -55,6 +55,10 @@ pub(super) trait Simd: Copy {
     /// Rounds to nearest even; what is too large becomes infinite.
     unsafe fn store_f16(p: *mut u16, v: Self::F);
 
+    /// Asks for what will be read soon.
+    #[inline(always)]
+    unsafe fn prefetch<T>(_p: *const T) {}
+
     unsafe fn splat_i(v: i32) -> Self::I;
     unsafe fn load_i(p: *const i32) -> Self::I;
     unsafe fn store_i(p: *mut i32, v: Self::I);

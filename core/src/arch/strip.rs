@@ -14,6 +14,9 @@ pub const BLOCK_ROWS: usize = 8;
 /// Elements past the end of a line that may be read from scratch and written to sums: one of the widest vectors.
 pub const RUN_PAD: usize = 16;
 
+/// Taps along x as a rule, which lie in the same cache lines: one of them is asked for.
+const AHEAD: usize = 3;
+
 /// One block of output channels over some lines: f32, or i32 whose lanes hold [`Isa::int_group`] input channels each.
 #[derive(Debug)]
 pub struct Strip<'a, T> {
@@ -204,6 +207,14 @@ unsafe fn strip<S: Simd, T: Number, const M: usize, const N: usize>(s: &mut Stri
         for c in 0..s.channels {
             let src = s.src.as_ptr().add(c * s.channel + n);
             let w = s.weights.as_ptr().add((c * s.weight_taps + s.first_tap) * BLOCK_ROWS + row);
+            // The next channel's rows lie far away, a few vectors in each: no CPU foresees them.
+            if c + 1 < s.channels {
+                for &tap in s.taps.iter().step_by(AHEAD) {
+                    for j in 0..N {
+                        S::prefetch(src.add(s.channel + tap + j * s.line));
+                    }
+                }
+            }
             T::channel::<S, M, N>(&mut acc, src, s.line, w, s.taps);
         }
         for (i, acc) in acc.iter().enumerate() {
