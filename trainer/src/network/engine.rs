@@ -2,7 +2,7 @@
 
 use super::native::{GradientSet, NativeNet, Tape, WeightSet};
 use super::{Network, values};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use scanside::threads::Threads;
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Device, Kind, Tensor};
@@ -21,8 +21,9 @@ pub enum Engine {
 pub struct Native {
     net: NativeNet,
     threads: Threads,
-    /// Packed weights; none after they changed.
-    weights: Option<WeightSet>,
+    weights: WeightSet,
+    /// The weights are those of the network as it is now.
+    packed: bool,
     /// One per sample of the batch.
     tapes: Vec<Tape>,
     images: Vec<f32>,
@@ -40,11 +41,12 @@ impl Engine {
         }
         let Ok(net) = NativeNet::new(unet, patch, threads) else { return Ok(Engine::Torch) };
         let threads = Threads::new(threads).map_err(|failure| failure.error)?;
-        let gradients = net.gradients();
+        let (gradients, weights) = (net.gradients(), net.weight_set());
         Ok(Engine::Native(Box::new(Native {
             net,
             threads,
-            weights: None,
+            weights,
+            packed: false,
             tapes: Vec::new(),
             images: Vec::new(),
             gradients,
@@ -62,7 +64,7 @@ impl Engine {
     /// Must be called when the network's weights have changed.
     pub fn weights_changed(&mut self) {
         if let Engine::Native(native) = self {
-            native.weights = None;
+            native.packed = false;
         }
     }
 
@@ -108,17 +110,17 @@ impl Native {
         let samples = images.size()[0] as usize;
         self.images = values(images)?;
         ensure!(samples > 0, "a batch needs at least one sample");
-        if self.weights.is_none() {
+        if !self.packed {
             let tensors = network.parameters.iter().map(|p| values(&p.tensor)).collect::<Result<Vec<_>, _>>()?;
             let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            self.weights = Some(self.net.prepare(&tensors));
+            self.net.prepare(&tensors, &mut self.weights);
+            self.packed = true;
         }
-        let weights = self.weights.as_ref().context("the weights are not prepared")?;
         while self.tapes.len() < samples {
             self.tapes.push(self.net.tape());
         }
         for (image, tape) in self.images.chunks_exact(self.images.len() / samples).zip(&mut self.tapes) {
-            self.net.forward(weights, image, tape, &self.threads);
+            self.net.forward(&self.weights, image, tape, &self.threads);
         }
         (0..self.net.levels())
             .map(|level| {
@@ -133,9 +135,11 @@ impl Native {
     }
 
     fn backward(&mut self, network: &Network, logits: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
-        let weights = self.weights.as_ref().context("backward without forward")?;
         let samples = logits.first().map_or(0, |logits| logits.size()[0] as usize);
-        ensure!(samples > 0 && samples <= self.tapes.len(), "backward of {samples} samples");
+        ensure!(
+            self.packed && samples > 0 && samples <= self.tapes.len(),
+            "backward of {samples} samples without forward"
+        );
         let levels = logits
             .iter()
             .map(|logits| {
@@ -154,7 +158,7 @@ impl Native {
                     &level[i * size..(i + 1) * size]
                 })
                 .collect();
-            self.net.backward(weights, image, tape, &of_sample, &[], &mut self.gradients, &self.threads);
+            self.net.backward(&self.weights, image, tape, &of_sample, &[], &mut self.gradients, &self.threads);
         }
         network
             .parameters
