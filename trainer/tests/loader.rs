@@ -206,7 +206,7 @@ fn no_more_is_prepared_than_was_asked_for() -> Result<()> {
 #[test]
 fn contradictions_are_refused() {
     let refused = |case: Case, settings: Settings, workers: usize, sentence: &str| {
-        let error = Loader::start(vec![case.shared()], settings, 0, 0, workers).err().expect("refused").to_string();
+        let error = Loader::start(vec![case.shared()], settings, 0, 0, workers).expect_err("refused").to_string();
         assert!(error.contains(sentence), "{error}");
     };
     let good = Case::new(1, [4, 5, 6], 1);
@@ -224,7 +224,7 @@ fn contradictions_are_refused() {
         1,
         "voxel 120 of a class lies beyond its 120",
     );
-    assert!(Loader::start(Vec::new(), plain, 0, 0, 1).err().expect("refused").to_string().contains("no case"));
+    assert!(Loader::start(Vec::new(), plain, 0, 0, 1).expect_err("refused").to_string().contains("no case"));
 }
 
 proptest! {
@@ -269,11 +269,11 @@ proptest! {
                 prop_assert!(foreground || !origin.foreground || !possible, "foreground was asked for");
                 // Along every axis the case fills the patch, or is whole within it; forced patches may reach beyond its
                 // upper end.
-                for d in 0..3 {
+                for (d, patch) in patch_zyx.iter().map(|n| *n as i64).enumerate() {
                     let (start, extent) = (origin.start_zyx[d], case.shape_zyx[d] as i64);
-                    let missing = (patch_zyx[d] as i64 - extent).max(0);
+                    let missing = (patch - extent).max(0);
                     prop_assert!(start >= -(missing + 1) / 2);
-                    prop_assert!(origin.foreground || start + patch_zyx[d] as i64 <= extent + (missing + 1) / 2);
+                    prop_assert!(origin.foreground || start + patch <= extent + (missing + 1) / 2);
                 }
             }
             loader.recycle(got);

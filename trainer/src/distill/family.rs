@@ -99,10 +99,10 @@ pub fn train(
         let active: Vec<bool> = courses.iter().map(|course| course.epochs_done() <= epoch).collect();
         let asked = pupils.iter().zip(&active).any(|(pupil, active)| pupil.distilled && *active);
         for step in 0..settings.steps_per_epoch {
-            let batch = patches.next()?;
+            let batch = patches.next_batch()?;
             let heard = match asked {
                 true => {
-                    let more = unlabelled.as_mut().map(FoldPatches::next).transpose()?;
+                    let more = unlabelled.as_mut().map(FoldPatches::next_batch).transpose()?;
                     Some(Heard::new(&plan.targets, teachers, &batch, more).or_exit(Exit::DoesNotFit)?)
                 }
                 false => None,

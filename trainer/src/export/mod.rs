@@ -6,7 +6,7 @@
 //! | [`onnx`] | one self-describing ONNX file for the inference core, checked after it was written |
 //! | [`tensors`] | safetensors: weights for other programs, and the training's own checkpoints |
 //! | [`plans`] | the network's own sizes into `plans.json`, and out of it |
-//! | [`reference`] | nothing: it answers as libtorch does, for the check of an ONNX file |
+//! | [`reference`](mod@reference) | nothing: it answers as libtorch does, for the check of an ONNX file |
 //! | [`pickle`] | the pickle inside a PyTorch checkpoint |
 
 pub mod nnunet;

@@ -57,7 +57,7 @@ fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, Stri
     let mut infos = Vec::with_capacity(tensors.len());
     for (name, shape, values) in tensors {
         let start = end;
-        end += size_of_val::<[f32]>(values);
+        end += 4 * values.len();
         let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (start, end) };
         infos.push((name.to_string(), info));
     }

@@ -9,7 +9,7 @@
 //! | [`patches`] | the patches of a fold, in order |
 //! | [`step`] | one step of one network |
 //! | [`course`] | one network's run: its folder, its state, its epochs |
-//! | [`checkpoint`] | its state as a file |
+//! | `checkpoint` | its state as a file |
 //! | [`teacher`] | a run of one network on the labels |
 
 mod checkpoint;

@@ -67,14 +67,14 @@ impl FoldPatches {
     ///
     /// # Errors
     /// A worker failed, there is no memory, or the user stopped the run.
-    pub fn next(&mut self) -> Result<Patches, Failure> {
+    pub fn next_batch(&mut self) -> Result<Patches, Failure> {
         fetch(&mut self.training, self.device)
     }
 
     /// The batches to watch after an epoch, one after the other.
     ///
     /// # Errors
-    /// As [`FoldPatches::next`], and what `each` returns.
+    /// As [`FoldPatches::next_batch`], and what `each` returns.
     pub fn watch(&mut self, mut each: impl FnMut(&Patches) -> Result<(), Failure>) -> Result<(), Failure> {
         let Some(loader) = &mut self.watching else { return Ok(()) };
         for _ in 0..self.watched_per_epoch {

@@ -55,7 +55,7 @@ pub fn train(
     for epoch in course.epochs_done()..settings.epochs {
         let (begun, waited) = (Instant::now(), patches.waited());
         for step in 0..settings.steps_per_epoch {
-            let batch = patches.next()?;
+            let batch = patches.next_batch()?;
             let value = course.step(epoch, &batch.images, false, |logits| label_terms(&loss, logits, &batch.labels))?;
             progress.step(&facts, epoch, step, &value);
         }
