@@ -2,7 +2,7 @@
 
 use super::runs::{self, WhichWeights};
 use super::say;
-use super::teacher::{DeviceChoice, Lines, decay, device, rate};
+use super::teacher::{DeviceChoice, Lines, decay, device, finished, rate};
 use crate::dataset::random::RandomState;
 use crate::dataset::splits;
 use crate::distill::boundary::BoundarySettings;
@@ -15,7 +15,7 @@ use crate::distill::teachers::Teachers;
 use crate::export::TrainedNetwork;
 use crate::export::plans::Described;
 use crate::plan::{Cost, TrainingPlan};
-use crate::report::run::RunFacts;
+use crate::report::run::{RunFacts, RunFolder};
 use crate::training::patches;
 use crate::training::settings::{Member, RunSettings, Start};
 use crate::work::Work;
@@ -161,7 +161,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
     };
     let mut teachers = Teachers::new(&sources, &plan, &settings)?;
     let mut lines = Lines::default();
-    family::train(
+    let courses = family::train(
         &work,
         &plan,
         &settings,
@@ -172,6 +172,8 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         args.resume,
         &mut lines,
     )?;
+    let runs: Vec<RunFolder> = courses.iter().map(|course| course.folder().clone()).collect();
+    say(&finished(&work, &runs));
     Ok(Exit::Done)
 }
 

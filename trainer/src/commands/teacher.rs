@@ -1,10 +1,11 @@
 //! `scanside-train teacher`: a network trained as nnU-Net trains it.
 
+use super::say;
 use crate::distill::family::imbalance;
 use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
 use crate::report::progress::human_duration;
-use crate::report::run::RunFacts;
+use crate::report::run::{RunFacts, RunFolder};
 use crate::training::settings::{Member, RunSettings, Start};
 use crate::training::step::StepValue;
 use crate::training::teacher::{self, Progress};
@@ -129,8 +130,21 @@ pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
         start: args.init.clone().map_or(Start::Fresh, |folder| Start::Folder(folder, args.fold)),
         notes: BTreeMap::from([("loss".to_string(), "Dice + cross entropy, deep supervision".to_string())]),
     };
-    teacher::train(&work, &plan, &settings, &member, args.resume, &mut Lines::default())?;
+    let run = teacher::train(&work, &plan, &settings, &member, args.resume, &mut Lines::default())?;
+    say(&finished(&work, &[run]));
     Ok(Exit::Done)
+}
+
+/// Where finished runs lie, and what comes next.
+pub(super) fn finished(work: &Work, runs: &[RunFolder]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let name = run.path().file_name().unwrap_or_default().to_string_lossy();
+        let work = work.root().display();
+        text += &format!("{}\n", run.page().display());
+        text += &format!("  measure it: scanside-train validate {work} --model {name}\n");
+    }
+    text
 }
 
 /// Progress in lines: one that is overwritten on a terminal, one an epoch and network everywhere.

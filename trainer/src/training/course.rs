@@ -12,6 +12,7 @@ use crate::network::{Engine, Initialise, Network};
 use crate::optimise::{AveragedWeights, Sgd, SgdSettings, poly_learning_rate};
 use crate::plan::TrainingPlan;
 use crate::report::log::{EpochLog, EpochRecord};
+use crate::report::page;
 use crate::report::run::{self, RunFacts, RunFolder};
 use crate::targets::{Heads, Targets};
 use crate::work::Work;
@@ -215,7 +216,7 @@ impl Course {
         Ok(())
     }
 
-    /// Ends epoch `epoch`: a line in the log, and the state saved.
+    /// Ends epoch `epoch`: a line in the log, the state saved, the page drawn again.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -248,6 +249,7 @@ impl Course {
         // The log first: an epoch that is logged twice counts once, one that is missing is a hole.
         self.log.append(&record)?;
         checkpoint::save(&self.folder.latest(), &self.trainee, &self.state)?;
+        page::write(&self.folder, &[])?;
         Ok(record)
     }
 
@@ -260,7 +262,8 @@ impl Course {
             return Ok(());
         }
         let cannot = || format!("{} cannot be written", self.folder.last().display());
-        std::fs::rename(self.folder.latest(), self.folder.last()).or_exit_with(Exit::CouldNotWrite, cannot)
+        std::fs::rename(self.folder.latest(), self.folder.last()).or_exit_with(Exit::CouldNotWrite, cannot)?;
+        page::write(&self.folder, &[])
     }
 }
 
