@@ -66,8 +66,10 @@ impl TrainingPlan {
     /// # Errors
     /// As [`TrainingPlan::read`].
     pub fn from_files(plans: &Path, dataset: &Path, configuration: &str) -> Result<TrainingPlan, Failure> {
-        let read =
-            |path: &Path| std::fs::read_to_string(path).or_exit_with(Exit::BadInput, || format!("{}", path.display()));
+        let read = |path: &Path| {
+            let told = || format!("{} cannot be read; `scanside-train plan` makes a work folder", path.display());
+            std::fs::read_to_string(path).or_exit_with(Exit::BadInput, told)
+        };
         TrainingPlan::parse(read(plans)?, plans, read(dataset)?, dataset, configuration)
     }
 
