@@ -202,12 +202,7 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
     }
     let read = |name: &str| runs::read_text(&given.join(name));
     let (plans, dataset) = (read("plans.json")?, read("dataset.json")?);
-    let mut ids: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(work.cache()).or_exit(Exit::BadInput)? {
-        let name = entry.or_exit(Exit::BadInput)?.file_name();
-        ids.extend(name.to_str().and_then(|name| name.strip_suffix(".scase")).map(str::to_string));
-    }
-    ids.sort();
+    let ids = patches::prepared_ids(work)?;
     let known = splits::read(&work.splits(), &ids)?;
     let mut sources = Vec::new();
     for fold in nnunet::folds_of(given, CHECKPOINT).or_exit(Exit::BadModel)? {

@@ -53,14 +53,6 @@ impl Engine {
         })))
     }
 
-    /// Its name, for reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Engine::Torch => "libtorch",
-            Engine::Native(_) => "native",
-        }
-    }
-
     /// Must be called when the network's weights have changed.
     pub fn weights_changed(&mut self) {
         if let Engine::Native(native) = self {

@@ -119,7 +119,10 @@ pub fn split(work: &Work, settings: &RunSettings) -> Result<Split, Failure> {
 }
 
 /// Ids of the cases that were prepared, in order.
-fn prepared_ids(work: &Work) -> Result<Vec<String>, Failure> {
+///
+/// # Errors
+/// There are none.
+pub fn prepared_ids(work: &Work) -> Result<Vec<String>, Failure> {
     let missing = || format!("{} has no prepared cases; run scanside-train plan first", work.root().display());
     let mut ids = Vec::new();
     for entry in std::fs::read_dir(work.cache()).or_exit_with(Exit::BadInput, missing)? {
