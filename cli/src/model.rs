@@ -10,7 +10,7 @@ use scanside_core::onnx::{self, OnnxEngine, Settings, pb::ModelProto};
 use std::path::Path;
 
 /// The checkpoint that nnU-Net's training ends with.
-pub(crate) const DEFAULT_CHECKPOINT: &str = "checkpoint_final.pth";
+pub const DEFAULT_CHECKPOINT: &str = "checkpoint_final.pth";
 
 /// How the arguments ask to prepare a network.
 pub(crate) fn settings(how: &How<'_>) -> Settings {

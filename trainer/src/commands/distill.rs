@@ -21,6 +21,7 @@ use crate::training::settings::{Member, RunSettings, Start};
 use crate::work::Work;
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure, OrExit};
+use scanside::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{self, FoldName};
@@ -205,8 +206,8 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
     let ids = patches::prepared_ids(work)?;
     let known = splits::read(&work.splits(), &ids)?;
     let mut sources = Vec::new();
-    for fold in nnunet::folds_of(given, CHECKPOINT).or_exit(Exit::BadModel)? {
-        let path = given.join(format!("fold_{fold}")).join(CHECKPOINT);
+    for fold in nnunet::folds_of(given, DEFAULT_CHECKPOINT).or_exit(Exit::BadModel)? {
+        let path = given.join(format!("fold_{fold}")).join(DEFAULT_CHECKPOINT);
         let mut checkpoint = Checkpoint::open(&path).or_exit(Exit::BadModel)?;
         let (configuration, trainer) = (checkpoint.configuration().to_string(), checkpoint.trainer_name().to_string());
         let described = Described::read(&plans, &dataset, &configuration, &trainer)?;
@@ -221,9 +222,6 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
     }
     Ok(sources)
 }
-
-/// File name of nnU-Net's last checkpoint.
-const CHECKPOINT: &str = "checkpoint_final.pth";
 
 fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) -> Result<Vec<Pupil>, Failure> {
     let teacher = sources.first().ok_or_else(|| Failure::says(Exit::BadModel, "there is no teacher"))?;

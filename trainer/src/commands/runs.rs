@@ -12,9 +12,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Prefixes of tensor names in checkpoints; the weights themselves have none.
-const AVERAGED: &str = "ema.";
-const OPTIMIZER: &str = "momentum.";
 /// The class whose network a run trains: nnU-Net's own.
 const TRAINER: &str = "nnUNetTrainer";
 /// Most bytes of `plans.json` or `dataset.json`.
@@ -76,7 +73,7 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
         .fold
         .parse()
         .or_exit_with(Exit::BadInput, || format!("{}: {:?} is no fold", run.facts().display(), facts.fold))?;
-    let epochs = file.metadata.get("epochs_done").cloned();
+    let epochs = file.metadata.get(tensors::EPOCHS_DONE).cloned();
     let mut provenance = BTreeMap::from([
         ("source".to_owned(), "trained with scanside-train".to_owned()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -109,9 +106,9 @@ fn choose(
 ) -> Result<BTreeMap<String, crate::export::Tensor>, Failure> {
     let (mut averaged, mut last) = (BTreeMap::new(), BTreeMap::new());
     for (name, tensor) in all {
-        if let Some(name) = name.strip_prefix(AVERAGED) {
+        if let Some(name) = name.strip_prefix(tensors::AVERAGE) {
             averaged.insert(name.to_owned(), tensor);
-        } else if !name.starts_with(OPTIMIZER) {
+        } else if !name.starts_with(tensors::MOMENTUM) {
             last.insert(name, tensor);
         }
     }

@@ -1,6 +1,7 @@
 //! The teachers: frozen networks whose probabilities are averaged.
 
 use super::source::TeacherSource;
+use crate::export::reference::network_of;
 use crate::network::{Engine, Network};
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
@@ -48,7 +49,7 @@ impl Teachers {
                     ),
                 ));
             }
-            let network = Network::of(&source.network, settings.device).or_exit(Exit::BadModel)?;
+            let network = network_of(&source.network, settings.device).or_exit(Exit::BadModel)?;
             let engine =
                 Engine::new(unet, plan.patch_zyx, settings.device, settings.threads).or_exit(Exit::DoesNotFit)?;
             networks.push((network, engine));

@@ -6,7 +6,7 @@
 //! | [`onnx`] | one self-describing ONNX file for the inference core, checked after it was written |
 //! | [`tensors`] | safetensors: weights for other programs, and the training's own checkpoints |
 //! | [`plans`] | the network's own sizes into `plans.json`, and out of it |
-//! | [`reference`](mod@reference) | nothing: it answers as libtorch does, for the check of an ONNX file |
+//! | [`reference`](mod@reference) | nothing: it brings a network back to libtorch |
 //! | [`pickle`] | the pickle inside a PyTorch checkpoint |
 
 pub mod nnunet;
@@ -108,14 +108,15 @@ fn short_name(tensor: &Expected) -> &str {
     tensor.names.first().map_or("", String::as_str)
 }
 
-/// Weights looked up by the name that counts, as model builders ask for them.
-struct ByLastName<'a> {
+/// Weights looked up by the name that counts, as model builders and [`Parameters`](crate::network::Parameters) ask for
+/// them.
+pub(crate) struct ByLastName<'a> {
     network: &'a TrainedNetwork,
     short: BTreeMap<String, String>,
 }
 
 impl<'a> ByLastName<'a> {
-    fn new(network: &'a TrainedNetwork) -> ByLastName<'a> {
+    pub(crate) fn new(network: &'a TrainedNetwork) -> ByLastName<'a> {
         let expected = Layers::of(&network.unet).expected();
         let short = expected.iter().map(|tensor| (tensor.name().to_owned(), short_name(tensor).to_owned())).collect();
         ByLastName { network, short }

@@ -14,6 +14,7 @@ use super::plans::Described;
 use super::{ModelFacts, TrainedNetwork, short_name};
 use anyhow::Context;
 use scanside::exit::{Exit, Failure, OrExit};
+use scanside::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{FoldName, ImportOptions, import_folder};
 use std::fs::{self, File};
@@ -22,8 +23,6 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// The checkpoint that nnU-Net's programs take by default.
-const CHECKPOINT: &str = "checkpoint_final.pth";
 /// Folder inside the archive, named as PyTorch names it after the file.
 const ROOT: &str = "checkpoint_final";
 /// PyTorch's alignment of storages, so that they can be mapped.
@@ -54,7 +53,7 @@ pub fn write(folder: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Res
         fs::create_dir_all(model.join(&fold))?;
         write_file(&model.join("dataset.json"), |file| Ok(file.write_all(facts.dataset.as_bytes())?))?;
         write_file(&model.join("plans.json"), |file| Ok(file.write_all(plans.as_bytes())?))?;
-        write_file(&model.join(&fold).join(CHECKPOINT), |file| write_checkpoint(file, network, facts))
+        write_file(&model.join(&fold).join(DEFAULT_CHECKPOINT), |file| write_checkpoint(file, network, facts))
     };
     content().or_exit_with(Exit::CouldNotWrite, told)?;
     read_back(&model, facts.fold).or_exit_with(Exit::BadModel, || "the written model folder cannot be read back")?;

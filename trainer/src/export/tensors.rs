@@ -19,6 +19,13 @@ const MAX_HEADER: u64 = 64 << 20;
 /// Most bytes of a file: three times the largest network, with room.
 const MAX_FILE: u64 = 64 << 30;
 
+/// Before the names of averaged weights in a run's checkpoint.
+pub const AVERAGE: &str = "ema.";
+/// Before the names of momentum in a run's checkpoint.
+pub const MOMENTUM: &str = "momentum.";
+/// The text of a run's checkpoint that says how many epochs are done.
+pub const EPOCHS_DONE: &str = "epochs_done";
+
 /// A file's tensors and texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorFile {

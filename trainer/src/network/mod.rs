@@ -13,8 +13,6 @@ pub use engine::{Engine, Native};
 pub use init::Initialise;
 pub use parameters::{LoadError, Parameter, Parameters, copy_of, values};
 
-use crate::export::TrainedNetwork;
-use anyhow::Context;
 use scanside_core::nnunet::architecture::{Norm, UNet};
 use scanside_core::nnunet::layers::Layers;
 use tch::{Device, Tensor};
@@ -62,24 +60,6 @@ impl Network {
         let layers = Layers::of(unet);
         let parameters = Parameters::zeros(&layers, device);
         Ok(Network { unet: unet.clone(), layers, parameters })
-    }
-
-    /// A trained network on `device`.
-    ///
-    /// # Errors
-    /// The network has parts that are not trained here, or there is no memory.
-    pub fn of(trained: &TrainedNetwork, device: Device) -> anyhow::Result<Network> {
-        let network = Network::new(trained.unet(), device)?;
-        for parameter in network.parameters.iter() {
-            let (shape, values) = trained
-                .weights()
-                .get(&parameter.name)
-                .with_context(|| format!("there is no tensor {}", parameter.name))?;
-            let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
-            let values = Tensor::f_from_slice(values)?.f_reshape(shape)?;
-            tch::no_grad(|| parameter.tensor.shallow_clone().f_copy_(&values))?;
-        }
-        Ok(network)
     }
 
     /// What the network is.

@@ -11,6 +11,8 @@ use tch::{Device, Kind, TchError, Tensor};
 pub struct Parameter {
     /// nnU-Net's name without the copies: that of the encoder or decoder module.
     pub name: String,
+    /// The one of its names whose values count where copies in a file disagree.
+    last_name: String,
     /// What it is for.
     pub role: Role,
     /// Values per axis.
@@ -44,6 +46,7 @@ impl Parameters {
                 Parameter {
                     // The first name is the short one.
                     name: expected.names.first().cloned().unwrap_or_default(),
+                    last_name: expected.name().to_string(),
                     role: expected.role,
                     shape: expected.shape,
                     tensor: Tensor::zeros(shape, (Kind::Float, device)).set_requires_grad(true),
@@ -74,13 +77,13 @@ impl Parameters {
         self.index.get(name).map(|i| &self.list[*i].tensor)
     }
 
-    /// Takes the values that `source` has under each parameter's name.
+    /// Takes the values that `source` has of each parameter.
     ///
     /// # Errors
     /// A tensor cannot be read, or has another number of values.
     pub fn load(&mut self, source: &mut dyn Weights) -> Result<(), LoadError> {
         for parameter in &mut self.list {
-            let values = source.read_f32(&parameter.name).map_err(LoadError::Source)?;
+            let values = source.read_f32(&parameter.last_name).map_err(LoadError::Source)?;
             if values.len() as u64 != parameter.values() {
                 return Err(LoadError::Size {
                     name: parameter.name.clone(),

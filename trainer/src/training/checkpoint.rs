@@ -1,17 +1,12 @@
 //! A run's state between two epochs, as a file.
 
 use super::step::Trainee;
-use crate::export::tensors::{TensorFile, read_tensors, write_tensors};
+use crate::export::tensors::{AVERAGE, EPOCHS_DONE, MOMENTUM, TensorFile, read_tensors, write_tensors};
 use crate::network::values;
 use scanside::exit::{Exit, Failure, OrExit};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, TchError, Tensor};
-
-/// Before the names of averaged weights.
-pub(super) const AVERAGE: &str = "ema.";
-/// Before the names of momentum.
-pub(super) const MOMENTUM: &str = "momentum.";
 
 /// What a checkpoint holds beside tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,7 +26,7 @@ pub(super) fn save(path: &Path, trainee: &Trainee, state: &State) -> Result<(), 
     let tensors = gather(trainee).or_exit_with(Exit::CouldNotWrite, told)?;
     let borrowed: Vec<(&str, &[usize], &[f32])> =
         tensors.iter().map(|(name, shape, values)| (name.as_str(), *shape, values.as_slice())).collect();
-    let mut metadata = BTreeMap::from([("epochs_done".to_string(), state.epochs_done.to_string())]);
+    let mut metadata = BTreeMap::from([(EPOCHS_DONE.to_string(), state.epochs_done.to_string())]);
     if let Some(ema) = state.ema_dice {
         // Shortest text that reads back as the same number.
         metadata.insert("ema_dice".into(), format!("{ema:?}"));
@@ -95,7 +90,7 @@ pub(super) fn restore(path: &Path, trainee: &mut Trainee, device: Device) -> Res
         }
         average.restore(number("average_steps")?.unwrap_or(0), averages);
     }
-    let epochs_done = number("epochs_done")?.ok_or_else(|| wrong("it does not say how far the run was"))? as usize;
+    let epochs_done = number(EPOCHS_DONE)?.ok_or_else(|| wrong("it does not say how far the run was"))? as usize;
     let ema_dice = metadata.get("ema_dice").and_then(|text| text.parse().ok());
     Ok(State { epochs_done, ema_dice })
 }

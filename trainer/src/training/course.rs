@@ -18,6 +18,7 @@ use crate::targets::{Heads, Targets};
 use crate::work::Work;
 use anyhow::Result as AnyResult;
 use scanside::exit::{Exit, Failure, OrExit};
+use scanside::model::DEFAULT_CHECKPOINT;
 use scanside::output::write_whole;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use std::collections::BTreeMap;
@@ -289,7 +290,7 @@ fn begin(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result
     let mut network = Network::new(&member.unet, settings.device).or_exit(Exit::BadModel)?;
     network.initialise(settings.seed).or_exit(Exit::DoesNotFit)?;
     if let Start::Folder(folder, fold) = &member.start {
-        let path = folder.join(format!("fold_{fold}")).join("checkpoint_final.pth");
+        let path = folder.join(format!("fold_{fold}")).join(DEFAULT_CHECKPOINT);
         let mut checkpoint = Checkpoint::open(&path).or_exit(Exit::BadModel)?;
         network
             .parameters
