@@ -1,14 +1,14 @@
 //! Core-seconds of a training step of one sample: the native network beside libtorch, both on one thread, in one process.
 //!
-//! `cargo run --release -p scanside-trainer --example step_time -- [rounds]`
+//! `cargo build --release --workspace --examples && target/release/examples/step_time [rounds]`
 #![allow(missing_docs)]
 
 use scanside_core::executor::Serial;
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
-use scanside_core::nnunet::layers::{Affine, EncoderStage, Expected, Layers, Role, Unit};
+use scanside_core::nnunet::layers::Role;
+use scanside_trainer::network::Network;
 use scanside_trainer::network::native::NativeNet;
-use std::collections::BTreeMap;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 const PATCH: [usize; 3] = [40, 56, 40];
 
@@ -52,52 +52,6 @@ fn values(n: usize, seed: usize, size: f32) -> Vec<f32> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 200_003) as f32 / 100_001.0 - 1.0) * size).collect()
 }
 
-struct Torch(BTreeMap<String, Tensor>);
-
-impl Torch {
-    fn get(&self, tensors: &[Expected], role: Role) -> Option<&Tensor> {
-        tensors.iter().find(|t| t.role == role).map(|t| &self.0[&t.names[0]])
-    }
-
-    fn affine<'a>(&'a self, affine: &Affine) -> Option<(&'a Tensor, Option<&'a Tensor>)> {
-        let t = affine.tensors();
-        Some((self.get(&t, Role::Weight)?, self.get(&t, Role::Bias)))
-    }
-
-    fn unit(&self, x: &Tensor, unit: &Unit) -> Option<Tensor> {
-        let t = unit.tensors();
-        let stride: Vec<i64> = unit.stride.iter().map(|n| *n as i64).collect();
-        let y = x.conv3d(self.get(&t, Role::Weight)?, self.get(&t, Role::Bias), stride, [1; 3], [1; 3], 1);
-        let (scale, shift) = (self.get(&t, Role::Scale), self.get(&t, Role::Shift));
-        let y = y.instance_norm(scale, shift, None::<&Tensor>, None::<&Tensor>, true, 0.1, 1e-5, false);
-        Some(y.leaky_relu())
-    }
-
-    fn forward(&self, layers: &Layers, image: &Tensor) -> Option<Vec<Tensor>> {
-        let mut x = image.shallow_clone();
-        let mut skips = Vec::new();
-        for stage in &layers.encoder {
-            let EncoderStage::Plain(units) = stage else { return None };
-            for unit in units {
-                x = self.unit(&x, unit)?;
-            }
-            skips.push(x.shallow_clone());
-        }
-        let mut logits = Vec::new();
-        for (i, stage) in layers.decoder.iter().enumerate() {
-            let (w, b) = self.affine(&stage.upsample)?;
-            let up = x.conv_transpose3d(w, b, [2; 3], [0; 3], [0; 3], 1, [1; 3]);
-            x = Tensor::cat(&[&up, &skips[skips.len() - 2 - i]], 1);
-            for unit in &stage.convs {
-                x = self.unit(&x, unit)?;
-            }
-            let (w, b) = self.affine(&stage.head)?;
-            logits.push(x.conv3d(w, b, [1; 3], [0; 3], [1; 3], 1));
-        }
-        Some(logits)
-    }
-}
-
 fn main() -> anyhow::Result<()> {
     let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(3);
     let unet = unet();
@@ -130,25 +84,19 @@ fn main() -> anyhow::Result<()> {
     println!("native: {} MiB", net.tape_bytes() >> 20);
 
     tch::set_num_threads(1);
-    let layers = Layers::of(&unet);
-    let torch = Torch(
-        tensors
-            .iter()
-            .zip(&weights)
-            .map(|(t, w)| {
-                let shape: Vec<i64> = t.shape.iter().map(|n| *n as i64).collect();
-                (t.names[0].clone(), Tensor::from_slice(w).reshape(shape).set_requires_grad(true))
-            })
-            .collect(),
-    );
+    let network = Network::new(&unet, Device::Cpu)?;
+    for (parameter, values) in network.parameters.iter().zip(&weights) {
+        let values = Tensor::from_slice(values).view_as(&parameter.tensor);
+        tch::no_grad(|| parameter.tensor.shallow_clone().copy_(&values));
+    }
     let x = Tensor::from_slice(&image).reshape([1, 1, PATCH[0] as i64, PATCH[1] as i64, PATCH[2] as i64]);
     let (mut ahead, mut whole) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..rounds {
         let start = core_seconds();
-        let logits = torch.forward(&layers, &x).unwrap_or_default();
+        let logits = network.forward(&x)?;
         ahead = ahead.min(core_seconds() - start);
-        let mut loss = Tensor::zeros([1], (Kind::Float, tch::Device::Cpu));
-        for (logits, given) in logits.iter().rev().zip(&given) {
+        let mut loss = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+        for (logits, given) in logits.iter().zip(&given) {
             loss += (logits.flatten(0, -1) * Tensor::from_slice(given)).sum(Kind::Float);
         }
         loss.backward();

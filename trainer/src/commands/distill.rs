@@ -2,7 +2,8 @@
 
 use super::runs::{self, WhichWeights};
 use super::say;
-use super::teacher::{DeviceChoice, Lines, decay, device, finished, rate};
+use super::schedule::{ScheduleArgs, decay, positive};
+use super::teacher::{Lines, finished};
 use crate::dataset::random::RandomState;
 use crate::dataset::splits;
 use crate::distill::boundary::BoundarySettings;
@@ -17,14 +18,14 @@ use crate::export::plans::Described;
 use crate::plan::{Cost, TrainingPlan};
 use crate::report::run::{RunFacts, RunFolder};
 use crate::training::patches;
-use crate::training::settings::{Member, RunSettings, Start};
+use crate::training::settings::{Member, Start};
 use crate::work::Work;
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::model::DEFAULT_CHECKPOINT;
+use scanside_core::nnunet;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
-use scanside_core::nnunet::{self, FoldName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -47,9 +48,6 @@ pub struct DistillArgs {
     /// The last decoder stage of students has one convolution instead of the plan's.
     #[arg(long)]
     pub light_top: bool,
-    /// Fold to train: a number, or all.
-    #[arg(long, default_value = "0")]
-    pub fold: FoldName,
     /// What students learn from their teachers beside the labels.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "logit,gradient")]
     pub losses: Vec<LossChoice>,
@@ -60,47 +58,23 @@ pub struct DistillArgs {
     #[arg(long, value_name = "CASES", value_parser = clap::value_parser!(u32).range(1..))]
     pub labelled: Option<u32>,
     /// Divides logits before probabilities are compared.
-    #[arg(long, value_name = "T", default_value_t = 2.0, value_parser = rate)]
+    #[arg(long, value_name = "T", default_value_t = 2.0, value_parser = positive)]
     pub temperature: f64,
     /// What the teachers' probabilities count beside the labels' loss.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = rate)]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = positive)]
     pub logit_weight: f64,
     /// What the edges of these probabilities count.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.5, value_parser = rate)]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.5, value_parser = positive)]
     pub gradient_weight: f64,
     /// Take teachers of which it is not known what they were trained on.
     #[arg(long)]
     pub trust_teacher: bool,
-    /// Epochs of the whole run; the learning rate falls to zero over them.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub epochs: u32,
-    /// Steps an epoch.
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub iterations_per_epoch: u32,
-    /// Batches of validation patches after each epoch.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub validation_iterations: u32,
-    /// Patches a step [default: the plan's].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub batch_size: Option<u16>,
-    /// Learning rate of the first epoch.
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
-    pub learning_rate: f64,
     /// What one step keeps of the averaged weights, which are watched, validated and exported.
     #[arg(long, value_name = "DECAY", default_value_t = 0.999, value_parser = decay)]
     pub ema: f64,
-    /// What computes.
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-    /// Threads [default: all cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Where the random numbers start; runs of other seeds than 0 have it in their names.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Go on with runs that were stopped; the other options as before.
-    #[arg(long)]
-    pub resume: bool,
+    /// How long, on what, and from which random numbers; runs of other seeds than 0 have theirs in their names.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
 }
 
 /// What students learn from their teachers.
@@ -117,20 +91,7 @@ pub enum LossChoice {
 /// # Errors
 /// A teacher cannot be read, does not fit, or knows what students are judged by; and as [`family::train`].
 pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
-    let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let settings = RunSettings {
-        fold: args.fold,
-        epochs: args.epochs as usize,
-        steps_per_epoch: args.iterations_per_epoch as usize,
-        validation_steps: args.validation_iterations as usize,
-        batch_size: args.batch_size.map(usize::from),
-        initial_lr: args.learning_rate,
-        average: Some(args.ema),
-        seed: args.seed,
-        device: device(args.device)?,
-        threads,
-    };
-    tch::set_num_threads(threads as i32);
+    let settings = args.schedule.settings(Some(args.ema))?;
     let work = Work::new(&args.work);
     let plan = TrainingPlan::read(&work)?;
     let split = patches::split(&work, &settings)?;
@@ -142,7 +103,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
     let labelled = match args.labelled {
         None => None,
         Some(count) if (count as usize) < split.train.len() => {
-            Some(choose(&split.train, count as usize, args.seed as u32))
+            Some(choose(&split.train, count as usize, args.schedule.seed as u32))
         }
         Some(count) => {
             return Err(Failure::says(
@@ -170,7 +131,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         &mut teachers,
         &lesson,
         labelled.as_deref(),
-        args.resume,
+        args.schedule.resume,
         &mut lines,
     )?;
     let runs: Vec<RunFolder> = courses.iter().map(|course| course.folder().clone()).collect();
@@ -226,9 +187,9 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
 fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) -> Result<Vec<Pupil>, Failure> {
     let teacher = sources.first().ok_or_else(|| Failure::says(Exit::BadModel, "there is no teacher"))?;
     let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-    let mut suffix = format!("_fold_{}", args.fold);
-    if args.seed != 0 {
-        suffix += &format!("_seed_{}", args.seed);
+    let mut suffix = format!("_fold_{}", args.schedule.fold);
+    if args.schedule.seed != 0 {
+        suffix += &format!("_seed_{}", args.schedule.seed);
     }
     if let Some(count) = args.labelled {
         suffix += &format!("_labelled_{count}");

@@ -4,6 +4,7 @@ pub mod distill;
 pub mod export;
 pub mod plan;
 mod runs;
+pub mod schedule;
 pub mod status;
 pub mod teacher;
 pub mod validate;

@@ -1,23 +1,22 @@
 //! `scanside-train teacher`: a network trained as nnU-Net trains it.
 
 use super::say;
+use super::schedule::{ScheduleArgs, decay};
 use crate::distill::family::imbalance;
 use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
 use crate::report::progress::human_duration;
 use crate::report::run::{RunFacts, RunFolder};
-use crate::training::settings::{Member, RunSettings, Start};
+use crate::training::settings::{Member, Start};
 use crate::training::step::StepValue;
 use crate::training::teacher::{self, Progress};
 use crate::work::Work;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use scanside::exit::{Exit, Failure};
-use scanside_core::nnunet::FoldName;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::time::Instant;
-use tch::{Cuda, Device};
 
 /// Train a network on a prepared work folder, by nnU-Net's recipe.
 #[derive(Args, Debug)]
@@ -25,27 +24,9 @@ pub struct TeacherArgs {
     /// Work folder that `scanside-train plan` made.
     #[arg(value_name = "WORK")]
     pub work: PathBuf,
-    /// Fold to train: a number, or all.
-    #[arg(long, default_value = "0")]
-    pub fold: FoldName,
     /// Name of the run [default: teacher_fold_N].
     #[arg(long)]
     pub name: Option<String>,
-    /// Epochs of the whole run; the learning rate falls to zero over them.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub epochs: u32,
-    /// Steps an epoch.
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub iterations_per_epoch: u32,
-    /// Batches of validation patches after each epoch.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub validation_iterations: u32,
-    /// Patches a step [default: the plan's].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub batch_size: Option<u16>,
-    /// Learning rate of the first epoch.
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
-    pub learning_rate: f64,
     /// Average the weights over steps; what one step keeps of the average, for example 0.999. The average is what is
     /// watched, validated and exported.
     #[arg(long, value_name = "DECAY", value_parser = decay)]
@@ -53,54 +34,9 @@ pub struct TeacherArgs {
     /// Begin with the weights of an nnU-Net model folder of the same plan.
     #[arg(long, value_name = "NNUNET_FOLDER")]
     pub init: Option<PathBuf>,
-    /// What computes.
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-    /// Threads [default: all cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Where the random numbers start.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Go on with a run that was stopped; the other options as before.
-    #[arg(long)]
-    pub resume: bool,
-}
-
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeviceChoice {
-    /// A GPU if libtorch has one, otherwise the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The first GPU.
-    Cuda,
-}
-
-pub(super) fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
-        _ => Err("give a number above 0".into()),
-    }
-}
-
-pub(super) fn decay(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(decay) if decay > 0.0 && decay < 1.0 => Ok(decay),
-        _ => Err("give a number between 0 and 1".into()),
-    }
-}
-
-pub(super) fn device(choice: DeviceChoice) -> Result<Device, Failure> {
-    match (choice, Cuda::is_available()) {
-        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, false) => Ok(Device::Cpu),
-        (_, true) => Ok(Device::Cuda(0)),
-        (DeviceChoice::Cuda, false) => Err(Failure::says(
-            Exit::Usage,
-            "this libtorch has no GPU; build with LIBTORCH set to one that has, or use --device cpu",
-        )),
-    }
+    /// How long, on what, and from which random numbers.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
 }
 
 /// Runs the command.
@@ -108,29 +44,16 @@ pub(super) fn device(choice: DeviceChoice) -> Result<Device, Failure> {
 /// # Errors
 /// As [`teacher::train`], and a device that is not there.
 pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
-    let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let settings = RunSettings {
-        fold: args.fold,
-        epochs: args.epochs as usize,
-        steps_per_epoch: args.iterations_per_epoch as usize,
-        validation_steps: args.validation_iterations as usize,
-        batch_size: args.batch_size.map(usize::from),
-        initial_lr: args.learning_rate,
-        average: args.ema,
-        seed: args.seed,
-        device: device(args.device)?,
-        threads,
-    };
-    tch::set_num_threads(threads as i32);
+    let settings = args.schedule.settings(args.ema)?;
     let work = Work::new(&args.work);
     let plan = TrainingPlan::read(&work)?;
     let member = Member {
-        name: args.name.clone().unwrap_or_else(|| format!("teacher_fold_{}", args.fold)),
+        name: args.name.clone().unwrap_or_else(|| format!("teacher_fold_{}", settings.fold)),
         unet: plan.unet.clone(),
-        start: args.init.clone().map_or(Start::Fresh, |folder| Start::Folder(folder, args.fold)),
+        start: args.init.clone().map_or(Start::Fresh, |folder| Start::Folder(folder, settings.fold)),
         notes: BTreeMap::from([("loss".to_string(), "Dice + cross entropy, deep supervision".to_string())]),
     };
-    let run = teacher::train(&work, &plan, &settings, &member, args.resume, &mut Lines::default())?;
+    let run = teacher::train(&work, &plan, &settings, &member, args.schedule.resume, &mut Lines::default())?;
     say(&finished(&work, &[run]));
     Ok(Exit::Done)
 }

@@ -1,5 +1,6 @@
-//! How long samples take on one core, other programs not counted (Linux). A measurement, run by hand:
-//! `cargo test --workspace --test loader_speed -- --ignored --nocapture`
+//! How long samples take on one core, other programs not counted (Linux). A measurement:
+//! `cargo build --release --workspace --examples && target/release/examples/patch_time`
+#![allow(missing_docs)]
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -23,9 +24,7 @@ fn ball(shape_zyx: [usize; 3]) -> Vec<i16> {
     (0..z * y * x).map(label).collect()
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn time_per_sample() {
+fn main() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(0);
     for (shape_zyx, patch_zyx, channels, repeats) in [
         ([36, 50, 35], [40, 56, 40], 1, 2000),

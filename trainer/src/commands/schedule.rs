@@ -1,0 +1,102 @@
+//! How long, on what and from which random numbers: the options that every training has.
+
+use crate::training::settings::RunSettings;
+use clap::{Args, ValueEnum};
+use scanside::exit::{Exit, Failure};
+use scanside_core::nnunet::FoldName;
+use tch::{Cuda, Device};
+
+/// Options of a training run.
+#[derive(Args, Debug)]
+pub struct ScheduleArgs {
+    /// Fold to train: a number, or all.
+    #[arg(long, default_value = "0")]
+    pub fold: FoldName,
+    /// Epochs of the whole run; the learning rate falls to zero over them.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub epochs: u32,
+    /// Steps an epoch.
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub iterations_per_epoch: u32,
+    /// Batches of validation patches after each epoch.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub validation_iterations: u32,
+    /// Patches a step [default: the plan's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch_size: Option<u16>,
+    /// Learning rate of the first epoch.
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = positive)]
+    pub learning_rate: f64,
+    /// What computes.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// Threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Where the random numbers start.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Go on with what was stopped; the other options as before.
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceChoice {
+    /// A GPU if libtorch has one, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first GPU.
+    Cuda,
+}
+
+impl ScheduleArgs {
+    /// The settings asked for, with weights averaged as `average` says; libtorch is told its threads.
+    ///
+    /// # Errors
+    /// The device is not there.
+    pub(super) fn settings(&self, average: Option<f64>) -> Result<RunSettings, Failure> {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.map_or_else(all, usize::from);
+        tch::set_num_threads(threads as i32);
+        Ok(RunSettings {
+            fold: self.fold,
+            epochs: self.epochs as usize,
+            steps_per_epoch: self.iterations_per_epoch as usize,
+            validation_steps: self.validation_iterations as usize,
+            batch_size: self.batch_size.map(usize::from),
+            initial_lr: self.learning_rate,
+            average,
+            seed: self.seed,
+            device: device(self.device)?,
+            threads,
+        })
+    }
+}
+
+fn device(choice: DeviceChoice) -> Result<Device, Failure> {
+    match (choice, Cuda::is_available()) {
+        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, false) => Ok(Device::Cpu),
+        (_, true) => Ok(Device::Cuda(0)),
+        (DeviceChoice::Cuda, false) => Err(Failure::says(
+            Exit::Usage,
+            "this libtorch has no GPU; build with LIBTORCH set to one that has, or use --device cpu",
+        )),
+    }
+}
+
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("give a number above 0".into()),
+    }
+}
+
+pub(super) fn decay(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(decay) if decay > 0.0 && decay < 1.0 => Ok(decay),
+        _ => Err("give a number between 0 and 1".into()),
+    }
+}
