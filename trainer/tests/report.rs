@@ -66,8 +66,6 @@ fn run(folder: &Path, epochs: usize, done: usize, classes: &[&str]) -> RunFolder
             epoch,
             lr: 0.01 * (1.0 - t).powf(0.9),
             loss: dice_loss + ce,
-            dice_loss,
-            ce,
             val_loss: Some(dice_loss + ce + 0.06 - wiggle * 2.0),
             pseudo_dice: (0..classes.len()).map(|c| Some(dice - 0.02 * c as f64 + wiggle)).collect(),
             ema_dice: Some(dice - 0.01),
@@ -75,7 +73,7 @@ fn run(folder: &Path, epochs: usize, done: usize, classes: &[&str]) -> RunFolder
             seconds: 61.0 + 40.0 * wiggle,
             wait_seconds: 2.0 + 20.0 * wiggle.abs(),
             teacher_passes: 0,
-            terms: Default::default(),
+            terms: [("dice".to_owned(), dice_loss), ("cross_entropy".to_owned(), ce)].into(),
             pulls: Default::default(),
         })
         .unwrap();

@@ -116,8 +116,6 @@ mod tests {
             epoch,
             lr: 0.01,
             loss: *value,
-            dice_loss: 0.0,
-            ce: 0.0,
             val_loss: None,
             pseudo_dice: vec![],
             ema_dice: None,

@@ -3,6 +3,7 @@
 use super::chart::{Chart, HALF, Series, THIRD, Weight};
 use super::log::EpochRecord;
 use super::run::RunFacts;
+use std::collections::BTreeSet;
 
 /// With more classes than this, those of single classes are drawn faintly and the legend names their mean alone.
 const MOST_NAMED: usize = 7;
@@ -24,15 +25,22 @@ fn series(
 }
 
 fn losses(log: &[EpochRecord]) -> Chart {
+    let names: BTreeSet<&String> = log.iter().flat_map(|record| record.terms.keys()).collect();
+    let mut curves: Vec<Series> = names
+        .into_iter()
+        .enumerate()
+        // The first two colours are those of the whole.
+        .map(|(i, name)| {
+            let shown = format!("{} term", name.replace('_', " "));
+            series(&shown, i + 2, Weight::Plain, log, |r| r.terms.get(name).copied())
+        })
+        .collect();
+    curves.push(series("training", 0, Weight::Strong, log, |r| Some(r.loss)));
+    curves.push(series("validation", 1, Weight::Strong, log, |r| r.val_loss));
     Chart {
         title: "Loss".into(),
-        description: "Training loss with its two terms, and validation loss, by epoch".into(),
-        series: vec![
-            series("Dice term", 2, Weight::Plain, log, |r| Some(r.dice_loss)),
-            series("cross entropy", 3, Weight::Plain, log, |r| Some(r.ce)),
-            series("training", 0, Weight::Strong, log, |r| Some(r.loss)),
-            series("validation", 1, Weight::Strong, log, |r| r.val_loss),
-        ],
+        description: "Training loss with its terms, not yet weighted, and validation loss, by epoch".into(),
+        series: curves,
         range: None,
         digits: 3,
         width: HALF,

@@ -21,12 +21,6 @@ pub struct EpochRecord {
     /// Mean training loss.
     #[serde(deserialize_with = "number_or_nan")]
     pub loss: f64,
-    /// Its Dice term.
-    #[serde(deserialize_with = "number_or_nan")]
-    pub dice_loss: f64,
-    /// Its cross entropy term.
-    #[serde(deserialize_with = "number_or_nan")]
-    pub ce: f64,
     /// Mean loss of the validation patches; `None` where none were computed.
     #[serde(default)]
     pub val_loss: Option<f64>,
@@ -156,8 +150,6 @@ mod tests {
             epoch,
             lr: 0.01,
             loss: -0.5,
-            dice_loss: -0.75,
-            ce: 0.25,
             val_loss: Some(-0.4),
             pseudo_dice: vec![Some(0.8), None],
             ema_dice: Some(0.7),

@@ -138,8 +138,6 @@ pub(super) mod tests {
             epoch,
             lr: 0.01,
             loss: -0.5,
-            dice_loss: -0.75,
-            ce: 0.25,
             val_loss: Some(-0.4),
             pseudo_dice: vec![Some(0.8), None],
             ema_dice: Some(ema),

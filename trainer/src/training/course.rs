@@ -230,13 +230,10 @@ impl Course {
             (ema, mean) => ema.or(mean),
         };
         self.state.epochs_done = epoch + 1;
-        let term = |name: &str| tally.terms.get(name).map_or(f64::NAN, |sum| sum / steps);
         let record = EpochRecord {
             epoch,
             lr: poly_learning_rate(self.settings.initial_lr, epoch, self.settings.epochs),
             loss: tally.loss / steps,
-            dice_loss: term(DICE),
-            ce: term(CROSS_ENTROPY),
             val_loss: (tally.watched > 0).then(|| tally.watched_loss / tally.watched as f64),
             pseudo_dice,
             ema_dice: self.state.ema_dice,
