@@ -16,8 +16,8 @@
 //! | [`loss`] | Dice, cross entropy, deep supervision |
 //! | [`optimise`] | SGD with Nesterov momentum, schedule, averaged weights |
 //! | [`export`] | nnU-Net folders, ONNX, safetensors |
-//! | [`report`] | what runs write about themselves, and pages with curves and pictures |
 //! | [`validate`] | whole cases segmented by the inference core and measured |
+//! | [`report`] | what runs write about themselves, and pages with curves and pictures |
 //! | [`training`] | the training run: steps, log, checkpoints, resuming |
 //! | [`distill`] | students, and what they learn from their teacher |
 //! | [`commands`] | the program's commands |
