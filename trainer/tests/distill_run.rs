@@ -107,3 +107,39 @@ fn few_labels_are_enough_to_begin_with() {
     let too_many = run(&distill(name, &["--labelled", "2"]));
     assert_eq!(too_many.status.code(), Some(2));
 }
+
+#[test]
+fn a_model_file_teaches_as_the_run_it_was_exported_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let name = work.to_str().unwrap();
+    let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu"]].concat());
+    let (run_folder, file) = (work.join("runs/teacher"), folder.path().join("teacher.onnx"));
+    let file = file.to_str().unwrap();
+    succeeds(&["export", run_folder.to_str().unwrap(), "-o", file]);
+
+    let distill = |teacher, more: &[&str]| {
+        let all = ["distill", name, "--teacher", teacher, "--family", "2", "--floor", "2", "--epochs", "1"];
+        let short = ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu"];
+        run(&[&all[..], &short, more].concat())
+    };
+    let record = |output: std::process::Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let run = work.join("runs/r2f2_fold_0");
+        let record = read(&run.join("log.jsonl")).unwrap().remove(0);
+        std::fs::remove_dir_all(run).unwrap();
+        record
+    };
+    let (by_run, by_file) = (record(distill("teacher", &[])), record(distill(file, &[])));
+    let differs = |term: &str| (by_run.terms[term] - by_file.terms[term]).abs() / by_run.terms[term];
+    // Of this network's two resolutions only the full one counts, where both speak alike.
+    assert!(differs("boundary") < 1e-3 && differs("logit") < 1e-3, "{by_run:?} {by_file:?}");
+
+    let leaking = distill(file, &["--fold", "1"]);
+    assert_eq!(leaking.status.code(), Some(3), "{}", String::from_utf8_lossy(&leaking.stderr));
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/hippocampus-nnunet-slim.onnx");
+    let unfit = distill(other, &["--trust-teacher"]);
+    let said = String::from_utf8_lossy(&unfit.stderr).to_string();
+    assert!(unfit.status.code() == Some(4) && said.contains("patch: [40, 56, 40]; the plan's: [24, 24, 24]"), "{said}");
+}

@@ -9,8 +9,9 @@ use crate::dataset::splits;
 use crate::distill::boundary::BoundarySettings;
 use crate::distill::family::{self, Lesson, Pupil};
 use crate::distill::logit::LogitSettings;
+use crate::distill::model_teacher::ModelFile;
 use crate::distill::ramp::Ramp;
-use crate::distill::source::{TeacherSource, check_leaks, seen_by_fold};
+use crate::distill::source::{TeacherNetwork, TeacherSource, check_leaks, seen_by_file, seen_by_fold};
 use crate::distill::student::Student;
 use crate::distill::teachers::Teachers;
 use crate::export::TrainedNetwork;
@@ -35,9 +36,9 @@ pub struct DistillArgs {
     /// Work folder that `scanside-train plan` made.
     #[arg(value_name = "WORK")]
     pub work: PathBuf,
-    /// Teachers: training runs (folders, or names in the work folder) or nnU-Net v2 model folders (all folds in them). The
-    /// probabilities of several are averaged.
-    #[arg(short, long, value_name = "RUN|NNUNET_FOLDER", num_args = 1.., required = true)]
+    /// Teachers: training runs (folders, or names in the work folder), nnU-Net v2 model folders (all folds in them), or
+    /// self-describing ONNX files of any network. The probabilities of several are averaged.
+    #[arg(short, long, value_name = "RUN|NNUNET_FOLDER|MODEL", num_args = 1.., required = true)]
     pub teacher: Vec<PathBuf>,
     /// Students: by how much the teacher's channels are divided.
     #[arg(long, value_name = "R", value_delimiter = ',', default_value = "2,4,8")]
@@ -121,7 +122,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         boundary: has(LossChoice::Gradient).then(|| (BoundarySettings::new(plan.spacing_mm), args.gradient_weight)),
         ramp: Ramp::default(),
     };
-    let mut teachers = Teachers::new(&sources, &plan, &settings)?;
+    let mut teachers = Teachers::new(sources, &plan, &settings)?;
     let mut lines = Lines::default();
     let courses = family::train(
         &work,
@@ -148,24 +149,30 @@ fn choose(ids: &[String], count: usize, seed: u32) -> Vec<String> {
     order.into_iter().map(|i| ids[i].clone()).collect()
 }
 
-/// The networks of a run or a model folder.
+/// The networks of a run, a model folder or a model file.
 fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<TeacherSource>, Failure> {
     if let Some(run) = runs::find(work, given) {
         let trained = runs::read(&run, WhichWeights::Auto)?;
         let facts = RunFacts::read(&run)?;
         let seen = (facts.dataset == plan.dataset_name).then_some(facts.training_cases);
-        return Ok(vec![TeacherSource { name: facts.name, network: trained.network, seen }]);
+        return Ok(vec![TeacherSource { name: facts.name, network: TeacherNetwork::Trained(trained.network), seen }]);
+    }
+    let ids = patches::prepared_ids(work)?;
+    let known = splits::read(&work.splits(), &ids)?;
+    if given.is_file() {
+        let file = ModelFile::read(given)?;
+        let seen = seen_by_file(&file.manifest().provenance, &plan.dataset_name, &known, &ids)?;
+        let network = TeacherNetwork::Model(Box::new(file));
+        return Ok(vec![TeacherSource { name: given.display().to_string(), network, seen }]);
     }
     if !nnunet::is_model_folder(given) {
         return Err(Failure::says(
             Exit::BadModel,
-            format!("{} is neither a training run nor an nnU-Net v2 model folder", given.display()),
+            format!("{} is neither a training run, nor an nnU-Net v2 model folder, nor a model file", given.display()),
         ));
     }
     let read = |name: &str| runs::read_text(&given.join(name));
     let (plans, dataset) = (read("plans.json")?, read("dataset.json")?);
-    let ids = patches::prepared_ids(work)?;
-    let known = splits::read(&work.splits(), &ids)?;
     let mut sources = Vec::new();
     for fold in nnunet::folds_of(given, DEFAULT_CHECKPOINT).or_exit(Exit::BadModel)? {
         let path = given.join(format!("fold_{fold}")).join(DEFAULT_CHECKPOINT);
@@ -177,7 +184,7 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
             let values = checkpoint.read_f32(tensor.name()).or_exit(Exit::BadModel)?;
             weights.insert(tensor.names[0].clone(), (tensor.shape, values));
         }
-        let network = TrainedNetwork::new(described.unet, weights)?;
+        let network = TeacherNetwork::Trained(TrainedNetwork::new(described.unet, weights)?);
         let seen = seen_by_fold(&described.plans.dataset_name, &plan.dataset_name, fold, &known, &ids)?;
         sources.push(TeacherSource { name: format!("{}, fold {fold}", given.display()), network, seen });
     }

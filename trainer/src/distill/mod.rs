@@ -6,6 +6,7 @@
 //! | [`logit`] | the teacher's probabilities, voxel by voxel |
 //! | [`boundary`] | how the teacher's probabilities change in space |
 //! | [`ramp`] | when these terms begin to count |
+//! | [`model_teacher`] | a teacher that is a model file |
 //! | [`source`] | where teachers come from, and what they have seen |
 //! | [`teachers`] | frozen networks, their probabilities averaged |
 //! | [`family`] | students trained side by side |
@@ -15,6 +16,7 @@
 pub mod boundary;
 pub mod family;
 pub mod logit;
+pub mod model_teacher;
 pub mod ramp;
 pub mod source;
 pub mod student;

@@ -3,19 +3,29 @@
 //! A student is judged by cases that its fold holds back. A teacher that was trained on them has told the student their
 //! labels, and the judgement is worth nothing: such a teacher is refused.
 
+use super::model_teacher::ModelFile;
 use crate::dataset::splits::{self, Split};
 use crate::export::TrainedNetwork;
 use scanside::exit::{Exit, Failure};
 use scanside_core::nnunet::FoldName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A teacher's network.
+#[derive(Debug)]
+pub enum TeacherNetwork {
+    /// A U-Net with its heads at all resolutions.
+    Trained(TrainedNetwork),
+    /// A model file.
+    Model(Box<ModelFile>),
+}
 
 /// A teacher's network and what is known of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TeacherSource {
     /// For people.
     pub name: String,
     /// Its network.
-    pub network: TrainedNetwork,
+    pub network: TeacherNetwork,
     /// The cases it was trained on, if that is known.
     pub seen: Option<Vec<String>>,
 }
@@ -35,6 +45,28 @@ pub fn seen_by_fold(
         return Ok(None);
     }
     Ok(Some(splits::fold(known, ids, fold)?.train))
+}
+
+/// What a model file was trained on, if it says so and is of the same dataset: all that any of its folds has seen.
+///
+/// # Errors
+/// A fold cannot be drawn.
+pub fn seen_by_file(
+    provenance: &BTreeMap<String, String>,
+    own_dataset: &str,
+    known: &[Split],
+    ids: &[String],
+) -> Result<Option<Vec<String>>, Failure> {
+    let (Some(dataset), Some(folds)) = (provenance.get("dataset"), provenance.get("folds")) else { return Ok(None) };
+    let mut seen = BTreeSet::new();
+    for fold in folds.split_whitespace() {
+        let Ok(fold) = fold.parse() else { return Ok(None) };
+        match seen_by_fold(dataset, own_dataset, fold, known, ids)? {
+            Some(cases) => seen.extend(cases),
+            None => return Ok(None),
+        }
+    }
+    Ok((!seen.is_empty()).then(|| seen.into_iter().collect()))
 }
 
 /// Refuses teachers that have seen, or may have seen, what the students are judged by.
@@ -104,7 +136,7 @@ mod tests {
         });
         TeacherSource {
             name: "T".into(),
-            network: TrainedNetwork::new(unet.clone(), weights.collect()).unwrap(),
+            network: TeacherNetwork::Trained(TrainedNetwork::new(unet.clone(), weights.collect()).unwrap()),
             seen: seen.map(|seen| seen.iter().map(|id| id.to_string()).collect()),
         }
     }
@@ -128,5 +160,15 @@ mod tests {
         assert_eq!(seen("D", FoldName::Number(1)), Some(known[1].train.clone()));
         assert_eq!(seen("D", FoldName::All), Some(ids.clone()));
         assert_eq!(seen("E", FoldName::Number(1)), None);
+
+        let file = |entries: &[(&str, &str)]| {
+            let entries = entries.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            seen_by_file(&entries, "D", &known, &ids).unwrap()
+        };
+        assert_eq!(file(&[("dataset", "D"), ("folds", "1")]), Some(known[1].train.clone()));
+        assert_eq!(file(&[("dataset", "D"), ("folds", "0 1")]), Some(ids.clone()));
+        assert_eq!(file(&[("dataset", "E"), ("folds", "1")]), None);
+        assert_eq!(file(&[("dataset", "D")]), None);
+        assert_eq!(file(&[("dataset", "D"), ("folds", "first")]), None);
     }
 }

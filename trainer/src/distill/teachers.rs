@@ -1,6 +1,8 @@
 //! The teachers: frozen networks whose probabilities are averaged.
 
-use super::source::TeacherSource;
+use super::model_teacher::ModelTeacher;
+use super::source::{TeacherNetwork, TeacherSource};
+use crate::export::TrainedNetwork;
 use crate::export::reference::network_of;
 use crate::network::{Engine, Network};
 use crate::plan::TrainingPlan;
@@ -8,14 +10,24 @@ use crate::targets::Heads;
 use crate::training::settings::RunSettings;
 use anyhow::Result;
 use scanside::exit::{Exit, Failure, OrExit};
+use scanside_core::nnunet::architecture::UNet;
 use tch::{Kind, TchError, Tensor};
 
 /// Frozen networks.
 #[derive(Debug)]
 pub struct Teachers {
-    networks: Vec<(Network, Engine)>,
+    voices: Vec<Voice>,
     heads: Heads,
     passes: u64,
+}
+
+/// One source's answers.
+#[derive(Debug)]
+enum Voice {
+    /// A U-Net with its heads at all resolutions.
+    Trained(Box<Network>, Engine),
+    /// A model file.
+    Model(Box<ModelTeacher>),
 }
 
 impl Teachers {
@@ -23,50 +35,37 @@ impl Teachers {
     ///
     /// # Errors
     /// A network does not fit the plan, or there is no memory.
-    pub fn new(sources: &[TeacherSource], plan: &TrainingPlan, settings: &RunSettings) -> Result<Teachers, Failure> {
-        let mut networks = Vec::with_capacity(sources.len());
+    pub fn new(sources: Vec<TeacherSource>, plan: &TrainingPlan, settings: &RunSettings) -> Result<Teachers, Failure> {
+        let mut voices = Vec::with_capacity(sources.len());
         for source in sources {
-            let unet = source.network.unet();
-            let strides = |unet: &scanside_core::nnunet::architecture::UNet| -> Vec<Vec<usize>> {
-                unet.stages.iter().map(|stage| stage.stride.clone()).collect()
-            };
-            let fits = unet.heads == plan.unet.heads
-                && unet.input_channels == plan.unet.input_channels
-                && strides(unet) == strides(&plan.unet);
-            if !fits {
-                return Err(Failure::says(
-                    Exit::BadModel,
-                    format!(
-                        "the teacher {} takes {} channel(s), gives {} heads and has strides {:?}; the plan has {}, {} \
-                         and {:?}",
-                        source.name,
-                        unet.input_channels,
-                        unet.heads,
-                        strides(unet),
-                        plan.unet.input_channels,
-                        plan.unet.heads,
-                        strides(&plan.unet)
-                    ),
-                ));
-            }
-            let network = network_of(&source.network, settings.device).or_exit(Exit::BadModel)?;
-            let engine =
-                Engine::new(unet, plan.patch_zyx, settings.device, settings.threads).or_exit(Exit::DoesNotFit)?;
-            networks.push((network, engine));
+            voices.push(match source.network {
+                TeacherNetwork::Trained(trained) => {
+                    check_fits(&source.name, &trained, plan)?;
+                    let network = network_of(&trained, settings.device).or_exit(Exit::BadModel)?;
+                    let engine = Engine::new(trained.unet(), plan.patch_zyx, settings.device, settings.threads);
+                    Voice::Trained(Box::new(network), engine.or_exit(Exit::DoesNotFit)?)
+                }
+                TeacherNetwork::Model(file) => {
+                    Voice::Model(Box::new(ModelTeacher::new(*file, plan, settings.threads)?))
+                }
+            });
         }
-        Ok(Teachers { networks, heads: plan.targets.heads.clone(), passes: 0 })
+        Ok(Teachers { voices, heads: plan.targets.heads.clone(), passes: 0 })
     }
 
     /// What the teachers say of `images`, `[n, channels, z, y, x]`: logits of all resolutions, the full one first. Those of
     /// several teachers are the logits of their mean probability.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// A network cannot be run, or libtorch refuses an operation.
     pub fn logits(&mut self, images: &Tensor) -> Result<Vec<Tensor>> {
         self.passes += 1;
-        let mut each = Vec::with_capacity(self.networks.len());
-        for (network, engine) in &mut self.networks {
-            each.push(engine.infer(network, images)?);
+        let mut each = Vec::with_capacity(self.voices.len());
+        for voice in &mut self.voices {
+            match voice {
+                Voice::Trained(network, engine) => each.push(engine.infer(network, images)?),
+                Voice::Model(model) => each.extend(model.logits(&self.heads, images)?),
+            }
         }
         if each.len() == 1 {
             return Ok(each.remove(0));
@@ -80,6 +79,30 @@ impl Teachers {
     pub fn passes(&self) -> u64 {
         self.passes
     }
+}
+
+/// Whether a U-Net takes the patches of a plan and answers as its students will.
+fn check_fits(name: &str, trained: &TrainedNetwork, plan: &TrainingPlan) -> Result<(), Failure> {
+    let unet = trained.unet();
+    let strides = |unet: &UNet| -> Vec<Vec<usize>> { unet.stages.iter().map(|stage| stage.stride.clone()).collect() };
+    let fits = unet.heads == plan.unet.heads
+        && unet.input_channels == plan.unet.input_channels
+        && strides(unet) == strides(&plan.unet);
+    if fits {
+        return Ok(());
+    }
+    Err(Failure::says(
+        Exit::BadModel,
+        format!(
+            "the teacher {name} takes {} channel(s), gives {} heads and has strides {:?}; the plan has {}, {} and {:?}",
+            unet.input_channels,
+            unet.heads,
+            strides(unet),
+            plan.unet.input_channels,
+            plan.unet.heads,
+            strides(&plan.unet)
+        ),
+    ))
 }
 
 /// The logits of the mean of probabilities.
