@@ -1,6 +1,7 @@
 //! Distillation terms against their formulas in PyTorch (`golden/make_distill.py`).
 
 use scanside_trainer::distill::boundary::BoundarySettings;
+use scanside_trainer::distill::feature::{self, Held};
 use scanside_trainer::distill::logit::LogitSettings;
 use scanside_trainer::export::tensors::{TensorFile, read_tensors};
 use scanside_trainer::network::values;
@@ -58,6 +59,26 @@ fn terms_and_gradients_are_those_of_their_formulas() {
         let settings = BoundarySettings { spacing: [spacing[0], spacing[1], spacing[2]], edge: 0.05 };
         let value = settings.loss(&heads, &logits, &teacher).unwrap();
         assert_same(&format!("{name}, edges"), &value, &logits, &file, &format!("{name}.boundary"));
+    }
+}
+
+#[test]
+fn features_are_weighed_by_what_they_matter_to_the_teacher() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/network/distill.safetensors");
+    let file = read_tensors(&path).unwrap();
+    let named = |i: usize, what: &str| tensor(&file, &format!("feature.{i}.{what}"));
+    let held: Vec<Held> =
+        (0..2).map(|i| Held { activations: named(i, "held"), gradient: named(i, "gradient") }).collect();
+    let lifted: Vec<Tensor> = (0..2).map(|i| named(i, "lifted").set_requires_grad(true)).collect();
+    let value = feature::loss(&held, &lifted).unwrap();
+    let expected = file.tensors["feature.value"].1[0];
+    assert!((f64::try_from(&value.detach()).unwrap() / f64::from(expected) - 1.0).abs() < 1e-5);
+    value.backward();
+    for (i, lifted) in lifted.iter().enumerate() {
+        let expected = &file.tensors[&format!("feature.{i}.lifted_gradient")].1;
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let gradient = values(&lifted.grad()).unwrap();
+        assert!(gradient.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-4 * largest), "place {i}");
     }
 }
 

@@ -14,6 +14,7 @@ const STEPS: u64 = 6;
 
 fn distill<'a>(work: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["distill", work, "--teacher", "teacher", "--family", "1,2", "--floor", "2", "--ablation"];
+    arguments.extend(["--losses", "logit,gradient,feature"]);
     arguments.extend([
         "--epochs",
         "3",
@@ -86,6 +87,7 @@ fn a_family_shares_its_teacher_and_resumes_to_the_same_bytes() {
             let distilled = !student.contains("plain");
             assert_eq!(record.terms.contains_key("logit"), distilled, "{student}");
             assert_eq!(record.pulls.contains_key("boundary"), distilled, "{student}");
+            assert_eq!(record.terms.contains_key("feature"), distilled, "{student}");
         }
     }
     let plans = std::fs::read_to_string(work.join("runs/r2f2_fold_0/plans.json")).unwrap();
@@ -135,6 +137,12 @@ fn a_model_file_teaches_as_the_run_it_was_exported_from() {
     let differs = |term: &str| (by_run.terms[term] - by_file.terms[term]).abs() / by_run.terms[term];
     // Of this network's two resolutions only the full one counts, where both speak alike.
     assert!(differs("boundary") < 1e-3 && differs("logit") < 1e-3, "{by_run:?} {by_file:?}");
+
+    // Activations are learned from networks alone.
+    let features = |teacher| distill(teacher, &["--losses", "logit,feature"]);
+    let by_layers = record(features("teacher"));
+    assert!(by_layers.terms["feature"] > 0.0 && by_layers.teacher_passes == 2, "{by_layers:?}");
+    assert_eq!(features(file).status.code(), Some(2));
 
     let leaking = distill(file, &["--fold", "1"]);
     assert_eq!(leaking.status.code(), Some(3), "{}", String::from_utf8_lossy(&leaking.stderr));

@@ -4,7 +4,8 @@
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
 use scanside_core::nnunet::layers::{Affine, EncoderStage, Expected, Layers, Role, Unit};
-use scanside_trainer::network::native::{Feature, GradientSet, NativeNet, Tape};
+use scanside_trainer::network::Feature;
+use scanside_trainer::network::native::{GradientSet, NativeNet, Tape};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 

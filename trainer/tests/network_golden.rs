@@ -131,15 +131,16 @@ fn networks_losses_gradients_and_steps_are_those_of_nnunet() {
             let expected = &file.tensors[&format!("gradient.{}", parameter.name)].1;
             let gradient = parameter.tensor.grad();
             let got = if gradient.defined() { values(&gradient).unwrap() } else { vec![0.0; expected.len()] };
-            // Biases before a normalisation have a gradient of zero, and rounding beside it.
-            let difference = apart(&got, expected, 1e-4 * largest);
+            // Biases before a normalisation have a gradient of zero: what is there is rounding, another on each CPU.
+            let floor = if parameter.name.ends_with(".conv.bias") { 1e-3 } else { 1e-4 };
+            let difference = apart(&got, expected, floor * largest);
             assert!(difference <= 1e-3, "{name}: gradient of {} differs by {difference}", parameter.name);
         }
 
-        let descent = Sgd::new(SgdSettings::default(), &network.parameters);
-        let mut trainee = Trainee { network, engine: Engine::Torch, descent, average: None };
+        let descent = Sgd::new(SgdSettings::default(), network.parameters.len());
+        let mut trainee = Trainee { network, engine: Engine::Torch, descent, average: None, lifts: Vec::new() };
         for (step, expected) in file.tensors["losses"].1.iter().enumerate() {
-            let value = trainee.step(&images, 1e-2, false, |logits| label_terms(&loss, logits, &labels)).unwrap();
+            let value = trainee.step(&images, 1e-2, false, |seen| label_terms(&loss, seen.logits, &labels)).unwrap();
             let difference = (value.loss - f64::from(*expected)).abs();
             assert!(difference <= 1e-3, "{name}: step {step} has the loss {} instead of {expected}", value.loss);
         }

@@ -8,6 +8,7 @@ use crate::dataset::random::RandomState;
 use crate::dataset::splits;
 use crate::distill::boundary::BoundarySettings;
 use crate::distill::family::{self, Lesson, Pupil};
+use crate::distill::feature::places;
 use crate::distill::logit::LogitSettings;
 use crate::distill::model_teacher::ModelFile;
 use crate::distill::ramp::Ramp;
@@ -16,15 +17,17 @@ use crate::distill::student::Student;
 use crate::distill::teachers::Teachers;
 use crate::export::TrainedNetwork;
 use crate::export::plans::Described;
+use crate::network::Feature;
 use crate::plan::{Cost, TrainingPlan};
 use crate::report::run::{RunFacts, RunFolder};
 use crate::training::patches;
-use crate::training::settings::{Member, Start};
+use crate::training::settings::{LiftSettings, Member, Start};
 use crate::work::Work;
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet;
+use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
 use std::collections::BTreeMap;
@@ -67,6 +70,9 @@ pub struct DistillArgs {
     /// What the edges of these probabilities count.
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.5, value_parser = positive)]
     pub gradient_weight: f64,
+    /// What the teacher's activations count, where they matter to it.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.05, value_parser = positive)]
+    pub feature_weight: f64,
     /// Take teachers of which it is not known what they were trained on.
     #[arg(long)]
     pub trust_teacher: bool,
@@ -85,6 +91,8 @@ pub enum LossChoice {
     Logit,
     /// How these change in space, on the teachers' edges.
     Gradient,
+    /// The teacher's activations, weighted by the gradient of its own loss: one teacher, and it is asked for more.
+    Feature,
 }
 
 /// Runs the command.
@@ -120,6 +128,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         logit: has(LossChoice::Logit)
             .then(|| (LogitSettings { temperature: args.temperature, ..LogitSettings::default() }, args.logit_weight)),
         boundary: has(LossChoice::Gradient).then(|| (BoundarySettings::new(plan.spacing_mm), args.gradient_weight)),
+        feature: has(LossChoice::Feature).then_some(args.feature_weight),
         ramp: Ramp::default(),
     };
     let mut teachers = Teachers::new(sources, &plan, &settings)?;
@@ -206,8 +215,19 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
         losses.push(match loss {
             LossChoice::Logit => format!("logit (weight {}, temperature {})", args.logit_weight, args.temperature),
             LossChoice::Gradient => format!("gradient (weight {})", args.gradient_weight),
+            LossChoice::Feature => format!("feature (weight {})", args.feature_weight),
         });
     }
+    let taught = match (args.losses.contains(&LossChoice::Feature), sources) {
+        (false, _) => None,
+        (true, [TeacherSource { network: TeacherNetwork::Trained(trained), .. }]) => Some(trained.unet()),
+        (true, _) => {
+            return Err(Failure::says(
+                Exit::Usage,
+                "--losses feature: activations are learned from one teacher, a run or an nnU-Net folder of one fold",
+            ));
+        }
+    };
     let mut pupils = Vec::new();
     for &divisor in &args.family {
         if divisor == 0 {
@@ -221,12 +241,22 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
             note("loss", format!("Dice + cross entropy, deep supervision; {}", losses.join(", "))),
             note("teacher", names.join("; ")),
         ]);
-        let member =
-            Member { name: format!("{}{suffix}", student.name()), unet: unet.clone(), start: Start::Fresh, notes };
+        let lift = |teacher: &UNet, feature: Feature| LiftSettings {
+            feature,
+            from: feature.channels(&unet),
+            to: feature.channels(teacher),
+        };
+        let lifts = match taught {
+            None => Vec::new(),
+            Some(teacher) => places(teacher.decoder_convs.len()).into_iter().map(|f| lift(teacher, f)).collect(),
+        };
+        let name = format!("{}{suffix}", student.name());
+        let member = Member { name, unet: unet.clone(), start: Start::Fresh, lifts, notes };
         pupils.push(Pupil { member, distilled: true });
         if args.ablation {
             let notes = BTreeMap::from([note("loss", "Dice + cross entropy, deep supervision".into())]);
-            let member = Member { name: format!("{}-plain{suffix}", student.name()), unet, start: Start::Fresh, notes };
+            let name = format!("{}-plain{suffix}", student.name());
+            let member = Member { name, unet, start: Start::Fresh, lifts: Vec::new(), notes };
             pupils.push(Pupil { member, distilled: false });
         }
     }

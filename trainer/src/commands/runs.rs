@@ -108,7 +108,7 @@ fn choose(
     for (name, tensor) in all {
         if let Some(name) = name.strip_prefix(tensors::AVERAGE) {
             averaged.insert(name.to_owned(), tensor);
-        } else if !name.starts_with(tensors::MOMENTUM) {
+        } else if !name.starts_with(tensors::MOMENTUM) && !name.starts_with(tensors::LIFT) {
             last.insert(name, tensor);
         }
     }

@@ -51,6 +51,7 @@ pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
         name: args.name.clone().unwrap_or_else(|| format!("teacher_fold_{}", settings.fold)),
         unet: plan.unet.clone(),
         start: args.init.clone().map_or(Start::Fresh, |folder| Start::Folder(folder, settings.fold)),
+        lifts: Vec::new(),
         notes: BTreeMap::from([("loss".to_string(), "Dice + cross entropy, deep supervision".to_string())]),
     };
     let run = teacher::train(&work, &plan, &settings, &member, args.schedule.resume, &mut Lines::default())?;

@@ -1,6 +1,7 @@
 //! A family trained side by side: each batch and each answer of the teachers serves all members.
 
 use super::boundary::BoundarySettings;
+use super::feature::{self, Held};
 use super::logit::LogitSettings;
 use super::ramp::Ramp;
 use super::teachers::Teachers;
@@ -11,18 +12,20 @@ use crate::targets::{Heads, Targets};
 use crate::training::course::{CROSS_ENTROPY, Clock, Course, DICE, label_terms};
 use crate::training::patches::{self, FoldPatches, Patches};
 use crate::training::settings::{Member, RunSettings};
-use crate::training::step::Term;
+use crate::training::step::{Seen, Term};
 use crate::training::teacher::Progress;
 use crate::work::Work;
 use anyhow::Result as AnyResult;
 use scanside::exit::{Exit, Failure, OrExit};
 use std::time::Instant;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 /// Name of the logit term in logs.
 pub const LOGIT: &str = "logit";
 /// Name of the boundary term in logs.
 pub const BOUNDARY: &str = "boundary";
+/// Name of the feature term in logs.
+pub const FEATURE: &str = "feature";
 
 /// Steps between two measurements of how strongly each term pulls.
 const WEIGH_EVERY: usize = 25;
@@ -37,7 +40,9 @@ pub struct Lesson {
     pub logit: Option<(LogitSettings, f64)>,
     /// How these change in space, and what that counts.
     pub boundary: Option<(BoundarySettings, f64)>,
-    /// When both begin to count.
+    /// What the teacher's activations count, where they matter to it.
+    pub feature: Option<f64>,
+    /// When all of these begin to count.
     pub ramp: Ramp,
 }
 
@@ -103,7 +108,8 @@ pub fn train(
             let heard = match asked {
                 true => {
                     let more = unlabelled.as_mut().map(FoldPatches::next_batch).transpose()?;
-                    Some(Heard::new(&plan.targets, teachers, &batch, more).or_exit(Exit::DoesNotFit)?)
+                    let ask = lesson.feature.map(|_| &loss);
+                    Some(Heard::new(&plan.targets, teachers, &batch, more, ask).or_exit(Exit::DoesNotFit)?)
                 }
                 false => None,
             };
@@ -111,17 +117,13 @@ pub fn train(
             for ((course, pupil), active) in courses.iter_mut().zip(pupils).zip(&active) {
                 let value = match (&heard, pupil.distilled) {
                     _ if !active => continue,
-                    (Some(heard), true) => course.step(epoch, &heard.images, step % WEIGH_EVERY == 0, |logits| {
-                        let samples = batch.labels.size()[0];
-                        let own: Vec<Tensor> =
-                            logits.iter().map(|l| l.f_narrow(0, 0, samples)).collect::<Result<_, _>>()?;
-                        let mut terms = label_terms(&loss, &own, &batch.labels)?;
-                        terms.extend(lesson.terms(&plan.targets.heads, logits, heard, count)?);
+                    (Some(heard), true) => course.step(epoch, &heard.images, step % WEIGH_EVERY == 0, |seen| {
+                        let mut terms = label_terms(&loss, &of_batch(seen.logits, &batch)?, &batch.labels)?;
+                        terms.extend(lesson.terms(&plan.targets.heads, seen, heard, &batch, count)?);
                         Ok(terms)
                     })?,
-                    _ => {
-                        course.step(epoch, &batch.images, false, |logits| label_terms(&loss, logits, &batch.labels))?
-                    }
+                    _ => course
+                        .step(epoch, &batch.images, false, |seen| label_terms(&loss, seen.logits, &batch.labels))?,
                 };
                 let facts = course.facts().clone();
                 progress.step(&facts, epoch, step, &value);
@@ -147,33 +149,67 @@ pub fn train(
     Ok(courses)
 }
 
+/// What belongs to the labelled patches, which come first.
+fn of_batch(tensors: &[Tensor], batch: &Patches) -> Result<Vec<Tensor>, TchError> {
+    let samples = batch.labels.size()[0];
+    tensors.iter().map(|tensor| tensor.f_narrow(0, 0, samples)).collect()
+}
+
 /// What the teachers say of a batch.
 struct Heard {
     /// The labelled patches, then those without labels.
     images: Tensor,
     logits: Vec<Tensor>,
+    /// What the teacher holds at the places of the lifts, of the labelled patches.
+    held: Vec<Held>,
     /// Where they see something, `[n, z, y, x]`.
     foreground: Tensor,
 }
 
 impl Heard {
-    fn new(targets: &Targets, teachers: &mut Teachers, batch: &Patches, more: Option<Patches>) -> AnyResult<Heard> {
+    /// With `loss` the teacher's activations are looked at, and what they matter to its loss on the labels.
+    fn new(
+        targets: &Targets,
+        teachers: &mut Teachers,
+        batch: &Patches,
+        more: Option<Patches>,
+        loss: Option<&SegmentationLoss>,
+    ) -> AnyResult<Heard> {
         let images = match more {
             None => batch.images.shallow_clone(),
             Some(more) => Tensor::f_cat(&[&batch.images, &more.images], 0)?,
         };
-        let logits = teachers.logits(&images)?;
+        let (logits, held) = match loss {
+            None => (teachers.logits(&images)?, Vec::new()),
+            Some(loss) => teachers.activations(&images, |logits| {
+                let value = loss.deep(&of_batch(logits, batch)?, &batch.labels)?;
+                Ok(value.dice.f_add(&value.cross_entropy)?)
+            })?,
+        };
         let foreground = match &targets.heads {
             Heads::Labels(_) => logits[0].f_argmax(1, false)?.f_gt(0)?,
             Heads::Regions(_) => logits[0].f_gt(0)?.f_any_dim(1, false)?,
         };
-        Ok(Heard { images, logits, foreground: foreground.f_to_kind(Kind::Int64)? })
+        let samples = batch.labels.size()[0];
+        let narrow = |held: Held| -> AnyResult<Held> {
+            let of = |tensor: &Tensor| tensor.f_narrow(0, 0, samples);
+            Ok(Held { activations: of(&held.activations)?, gradient: of(&held.gradient)? })
+        };
+        let held = held.into_iter().map(narrow).collect::<Result<_, _>>()?;
+        Ok(Heard { images, logits, held, foreground: foreground.f_to_kind(Kind::Int64)? })
     }
 }
 
 impl Lesson {
-    fn terms(&self, heads: &Heads, logits: &[Tensor], heard: &Heard, count: f64) -> AnyResult<Vec<Term>> {
-        let mut terms = Vec::new();
+    fn terms(
+        &self,
+        heads: &Heads,
+        seen: &Seen<'_>,
+        heard: &Heard,
+        batch: &Patches,
+        count: f64,
+    ) -> AnyResult<Vec<Term>> {
+        let (logits, mut terms) = (seen.logits, Vec::new());
         if let Some((settings, weight)) = &self.logit {
             let value = settings.deep(heads, logits, &heard.logits, &heard.foreground)?;
             terms.push(Term { name: LOGIT, weight: weight * count, value });
@@ -181,6 +217,10 @@ impl Lesson {
         if let Some((settings, weight)) = &self.boundary {
             let value = settings.loss(heads, &logits[0], &heard.logits[0])?;
             terms.push(Term { name: BOUNDARY, weight: weight * count, value });
+        }
+        if let Some(weight) = self.feature {
+            let value = feature::loss(&heard.held, &of_batch(&seen.lifted, batch)?)?;
+            terms.push(Term { name: FEATURE, weight: weight * count, value });
         }
         Ok(terms)
     }
@@ -192,7 +232,7 @@ pub fn imbalance(pulls: &std::collections::BTreeMap<String, f64>) -> Vec<String>
     const DOMINATES: f64 = 5.0;
     let of = |name: &str| pulls.get(name).copied().unwrap_or(0.0);
     let labels = (of(DICE).powi(2) + of(CROSS_ENTROPY).powi(2)).sqrt();
-    [LOGIT, BOUNDARY]
+    [LOGIT, BOUNDARY, FEATURE]
         .into_iter()
         .filter_map(|name| {
             let share = pulls.get(name)? / labels;

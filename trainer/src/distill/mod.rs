@@ -5,6 +5,7 @@
 //! | [`student`] | narrower networks of the same shape |
 //! | [`logit`] | the teacher's probabilities, voxel by voxel |
 //! | [`boundary`] | how the teacher's probabilities change in space |
+//! | [`feature`] | the teacher's activations, where they matter to it |
 //! | [`ramp`] | when these terms begin to count |
 //! | [`model_teacher`] | a teacher that is a model file |
 //! | [`source`] | where teachers come from, and what they have seen |
@@ -15,6 +16,7 @@
 
 pub mod boundary;
 pub mod family;
+pub mod feature;
 pub mod logit;
 pub mod model_teacher;
 pub mod ramp;

@@ -1,5 +1,6 @@
 //! The teachers: frozen networks whose probabilities are averaged.
 
+use super::feature::{Held, places};
 use super::model_teacher::ModelTeacher;
 use super::source::{TeacherNetwork, TeacherSource};
 use crate::export::TrainedNetwork;
@@ -8,7 +9,7 @@ use crate::network::{Engine, Network};
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
 use crate::training::settings::RunSettings;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Kind, TchError, Tensor};
@@ -73,6 +74,29 @@ impl Teachers {
         let levels = each.first().map_or(0, Vec::len);
         let level = |i: usize| each.iter().map(|logits| logits[i].shallow_clone()).collect::<Vec<_>>();
         Ok((0..levels).map(|i| mean_logits(&self.heads, &level(i))).collect::<Result<_, _>>()?)
+    }
+
+    /// What the only teacher says of `images`, and what it holds at [`places`]: activations, and their gradients of the loss
+    /// that `loss` makes of its logits.
+    ///
+    /// # Errors
+    /// There are several teachers, or it is a model file, whose layers nobody sees; or as [`Teachers::logits`].
+    pub fn activations(
+        &mut self,
+        images: &Tensor,
+        loss: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<(Vec<Tensor>, Vec<Held>)> {
+        let [Voice::Trained(network, engine)] = &mut self.voices[..] else {
+            bail!("features are learned from one teacher that is a run or a fold of an nnU-Net folder");
+        };
+        self.passes += 1;
+        let places = places(network.layers().decoder.len());
+        let answer = engine.forward(network, images, &places)?;
+        let gradients = engine.feature_gradients(&answer, &places, &loss(&answer.logits)?)?;
+        let hold =
+            |(activations, gradient): (&Tensor, Tensor)| Ok(Held { activations: activations.f_detach()?, gradient });
+        let held = answer.features.iter().zip(gradients).map(hold).collect::<Result<_>>()?;
+        Ok((answer.logits.iter().map(Tensor::f_detach).collect::<Result<_, _>>()?, held))
     }
 
     /// How many batches the teachers have looked at.

@@ -23,6 +23,8 @@ const MAX_FILE: u64 = 64 << 30;
 pub const AVERAGE: &str = "ema.";
 /// Before the names of momentum in a run's checkpoint.
 pub const MOMENTUM: &str = "momentum.";
+/// Before the numbers of the convolutions that bring activations to a teacher's channels, in a run's checkpoint.
+pub const LIFT: &str = "lift.";
 /// The text of a run's checkpoint that says how many epochs are done.
 pub const EPOCHS_DONE: &str = "epochs_done";
 

@@ -1,11 +1,20 @@
 //! What computes a network: libtorch with autograd, or the core's kernels on a CPU.
 
 use super::native::{GradientSet, NativeNet, Tape, WeightSet};
-use super::{Network, values};
+use super::{Feature, Network, values};
 use anyhow::{Result, ensure};
 use scanside::threads::Threads;
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Device, Kind, Tensor};
+
+/// What a network says of patches.
+#[derive(Debug)]
+pub struct Answer {
+    /// The logits of all resolutions, the full one first, `[n, heads, z, y, x]`.
+    pub logits: Vec<Tensor>,
+    /// The activations asked for, in that order, `[n, channels, z, y, x]`.
+    pub features: Vec<Tensor>,
+}
 
 /// Computes logits, and gradients from those of the logits.
 #[derive(Debug)]
@@ -60,16 +69,17 @@ impl Engine {
         }
     }
 
-    /// The logits of all resolutions, the full one first, `[n, heads, z, y, x]`; a loss of them can go backward.
+    /// The logits of all resolutions and the activations of `features`; a loss of both can go backward.
     ///
     /// # Errors
     /// libtorch refuses an operation, or there is no memory.
-    pub fn forward(&mut self, network: &Network, images: &Tensor) -> Result<Vec<Tensor>> {
+    pub fn forward(&mut self, network: &Network, images: &Tensor, features: &[Feature]) -> Result<Answer> {
         match self {
-            Engine::Torch => Ok(network.forward(images)?),
+            Engine::Torch => Ok(network.answer(images, features)?),
             Engine::Native(native) => {
+                let leaf = |tensors: Vec<Tensor>| tensors.into_iter().map(|t| t.set_requires_grad(true)).collect();
                 let logits = native.forward(network, images)?;
-                Ok(logits.into_iter().map(|logits| logits.set_requires_grad(true)).collect())
+                Ok(Answer { features: leaf(native.read(logits[0].size()[0], features)?), logits: leaf(logits) })
             }
         }
     }
@@ -85,14 +95,34 @@ impl Engine {
         }
     }
 
-    /// The gradients of all parameters, once the loss of the last [`Engine::forward`]'s logits has gone backward.
+    /// The gradients of all parameters, once the loss of the last [`Engine::forward`]'s answer has gone backward.
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn gradients(&mut self, network: &Network, logits: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
+    pub fn gradients(
+        &mut self,
+        network: &Network,
+        answer: &Answer,
+        features: &[Feature],
+    ) -> Result<Vec<Option<Tensor>>> {
         match self {
             Engine::Torch => Ok(network.parameters.gradients()),
-            Engine::Native(native) => native.backward(network, logits),
+            Engine::Native(native) => native.backward(network, answer, features),
+        }
+    }
+
+    /// The gradients of `loss`, made of the last [`Engine::forward`]'s logits, with respect to its features. Parameters get
+    /// none.
+    ///
+    /// # Errors
+    /// libtorch refuses an operation.
+    pub fn feature_gradients(&mut self, answer: &Answer, features: &[Feature], loss: &Tensor) -> Result<Vec<Tensor>> {
+        match self {
+            Engine::Torch => Ok(Tensor::f_run_backward(&[loss], &answer.features, false, false)?),
+            Engine::Native(native) => {
+                loss.f_backward()?;
+                native.feature_gradients(answer, features)
+            }
         }
     }
 }
@@ -126,31 +156,36 @@ impl Native {
             .collect()
     }
 
-    fn backward(&mut self, network: &Network, logits: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
-        let samples = logits.first().map_or(0, |logits| logits.size()[0] as usize);
-        ensure!(
-            self.packed && samples > 0 && samples <= self.tapes.len(),
-            "backward of {samples} samples without forward"
-        );
-        let levels = logits
+    /// The activations of features, of the first `samples` tapes.
+    fn read(&self, samples: i64, features: &[Feature]) -> Result<Vec<Tensor>> {
+        features
             .iter()
-            .map(|logits| {
-                let gradient = logits.grad();
-                // A level without weight in the loss.
-                if gradient.defined() { values(&gradient) } else { Ok(Vec::new()) }
+            .map(|feature| {
+                let (channels, grid) = self.net.feature_shape(*feature);
+                let mut values = vec![0.0; samples as usize * channels * grid.iter().product::<usize>()];
+                let each = values.len() / samples as usize;
+                for (tape, values) in self.tapes.iter().zip(values.chunks_exact_mut(each)) {
+                    self.net.read_feature(tape, *feature, values);
+                }
+                Ok(Tensor::f_from_slice(&values)?.f_view(shape(samples, channels, grid))?)
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect()
+    }
+
+    fn backward(&mut self, network: &Network, answer: &Answer, features: &[Feature]) -> Result<Vec<Option<Tensor>>> {
+        let samples = self.samples(answer)?;
+        let (levels, places) = (gradients_of(&answer.logits)?, gradients_of(&answer.features)?);
         self.gradients.clear();
         let images = self.images.chunks_exact(self.images.len() / samples);
         for (i, (image, tape)) in images.zip(&mut self.tapes).enumerate() {
-            let of_sample: Vec<&[f32]> = levels
+            let levels: Vec<&[f32]> = levels.iter().map(|level| part(level, i, samples)).collect();
+            let places: Vec<(Feature, &[f32])> = features
                 .iter()
-                .map(|level| {
-                    let size = level.len() / samples;
-                    &level[i * size..(i + 1) * size]
-                })
+                .zip(&places)
+                .filter(|(_, values)| !values.is_empty())
+                .map(|(feature, values)| (*feature, part(values, i, samples)))
                 .collect();
-            self.net.backward(&self.weights, image, tape, &of_sample, &[], &mut self.gradients, &self.threads);
+            self.net.backward(&self.weights, image, tape, &levels, &places, &mut self.gradients, &self.threads);
         }
         network
             .parameters
@@ -162,4 +197,51 @@ impl Native {
             })
             .collect()
     }
+
+    fn feature_gradients(&mut self, answer: &Answer, features: &[Feature]) -> Result<Vec<Tensor>> {
+        let samples = self.samples(answer)?;
+        let levels = gradients_of(&answer.logits)?;
+        let mut found = vec![Vec::new(); features.len()];
+        for (i, tape) in self.tapes[..samples].iter_mut().enumerate() {
+            let levels: Vec<&[f32]> = levels.iter().map(|level| part(level, i, samples)).collect();
+            let of_sample = self.net.feature_gradients(&self.weights, tape, &levels, features, &self.threads);
+            found.iter_mut().zip(of_sample).for_each(|(all, one)| all.extend(one));
+        }
+        features
+            .iter()
+            .zip(found)
+            .map(|(feature, values)| {
+                let (channels, grid) = self.net.feature_shape(*feature);
+                Ok(Tensor::f_from_slice(&values)?.f_view(shape(samples as i64, channels, grid))?)
+            })
+            .collect()
+    }
+
+    fn samples(&self, answer: &Answer) -> Result<usize> {
+        let samples = answer.logits.first().map_or(0, |logits| logits.size()[0] as usize);
+        ensure!(
+            self.packed && samples > 0 && samples <= self.tapes.len(),
+            "backward of {samples} samples without forward"
+        );
+        Ok(samples)
+    }
+}
+
+/// Values of the gradients that a loss has left; none for a tensor that it does not reach.
+fn gradients_of(tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+    let gradient = |tensor: &Tensor| {
+        let gradient = tensor.grad();
+        if gradient.defined() { Ok(values(&gradient)?) } else { Ok(Vec::new()) }
+    };
+    tensors.iter().map(gradient).collect()
+}
+
+/// What belongs to sample `i`.
+fn part(values: &[f32], i: usize, samples: usize) -> &[f32] {
+    let size = values.len() / samples;
+    &values[i * size..(i + 1) * size]
+}
+
+fn shape(samples: i64, channels: usize, [z, y, x]: [usize; 3]) -> [i64; 5] {
+    [samples, channels as i64, z as i64, y as i64, x as i64]
 }

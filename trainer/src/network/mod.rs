@@ -4,12 +4,14 @@
 //! built from the same description that importing and exporting use, so names, shapes and order have one source.
 
 mod engine;
+mod feature;
 mod init;
 pub mod native;
 mod parameters;
 mod torch;
 
-pub use engine::{Engine, Native};
+pub use engine::{Answer, Engine, Native};
+pub use feature::Feature;
 pub use init::Initialise;
 pub use parameters::{LoadError, Parameter, Parameters, copy_of, values};
 
@@ -84,6 +86,15 @@ impl Network {
     /// # Errors
     /// libtorch refuses an operation: no memory, or a patch that the strides do not divide.
     pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>, tch::TchError> {
-        torch::Forward { parameters: &self.parameters, activation: self.unet.activation }.logits(&self.layers, images)
+        Ok(self.answer(images, &[])?.logits)
+    }
+
+    /// As [`Network::forward`], with the activations of `features`.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn answer(&self, images: &Tensor, features: &[Feature]) -> Result<Answer, tch::TchError> {
+        let walk = torch::Forward { parameters: &self.parameters, activation: self.unet.activation };
+        walk.answer(&self.layers, images, features)
     }
 }

@@ -1,6 +1,6 @@
 //! The walk over the layers in libtorch's operations, which autograd records.
 
-use super::Parameters;
+use super::{Answer, Feature, Parameters};
 use scanside_core::nnunet::architecture::{Activation, Norm};
 use scanside_core::nnunet::layers::{Affine, Block, EncoderStage, Layers, Unit};
 use tch::{TchError, Tensor};
@@ -14,7 +14,7 @@ pub(super) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    pub(super) fn logits(&self, layers: &Layers, images: &Tensor) -> Result<Vec<Tensor>, TchError> {
+    pub(super) fn answer(&self, layers: &Layers, images: &Tensor, features: &[Feature]) -> Result<Answer, TchError> {
         let mut value = images.shallow_clone();
         if let Some(stem) = &layers.stem {
             value = self.unit(stem, &value)?;
@@ -36,9 +36,10 @@ impl Forward<'_> {
             skips.push(value.shallow_clone());
         }
         // The deepest stage is where the decoder starts, not a skip.
+        let mut places = vec![(Feature::Bottleneck, value.shallow_clone())];
         skips.pop();
         let mut logits = Vec::with_capacity(layers.decoder.len());
-        for (stage, skip) in layers.decoder.iter().zip(skips.iter().rev()) {
+        for (i, (stage, skip)) in layers.decoder.iter().zip(skips.iter().rev()).enumerate() {
             let stride = lengths(&stage.upsample_stride);
             let zero = vec![0; stride.len()];
             let (weight, bias) = self.affine(&stage.upsample)?;
@@ -48,11 +49,18 @@ impl Forward<'_> {
             for unit in &stage.convs {
                 value = self.unit(unit, &value)?;
             }
+            places.push((Feature::Decoder(layers.decoder.len() - 1 - i), value.shallow_clone()));
             let (weight, bias) = self.affine(&stage.head)?;
             logits.push(value.f_conv3d(weight, bias, &ones, &zero, &ones, 1)?);
         }
         logits.reverse();
-        Ok(logits)
+        let of = |feature: &Feature| {
+            let place = places.iter().find(|(place, _)| place == feature);
+            let place = place.ok_or_else(|| TchError::Torch(format!("the network has no {feature:?}")))?;
+            Ok(place.1.shallow_clone())
+        };
+        let features = features.iter().map(of).collect::<Result<_, TchError>>()?;
+        Ok(Answer { logits, features })
     }
 
     fn unit(&self, unit: &Unit, input: &Tensor) -> Result<Tensor, TchError> {

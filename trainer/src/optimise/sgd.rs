@@ -1,6 +1,6 @@
 //! Stochastic gradient descent whose state can be saved: the binding's own optimisers cannot.
 
-use crate::network::{Parameters, copy_of};
+use crate::network::copy_of;
 use tch::{TchError, Tensor};
 
 /// Settings of a descent; the defaults are nnU-Net's.
@@ -20,7 +20,7 @@ impl Default for SgdSettings {
     }
 }
 
-/// The descent: one buffer of momentum a parameter, in the parameters' order.
+/// The descent: one buffer of momentum a tensor, in the order of the weights.
 #[derive(Debug)]
 pub struct Sgd {
     settings: SgdSettings,
@@ -28,33 +28,33 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// A descent that has not begun.
-    pub fn new(settings: SgdSettings, parameters: &Parameters) -> Sgd {
-        Sgd { settings, momentum: (0..parameters.len()).map(|_| None).collect() }
+    /// A descent of so many tensors that has not begun.
+    pub fn new(settings: SgdSettings, tensors: usize) -> Sgd {
+        Sgd { settings, momentum: (0..tensors).map(|_| None).collect() }
     }
 
-    /// The buffers, to be saved; `None` for a parameter that has had no step.
+    /// The buffers, to be saved; `None` for a tensor that has had no step.
     pub fn momentum(&self) -> &[Option<Tensor>] {
         &self.momentum
     }
 
-    /// Sets the buffer of parameter `index` to saved values.
+    /// Sets the buffer of tensor `index` to saved values.
     pub fn restore(&mut self, index: usize, values: Tensor) {
         self.momentum[index] = Some(values);
     }
 
-    /// Moves every parameter that has a gradient by one step of `rate`. `gradients` are in the parameters' order. Returns the
-    /// norm of all of them before they were clipped.
+    /// Moves every tensor of `weights` that has a gradient by one step of `rate`. `gradients` are in the order of the weights.
+    /// Returns the norm of all of them before they were clipped.
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn step(&mut self, parameters: &Parameters, gradients: &[Option<Tensor>], rate: f64) -> Result<f64, TchError> {
-        tch::no_grad(|| self.unrecorded_step(parameters, gradients, rate))
+    pub fn step(&mut self, weights: &[&Tensor], gradients: &[Option<Tensor>], rate: f64) -> Result<f64, TchError> {
+        tch::no_grad(|| self.unrecorded_step(weights, gradients, rate))
     }
 
     fn unrecorded_step(
         &mut self,
-        parameters: &Parameters,
+        weights: &[&Tensor],
         gradients: &[Option<Tensor>],
         rate: f64,
     ) -> Result<f64, TchError> {
@@ -64,9 +64,8 @@ impl Sgd {
             false => f64::try_from(&Tensor::f_stack(&squares, 0)?.f_norm()?)?,
         };
         let factor = (self.settings.clip_norm / (norm + 1e-6)).min(1.0);
-        for ((parameter, gradient), buffer) in parameters.iter().zip(gradients).zip(&mut self.momentum) {
+        for ((weight, gradient), buffer) in weights.iter().zip(gradients).zip(&mut self.momentum) {
             let Some(gradient) = gradient else { continue };
-            let weight = &parameter.tensor;
             let gradient =
                 gradient.f_mul_scalar(factor)?.f_add(&weight.f_detach()?.f_mul_scalar(self.settings.weight_decay)?)?;
             let momentum = match buffer {

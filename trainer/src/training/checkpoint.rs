@@ -1,7 +1,7 @@
 //! A run's state between two epochs, as a file.
 
 use super::step::Trainee;
-use crate::export::tensors::{AVERAGE, EPOCHS_DONE, MOMENTUM, TensorFile, read_tensors, write_tensors};
+use crate::export::tensors::{AVERAGE, EPOCHS_DONE, LIFT, MOMENTUM, TensorFile, read_tensors, write_tensors};
 use crate::network::values;
 use scanside::exit::{Exit, Failure, OrExit};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(super) fn save(path: &Path, trainee: &Trainee, state: &State) -> Result<(), 
     let told = || format!("{} cannot be written", path.display());
     let tensors = gather(trainee).or_exit_with(Exit::CouldNotWrite, told)?;
     let borrowed: Vec<(&str, &[usize], &[f32])> =
-        tensors.iter().map(|(name, shape, values)| (name.as_str(), *shape, values.as_slice())).collect();
+        tensors.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice())).collect();
     let mut metadata = BTreeMap::from([(EPOCHS_DONE.to_string(), state.epochs_done.to_string())]);
     if let Some(ema) = state.ema_dice {
         // Shortest text that reads back as the same number.
@@ -37,21 +37,32 @@ pub(super) fn save(path: &Path, trainee: &Trainee, state: &State) -> Result<(), 
     write_tensors(path, &borrowed, &metadata)
 }
 
-type Named<'a> = (String, &'a [usize], Vec<f32>);
+/// A tensor's name, extents and values.
+type Named = (String, Vec<usize>, Vec<f32>);
 
-fn gather(trainee: &Trainee) -> Result<Vec<Named<'_>>, TchError> {
+fn gather(trainee: &Trainee) -> Result<Vec<Named>, TchError> {
     let mut tensors = Vec::new();
     for (i, parameter) in trainee.network.parameters.iter().enumerate() {
-        let shape = parameter.shape.as_slice();
-        tensors.push((parameter.name.clone(), shape, values(&parameter.tensor)?));
+        let shape = &parameter.shape;
+        tensors.push((parameter.name.clone(), shape.clone(), values(&parameter.tensor)?));
         if let Some(average) = &trainee.average {
-            tensors.push((format!("{AVERAGE}{}", parameter.name), shape, values(&average.values()[i])?));
+            tensors.push((format!("{AVERAGE}{}", parameter.name), shape.clone(), values(&average.values()[i])?));
         }
         if let Some(momentum) = &trainee.descent.momentum()[i] {
-            tensors.push((format!("{MOMENTUM}{}", parameter.name), shape, values(momentum)?));
+            tensors.push((format!("{MOMENTUM}{}", parameter.name), shape.clone(), values(momentum)?));
+        }
+    }
+    for (i, lift) in trainee.lifts.iter().enumerate() {
+        tensors.push((format!("{LIFT}{i}"), extents(&lift.weight), values(&lift.weight)?));
+        if let Some(momentum) = &trainee.descent.momentum()[trainee.network.parameters.len() + i] {
+            tensors.push((format!("{MOMENTUM}{LIFT}{i}"), extents(momentum), values(momentum)?));
         }
     }
     Ok(tensors)
+}
+
+fn extents(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().into_iter().map(|n| n as usize).collect()
 }
 
 /// Takes a saved state up again.
@@ -65,22 +76,25 @@ pub(super) fn restore(path: &Path, trainee: &mut Trainee, device: Device) -> Res
         let parse = |text: &String| text.parse().map_err(|_| wrong(&format!("{key} is no number")));
         metadata.get(key).map(parse).transpose()
     };
+    let mut take = |prefix: &str, name: &str, expected: &[usize]| -> Result<Option<Tensor>, Failure> {
+        let name = format!("{prefix}{name}");
+        let Some((shape, values)) = tensors.remove(&name) else { return Ok(None) };
+        if shape != expected {
+            return Err(wrong(&format!("{name} has the shape {shape:?}, the network {expected:?}")));
+        }
+        let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
+        let tensor = Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(shape)?.f_to_device(device));
+        tensor.or_exit(Exit::DoesNotFit).map(Some)
+    };
+    let lifts = trainee.lifts.iter().enumerate();
+    let lifts = lifts.map(|(i, lift)| (format!("{LIFT}{i}"), extents(&lift.weight), &lift.weight));
+    let parameters = trainee.network.parameters.iter().map(|p| (p.name.clone(), p.shape.clone(), &p.tensor));
     let mut averages = Vec::new();
-    for (i, parameter) in trainee.network.parameters.iter().enumerate() {
-        let mut take = |prefix: &str| -> Result<Option<Tensor>, Failure> {
-            let name = format!("{prefix}{}", parameter.name);
-            let Some((shape, values)) = tensors.remove(&name) else { return Ok(None) };
-            if shape != parameter.shape {
-                return Err(wrong(&format!("{name} has the shape {shape:?}, the network {:?}", parameter.shape)));
-            }
-            let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
-            let tensor = Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(shape)?.f_to_device(device));
-            tensor.or_exit(Exit::DoesNotFit).map(Some)
-        };
-        let weights = take("")?.ok_or_else(|| wrong(&format!("{} is missing", parameter.name)))?;
-        tch::no_grad(|| parameter.tensor.shallow_clone().f_copy_(&weights)).or_exit(Exit::BadModel)?;
-        averages.extend(take(AVERAGE)?);
-        if let Some(momentum) = take(MOMENTUM)? {
+    for (i, (name, shape, tensor)) in parameters.chain(lifts).enumerate() {
+        let weights = take("", &name, &shape)?.ok_or_else(|| wrong(&format!("{name} is missing")))?;
+        tch::no_grad(|| tensor.shallow_clone().f_copy_(&weights)).or_exit(Exit::BadModel)?;
+        averages.extend(take(AVERAGE, &name, &shape)?);
+        if let Some(momentum) = take(MOMENTUM, &name, &shape)? {
             trainee.descent.restore(i, momentum);
         }
     }

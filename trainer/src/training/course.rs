@@ -1,9 +1,10 @@
 //! One network's run: its folder, its state, its epochs.
 
 use super::checkpoint::{self, State};
+use super::lift::Lift;
 use super::patches::Patches;
 use super::settings::{Member, RunSettings, Start};
-use super::step::{StepValue, Term, Trainee};
+use super::step::{Seen, StepValue, Term, Trainee};
 use crate::dataset::source::text_sha256;
 use crate::dataset::splits::Split;
 use crate::export::plans::for_network;
@@ -157,7 +158,7 @@ impl Course {
         epoch: usize,
         images: &Tensor,
         weigh: bool,
-        loss: impl FnOnce(&[Tensor]) -> AnyResult<Vec<Term>>,
+        loss: impl FnOnce(&Seen<'_>) -> AnyResult<Vec<Term>>,
     ) -> Result<StepValue, Failure> {
         let rate = poly_learning_rate(self.settings.initial_lr, epoch, self.settings.epochs);
         let value = self.trainee.step(images, rate, weigh, loss).or_exit(Exit::DoesNotFit)?;
@@ -294,12 +295,14 @@ fn begin(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result
             .load(&mut checkpoint)
             .or_exit_with(Exit::BadModel, || format!("{} does not fit the plan of this work folder", path.display()))?;
     }
-    let descent = Sgd::new(SgdSettings::default(), &network.parameters);
+    let lifts = member.lifts.iter().map(|lift| Lift::new(lift, settings.device)).collect::<Result<Vec<_>, _>>();
+    let lifts = lifts.or_exit(Exit::DoesNotFit)?;
+    let descent = Sgd::new(SgdSettings::default(), network.parameters.len() + lifts.len());
     let average = match settings.average {
         Some(decay) => Some(AveragedWeights::new(decay, &network.parameters).or_exit(Exit::DoesNotFit)?),
         None => None,
     };
-    Ok(Trainee { network, engine: engine(plan, settings, member)?, descent, average })
+    Ok(Trainee { network, engine: engine(plan, settings, member)?, descent, average, lifts })
 }
 
 fn engine(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Engine, Failure> {

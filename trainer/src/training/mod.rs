@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`settings`] | what a run is asked to do |
 //! | [`patches`] | the patches of a fold, in order |
+//! | [`lift`] | activations brought to a teacher's channels |
 //! | [`step`] | one step of one network |
 //! | [`course`] | one network's run: its folder, its state, its epochs |
 //! | `checkpoint` | its state as a file |
@@ -14,6 +15,7 @@
 
 mod checkpoint;
 pub mod course;
+pub mod lift;
 pub mod patches;
 pub mod settings;
 pub mod step;

@@ -1,5 +1,6 @@
 //! What a run is asked to do.
 
+use crate::network::Feature;
 use scanside_core::nnunet::FoldName;
 use scanside_core::nnunet::architecture::UNet;
 use std::collections::BTreeMap;
@@ -40,8 +41,21 @@ pub struct Member {
     pub unet: UNet,
     /// Where its weights begin.
     pub start: Start,
+    /// Places whose activations are brought to a teacher's channels; none unless it learns from these.
+    pub lifts: Vec<LiftSettings>,
     /// What else its page says, by name.
     pub notes: BTreeMap<String, String>,
+}
+
+/// Activations brought to other channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiftSettings {
+    /// Where they come from.
+    pub feature: Feature,
+    /// Channels there.
+    pub from: usize,
+    /// Channels of the teacher.
+    pub to: usize,
 }
 
 /// Where weights begin.

@@ -56,7 +56,8 @@ pub fn train(
         let (begun, waited) = (Instant::now(), patches.waited());
         for step in 0..settings.steps_per_epoch {
             let batch = patches.next_batch()?;
-            let value = course.step(epoch, &batch.images, false, |logits| label_terms(&loss, logits, &batch.labels))?;
+            let value =
+                course.step(epoch, &batch.images, false, |seen| label_terms(&loss, seen.logits, &batch.labels))?;
             progress.step(&facts, epoch, step, &value);
         }
         course.steps_done()?;

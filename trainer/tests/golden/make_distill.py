@@ -5,7 +5,8 @@
 
 Needs torch 2.11.0. For every case: CASE.student, CASE.teacher (logits), CASE.foreground, CASE.weights (of voxels),
 CASE.logit and CASE.boundary (values), CASE.logit_gradient and CASE.boundary_gradient (with respect to the student's
-logits); in the metadata, the kind of heads and the spacing.
+logits); in the metadata, the kind of heads and the spacing. For features: feature.N.held, .gradient and .lifted at two
+places, feature.value, feature.N.lifted_gradient.
 """
 import json, sys
 import numpy as np, torch
@@ -52,6 +53,22 @@ def boundary(kind, s, t, spacing):
     return torch.stack(terms).mean() if terms else 0 * s.sum()
 
 
+def feature(held, gradient, lifted):
+    """Mean over samples, channels and voxels of A * g * (lifted - held)^2 / (variance + 1e-5)."""
+    total = 0
+    for f, g, s in zip(held, gradient, lifted):
+        n, k = f.shape[:2]
+        for i in range(n):
+            a = (g[i] * f[i]).mean(0).abs()
+            a = (a / max(a.mean(), 1e-30)).clamp(0, 5)
+            weight = g[i].abs().mean(dim=(1, 2, 3))
+            weight = weight / max(weight.mean(), 1e-30)
+            for c in range(k):
+                variance = f[i, c].var(unbiased=False)
+                total = total + (a * weight[c] * (s[i, c] - f[i, c]) ** 2 / (variance + 1e-5)).mean() / (n * k)
+    return total / len(held)
+
+
 def main(path):
     torch.manual_seed(4)
     out, facts = {}, {}
@@ -81,6 +98,17 @@ def main(path):
     add("half_teacher", "labels", s, t.half(), spot)
     add("regions", "regions", s, t, spot)
     add("regions_extreme", "regions", 60 * s, 60 * t, spot)
+    # The teacher is sure of the second sample: no gradient. A channel that is all zero has no variance.
+    held = [torch.randn(2, 5, 4, 6, 5).float(), torch.randn(2, 8, 2, 3, 2).float()]
+    held[0][0, 3] = 0
+    gradient = [(torch.randn_like(h) ** 3).float() for h in held]
+    gradient[1][1] = 0
+    lifted = [torch.randn_like(h).double().requires_grad_() for h in held]
+    value = feature([h.double() for h in held], [g.double() for g in gradient], lifted)
+    out["feature.value"] = value.detach()
+    for i, (h, g, s, d) in enumerate(zip(held, gradient, lifted, torch.autograd.grad(value, lifted))):
+        out.update({f"feature.{i}.held": h, f"feature.{i}.gradient": g, f"feature.{i}.lifted": s.detach(),
+                    f"feature.{i}.lifted_gradient": d})
     save(path, out, {"cases": json.dumps(facts)})
 
 

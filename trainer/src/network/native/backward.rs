@@ -36,34 +36,73 @@ impl NativeNet {
         executor: &E,
     ) {
         self.check(image, executor);
-        assert_eq!(logits.len(), self.decoder.len(), "levels of deep supervision");
-        for i in (0..self.decoder.len()).rev() {
-            let stage = &self.decoder[i];
-            self.head(i, weights, tape, logits[stage.level], gradients, executor);
-            self.add_features(Feature::Decoder(stage.level), features, tape, stage.level);
-            for u in stage.units.clone().rev() {
-                let joined = (u == stage.units.start).then_some(i);
-                self.unit_back(u, joined, weights, image, tape, gradients, executor);
+        let add = |feature: Feature, here: &mut [f32]| {
+            for (_, more) in features.iter().filter(|(f, _)| *f == feature) {
+                self.isa.add_row(here, more);
             }
-            self.upsampled_back(i, weights, tape, gradients, executor);
-        }
+        };
+        self.decoder_back(weights, image, tape, logits, add, Some(gradients), executor);
         let deepest = self.encoder.len() - 1;
-        self.add_features(Feature::Bottleneck, features, tape, deepest);
         for level in (0..=deepest).rev() {
             if level < deepest {
                 let g = &mut tape.gradients[level];
                 g.here.copy_from_slice(halves(&mut g.joined).1);
             }
             for u in self.encoder[level].clone().rev() {
-                self.unit_back(u, None, weights, image, tape, gradients, executor);
+                self.unit_back(u, None, weights, image, tape, Some(gradients), executor);
             }
         }
     }
 
-    fn add_features(&self, feature: Feature, features: &[(Feature, &[f32])], tape: &mut Tape, level: usize) {
-        for (_, more) in features.iter().filter(|(f, _)| *f == feature) {
-            self.isa.add_row(&mut tape.gradients[level].here, more);
+    /// The gradients of `features`, for the image that the last forward saw, from those of the logits: as
+    /// [`Self::backward`], but no tensor's gradient is computed, and nothing of the encoder.
+    ///
+    /// # Panics
+    /// If a slice has another size.
+    pub fn feature_gradients<E: Executor>(
+        &self,
+        weights: &WeightSet,
+        tape: &mut Tape,
+        logits: &[&[f32]],
+        features: &[Feature],
+        executor: &E,
+    ) -> Vec<Vec<f32>> {
+        let mut found = vec![Vec::new(); features.len()];
+        let keep = |feature: Feature, here: &mut [f32]| {
+            for (_, found) in features.iter().zip(&mut found).filter(|(f, _)| **f == feature) {
+                *found = here.to_vec();
+            }
+        };
+        // No unit of the decoder reads the image.
+        self.decoder_back(weights, &[], tape, logits, keep, None, executor);
+        found
+    }
+
+    /// Back through the decoder, down to the output of the deepest encoder stage. `at` sees each feature's gradient, and may
+    /// add to it, before it goes on.
+    #[allow(clippy::too_many_arguments)] // As `backward`.
+    fn decoder_back<E: Executor>(
+        &self,
+        weights: &WeightSet,
+        image: &[f32],
+        tape: &mut Tape,
+        logits: &[&[f32]],
+        mut at: impl FnMut(Feature, &mut [f32]),
+        mut gradients: Option<&mut GradientSet>,
+        executor: &E,
+    ) {
+        assert_eq!(logits.len(), self.decoder.len(), "levels of deep supervision");
+        for i in (0..self.decoder.len()).rev() {
+            let stage = &self.decoder[i];
+            self.head(i, weights, tape, logits[stage.level], gradients.as_deref_mut(), executor);
+            at(Feature::Decoder(stage.level), &mut tape.gradients[stage.level].here);
+            for u in stage.units.clone().rev() {
+                let joined = (u == stage.units.start).then_some(i);
+                self.unit_back(u, joined, weights, image, tape, gradients.as_deref_mut(), executor);
+            }
+            self.upsampled_back(i, weights, tape, gradients.as_deref_mut(), executor);
         }
+        at(Feature::Bottleneck, &mut tape.gradients[self.encoder.len() - 1].here);
     }
 
     /// The head of decoder stage `i`: its tensors' gradients, and that of its input, which is added to what came from
@@ -74,7 +113,7 @@ impl NativeNet {
         weights: &WeightSet,
         tape: &mut Tape,
         logits: &[f32],
-        gradients: &mut GradientSet,
+        gradients: Option<&mut GradientSet>,
         executor: &E,
     ) {
         let stage = &self.decoder[i];
@@ -88,11 +127,13 @@ impl NativeNet {
         }
         assert_eq!(logits.len(), self.heads * stage.voxels(), "gradients of the logits of level {}", stage.level);
         let workers = executor.workers().max(1);
-        let input = [tape.units[last].output(self.activation)];
         let output = plain(logits, self.heads);
-        let scratch = lend(&mut tape.scratch[..self.workers]);
-        head.weight_gradient.run(self.isa, &input, &output, scratch, gradients.of(head.weight), executor);
-        self.add_sums(logits, gradients.of(head.bias));
+        if let Some(gradients) = gradients {
+            let input = [tape.units[last].output(self.activation)];
+            let scratch = lend(&mut tape.scratch[..self.workers]);
+            head.weight_gradient.run(self.isa, &input, &output, scratch, gradients.of(head.weight), executor);
+            self.add_sums(logits, gradients.of(head.bias));
+        }
         let into = if i + 1 == self.decoder.len() { Into::Place } else { Into::Sum };
         let (w, scratch) = (&weights.stages[i].head_data_gradient, lend(&mut tape.scratch[..workers]));
         let output = source([output], head.g.output);
@@ -117,7 +158,7 @@ impl NativeNet {
         weights: &WeightSet,
         image: &[f32],
         tape: &mut Tape,
-        gradients: &mut GradientSet,
+        mut gradients: Option<&mut GradientSet>,
         executor: &E,
     ) {
         let plan = &self.units[u];
@@ -128,19 +169,14 @@ impl NativeNet {
         let workers = executor.workers().max(1);
         let (above, rest) = tape.gradients.split_at_mut(level);
         let g = &mut rest[0];
-        self.norm_back(u, &weights.units[u].scale, &tape.units[u], &mut g.here, gradients, executor);
+        self.norm_back(u, &weights.units[u].scale, &tape.units[u], &mut g.here, gradients.as_deref_mut(), executor);
 
-        let inputs: Vec<Stored<'_>> = match (joined, u.checked_sub(1)) {
-            (Some(i), _) => {
-                let up = plain(&tape.upsampled[i], self.decoder[i].features());
-                vec![up, tape.units[self.decoder[i].skip].output(self.activation)]
-            }
-            (None, Some(before)) => vec![tape.units[before].output(self.activation)],
-            (None, None) => vec![plain(image, self.channels)],
-        };
         let output = plain(&g.here, plan.g.cout);
-        let weight = gradients.of(plan.tensors.weight);
-        plan.weight_gradient.run(self.isa, &inputs, &output, lend(&mut tape.scratch), weight, executor);
+        if let Some(gradients) = gradients {
+            let inputs = self.inputs(u, joined, image, &tape.units, &tape.upsampled);
+            let weight = gradients.of(plan.tensors.weight);
+            plan.weight_gradient.run(self.isa, &inputs, &output, lend(&mut tape.scratch), weight, executor);
+        }
 
         let Some(data) = &plan.data_gradient else { return };
         let output = source([output], plan.g.output);
@@ -159,6 +195,25 @@ impl NativeNet {
         }
     }
 
+    /// What unit `u` reads: the join of decoder stage `joined`, the unit before it, or the image.
+    fn inputs<'a>(
+        &self,
+        u: usize,
+        joined: Option<usize>,
+        image: &'a [f32],
+        units: &'a [UnitTape],
+        upsampled: &'a [Vec<f32>],
+    ) -> Vec<Stored<'a>> {
+        match (joined, u.checked_sub(1)) {
+            (Some(i), _) => {
+                let up = plain(&upsampled[i], self.decoder[i].features());
+                vec![up, units[self.decoder[i].skip].output(self.activation)]
+            }
+            (None, Some(before)) => vec![units[before].output(self.activation)],
+            (None, None) => vec![plain(image, self.channels)],
+        }
+    }
+
     /// The level that unit `u` lies at.
     fn level(&self, u: usize) -> usize {
         let encoder = self.encoder.iter().position(|units| units.contains(&u));
@@ -173,7 +228,7 @@ impl NativeNet {
         factors: &[f32],
         unit: &UnitTape,
         gradient: &mut [f32],
-        gradients: &mut GradientSet,
+        gradients: Option<&mut GradientSet>,
         executor: &E,
     ) {
         let (plan, isa) = (&self.units[u], self.isa);
@@ -202,7 +257,7 @@ impl NativeNet {
                 isa.norm_gradient(raw, normed, slope, gradient, factor, linear);
             }
         });
-        let tensors = &plan.tensors;
+        let (Some(gradients), tensors) = (gradients, &plan.tensors) else { return };
         if let (Some(scale), Some(shift)) = (tensors.scale, tensors.shift) {
             let (scale, shift) = gradients.pair(scale, shift);
             for (c, _, _, (sum, product)) in &items {
@@ -222,20 +277,22 @@ impl NativeNet {
         i: usize,
         weights: &WeightSet,
         tape: &mut Tape,
-        gradients: &mut GradientSet,
+        gradients: Option<&mut GradientSet>,
         executor: &E,
     ) {
         let (stage, isa) = (&self.decoder[i], self.isa);
         let up = &stage.upsample;
         let (here, below) = tape.gradients.split_at_mut(stage.level + 1);
         let gradient = &*halves(&mut here[stage.level].joined).0;
-        if let Some(bias) = up.bias {
-            self.add_sums(gradient, gradients.of(bias));
-        }
-        // Seen as the data gradient of a convolution, its input is that one's output gradient, and the other way round.
-        let low = tape.units[stage.low].output(self.activation);
         let input = [plain(gradient, up.g.cin)];
-        up.weight_gradient.run(isa, &input, &low, lend(&mut tape.scratch), gradients.of(up.weight), executor);
+        if let Some(gradients) = gradients {
+            if let Some(bias) = up.bias {
+                self.add_sums(gradient, gradients.of(bias));
+            }
+            // Seen as the data gradient of a convolution, its input is that one's output gradient, and the other way round.
+            let low = tape.units[stage.low].output(self.activation);
+            up.weight_gradient.run(isa, &input, &low, lend(&mut tape.scratch), gradients.of(up.weight), executor);
+        }
         let zeros = vec![0.0; up.g.cout];
         let w: [&[f32]; 2] = [&weights.stages[i].upsample_data_gradient, &zeros];
         let (input, out) = (source(input, up.g.input), &mut below[0].here);

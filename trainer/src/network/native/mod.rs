@@ -21,6 +21,7 @@ mod weights;
 pub use tape::Tape;
 pub use weights::WeightSet;
 
+use super::Feature;
 use anyhow::{Result, bail, ensure};
 use plan::{StagePlan, UnitPlan};
 use scanside_core::arch::{Activation, Isa};
@@ -45,15 +46,6 @@ pub struct NativeNet {
     /// Names, shapes and roles of all tensors, in the order of [`Layers::expected`].
     tensors: Vec<Expected>,
     activation: Activation,
-}
-
-/// A place inside the network whose activations may be read and given gradients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feature {
-    /// The output of the deepest encoder stage.
-    Bottleneck,
-    /// The output of a decoder stage; 0 is the highest resolution.
-    Decoder(usize),
 }
 
 /// Gradients of all tensors, in the order of [`Layers::expected`].

@@ -1,0 +1,143 @@
+//! Activations and their gradients: the core's kernels against libtorch's autograd, and a student that learns from them.
+
+use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
+use scanside_trainer::distill::feature::{self, Held, places};
+use scanside_trainer::loss::SegmentationLoss;
+use scanside_trainer::network::{Answer, Engine, Feature, Initialise, Network};
+use scanside_trainer::optimise::{Sgd, SgdSettings};
+use scanside_trainer::targets::{Heads, Targets};
+use scanside_trainer::training::course::label_terms;
+use scanside_trainer::training::lift::Lift;
+use scanside_trainer::training::settings::LiftSettings;
+use scanside_trainer::training::step::{Term, Trainee};
+use tch::{Device, Kind, Tensor};
+
+const PATCH: [usize; 3] = [8, 12, 12];
+
+fn unet(width: usize, encoder: Encoder) -> UNet {
+    let stage = |features: usize, stride: usize| Stage { features, kernel: vec![3; 3], stride: vec![stride; 3] };
+    UNet {
+        input_channels: 1,
+        heads: 3,
+        stages: vec![stage(width, 1), stage(2 * width, 2), stage(4 * width, 2)],
+        encoder,
+        decoder_convs: vec![2; 2],
+        conv_bias: true,
+        norm: Norm::Instance { epsilon: 1e-5, affine: true },
+        activation: Activation::LeakyRelu { slope: 0.01 },
+        dropout: false,
+        activation_first: false,
+    }
+}
+
+fn plain(width: usize) -> UNet {
+    unet(width, Encoder::Plain { convs: vec![2; 3] })
+}
+
+fn network(unet: &UNet) -> Network {
+    let mut network = Network::new(unet, Device::Cpu).unwrap();
+    network.initialise(5).unwrap();
+    network
+}
+
+fn batch() -> (Tensor, Tensor) {
+    tch::manual_seed(8);
+    let [z, y, x] = PATCH.map(|n| n as i64);
+    let labels = Tensor::randint(3, [2, z, y, x], (Kind::Int64, Device::Cpu));
+    (Tensor::randn([2, 1, z, y, x], (Kind::Float, Device::Cpu)), labels)
+}
+
+fn loss() -> SegmentationLoss {
+    SegmentationLoss::new(Targets { heads: Heads::Labels(3), ignore: None }, false)
+}
+
+fn native(unet: &UNet) -> Engine {
+    let engine = Engine::new(unet, PATCH, Device::Cpu, 2).unwrap();
+    assert!(matches!(engine, Engine::Native(_)));
+    engine
+}
+
+fn ask(engine: &mut Engine, network: &Network, images: &Tensor, labels: &Tensor) -> (Answer, Vec<Tensor>) {
+    let places = places(2);
+    let answer = engine.forward(network, images, &places).unwrap();
+    let value = loss().deep(&answer.logits, labels).unwrap();
+    let gradients = engine.feature_gradients(&answer, &places, &(value.dice + value.cross_entropy)).unwrap();
+    (answer, gradients)
+}
+
+fn off(got: &Tensor, want: &Tensor) -> f64 {
+    assert_eq!(got.size(), want.size());
+    f64::try_from((got - want).norm() / want.norm()).unwrap()
+}
+
+#[test]
+fn both_engines_hold_the_same_activations_and_gradients() {
+    let unet = plain(8);
+    let (network, (images, labels)) = (network(&unet), batch());
+    assert_eq!(places(2), [Feature::Decoder(0), Feature::Decoder(1), Feature::Bottleneck]);
+    let (torch, wanted) = ask(&mut Engine::Torch, &network, &images, &labels);
+    let mut engine = native(&unet);
+    // Twice: nothing may be left over from the first.
+    for _ in 0..2 {
+        let (answer, gradients) = ask(&mut engine, &network, &images, &labels);
+        for (i, place) in places(2).into_iter().enumerate() {
+            assert_eq!(answer.features[i].size()[1] as usize, place.channels(&unet));
+            let off = [off(&answer.features[i], &torch.features[i]), off(&gradients[i], &wanted[i])];
+            assert!(off[0] < 1e-4 && off[1] < 1e-3, "{place:?} is off by {off:?}");
+        }
+    }
+}
+
+/// Three steps of a student of half the channels that learns from the labels and from its teacher's activations.
+fn learn(teacher: &UNet, student: &UNet, engines: [Engine; 2]) -> Vec<(Vec<f64>, Vec<f64>, f64)> {
+    let [mut teaching, engine] = engines;
+    let (held, (images, labels)) = (network(teacher), batch());
+    let (answer, gradients) = ask(&mut teaching, &held, &images, &labels);
+    let hold = |(activations, gradient): (&Tensor, Tensor)| Held { activations: activations.detach(), gradient };
+    let held: Vec<Held> = answer.features.iter().zip(gradients).map(hold).collect();
+
+    let network = network(student);
+    let lift = |feature: Feature| {
+        let settings = LiftSettings { feature, from: feature.channels(student), to: feature.channels(teacher) };
+        Lift::new(&settings, Device::Cpu).unwrap()
+    };
+    tch::manual_seed(1);
+    let lifts: Vec<Lift> = places(2).into_iter().map(lift).collect();
+    let descent = Sgd::new(SgdSettings::default(), network.parameters.len() + lifts.len());
+    let mut trainee = Trainee { network, engine, descent, average: None, lifts };
+    let loss = loss();
+    let step = |_| {
+        let value = trainee.step(&images, 1e-2, true, |seen| {
+            let mut terms = label_terms(&loss, seen.logits, &labels)?;
+            terms.push(Term { name: "feature", weight: 0.05, value: feature::loss(&held, &seen.lifted)? });
+            Ok(terms)
+        });
+        let value = value.unwrap();
+        let numbers = |list: &[(&str, f64)]| list.iter().map(|(_, number)| *number).collect();
+        (numbers(&value.terms), numbers(&value.pulls), value.gradient_norm)
+    };
+    (0..3).map(step).collect()
+}
+
+#[test]
+fn students_learn_the_same_from_them_on_both_engines() {
+    let (teacher, student) = (plain(8), plain(4));
+    let by_torch = learn(&teacher, &student, [Engine::Torch, Engine::Torch]);
+    let by_kernels = learn(&teacher, &student, [native(&teacher), native(&student)]);
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-3 * b.abs().max(1e-2);
+    for (kernels, torch) in by_kernels.iter().zip(&by_torch) {
+        let all = |a: &[f64], b: &[f64]| a.len() == 3 && a.iter().zip(b).all(|(a, b)| close(*a, *b));
+        assert!(all(&kernels.0, &torch.0) && all(&kernels.1, &torch.1), "{kernels:?} instead of {torch:?}");
+        assert!(close(kernels.2, torch.2), "{kernels:?} instead of {torch:?}");
+        assert!(torch.1.iter().all(|pull| *pull > 0.0), "{torch:?}");
+    }
+    assert!(by_torch[2].0[2] < by_torch[0].0[2], "the distance does not fall: {by_torch:?}");
+}
+
+#[test]
+fn residual_encoders_have_the_same_places() {
+    let residual = Encoder::Residual { blocks: vec![1, 1, 1], stem_features: 8, bottleneck: None };
+    let (teacher, student) = (unet(8, residual), plain(4));
+    let steps = learn(&teacher, &student, [Engine::Torch, Engine::Torch]);
+    assert!(steps[2].0[2] < steps[0].0[2], "{steps:?}");
+}
