@@ -5,6 +5,7 @@
 //!   plans.json dataset.json dataset_fingerprint.json splits_final.json     as nnU-Net writes them
 //!   source.json                                                            where the raw dataset lies
 //!   cache/CASE.scase                                                       preprocessed cases
+//!   soft/TEACHERS/CASE.ssoft                                               what teachers say of whole cases
 //!   runs/NAME/                                                             one folder per training run
 //! ```
 
@@ -60,6 +61,11 @@ impl Work {
     /// The preprocessed case `id`.
     pub fn case(&self, id: &str) -> PathBuf {
         self.cache().join(format!("{id}.scase"))
+    }
+
+    /// Folder of what teachers say of whole cases; `teachers` names them.
+    pub fn soft(&self, teachers: &str) -> PathBuf {
+        self.root.join("soft").join(teachers)
     }
 
     /// Folder of training runs.

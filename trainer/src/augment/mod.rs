@@ -27,6 +27,7 @@ pub mod spatial;
 pub use draw::{Draw, Noise};
 pub use plan::{Plan, Rotation};
 
+use crate::dataset::soft::SoftLabels;
 use spatial::{Source, Window};
 
 /// Carries out draws. Holds the buffers that the steps need, so that one per thread serves all its patches.
@@ -100,6 +101,19 @@ impl Augmenter {
             }
         }
         finish::clear_outside(labels);
+    }
+}
+
+impl Augmenter {
+    /// Writes the probabilities, `[heads, z, y, x]`, that belong to the patch of [`Self::apply`] with the same arguments.
+    ///
+    /// # Panics
+    ///
+    /// If the length of `to` is not that of the patch.
+    pub fn apply_soft(&self, soft: &SoftLabels, start_zyx: [i64; 3], draw: &Draw, to: &mut [f32]) {
+        let patch_zyx = self.plan.patch_zyx;
+        spatial::soft::sample(soft, &self.window(start_zyx), draw.matrix.as_ref(), patch_zyx, to);
+        finish::mirror(to, patch_zyx, draw.mirror);
     }
 }
 

@@ -4,6 +4,7 @@
 //! beyond the window or the case is empty for both, so that no copy of the window is needed.
 
 mod label;
+pub mod soft;
 
 use crate::targets::OUTSIDE;
 use label::{Corners, strongest};
@@ -144,19 +145,26 @@ pub fn resample(
     let voxels: usize = patch_zyx.iter().product();
     assert!(labels.len() == voxels && image.len() == voxels * source.channels, "buffers of another shape");
     let sampler = Sampler::new(source, window);
+    for (row, line) in lines(window, matrix, patch_zyx).enumerate() {
+        let at = row * patch_zyx[2]..(row + 1) * patch_zyx[2];
+        sampler.row(&line, rows, image, voxels, at.clone(), &mut labels[at]);
+    }
+}
+
+/// Where the rows of a patch sampled through `matrix` lie in the case.
+fn lines(window: &Window, matrix: &Matrix, patch_zyx: [usize; 3]) -> impl Iterator<Item = Line> {
+    let (window, matrix) = (*window, *matrix);
     let half = patch_zyx.map(|n| (n as f64 - 1.0) / 2.0);
     let step: [i64; 3] = std::array::from_fn(|d| (matrix.0[d][2] * ONE).round() as i64);
-    for row in 0..patch_zyx[0] * patch_zyx[1] {
+    (0..patch_zyx[0] * patch_zyx[1]).map(move |row| {
         let offset = [(row / patch_zyx[1]) as f64 - half[0], (row % patch_zyx[1]) as f64 - half[1], -half[2]];
         let first: [i64; 3] = std::array::from_fn(|d| {
             let centre = window.start_zyx[d] as f64 + (window.shape_zyx[d] as f64 - 1.0) / 2.0;
             let turned: f64 = (0..3).map(|e| matrix.0[d][e] * offset[e]).sum();
             ((centre + turned) * ONE).round() as i64
         });
-        let line = Line { first, step };
-        let at = row * patch_zyx[2]..(row + 1) * patch_zyx[2];
-        sampler.row(&line, rows, image, voxels, at.clone(), &mut labels[at]);
-    }
+        Line { first, step }
+    })
 }
 
 /// Positions along a row of the patch, in parts of a voxel.

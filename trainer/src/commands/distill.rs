@@ -7,7 +7,7 @@ use super::teacher::{Lines, finished};
 use crate::dataset::random::RandomState;
 use crate::dataset::splits;
 use crate::distill::boundary::BoundarySettings;
-use crate::distill::family::{self, Lesson, Pupil};
+use crate::distill::family::{self, Lesson, Pupil, Speech};
 use crate::distill::feature::places;
 use crate::distill::logit::LogitSettings;
 use crate::distill::model_teacher::ModelFile;
@@ -15,8 +15,10 @@ use crate::distill::ramp::Ramp;
 use crate::distill::source::{TeacherNetwork, TeacherSource, check_leaks, seen_by_file, seen_by_fold};
 use crate::distill::student::Student;
 use crate::distill::teachers::Teachers;
+use crate::distill::whole_case::SoftFolder;
 use crate::export::TrainedNetwork;
 use crate::export::plans::Described;
+use crate::export::tensors::sha256;
 use crate::network::Feature;
 use crate::plan::{Cost, TrainingPlan};
 use crate::report::run::{RunFacts, RunFolder};
@@ -73,6 +75,10 @@ pub struct DistillArgs {
     /// What the teacher's activations count, where they matter to it.
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.05, value_parser = positive)]
     pub feature_weight: f64,
+    /// When teachers are asked: about every patch as its student sees it, or once about every whole case, mirrored and tile by
+    /// tile. The answers are kept, and training costs what the students cost; features need the former.
+    #[arg(long, value_enum, default_value_t = SoftLabelChoice::Online)]
+    pub soft_labels: SoftLabelChoice,
     /// Take teachers of which it is not known what they were trained on.
     #[arg(long)]
     pub trust_teacher: bool,
@@ -82,6 +88,15 @@ pub struct DistillArgs {
     /// How long, on what, and from which random numbers; runs of other seeds than 0 have theirs in their names.
     #[command(flatten)]
     pub schedule: ScheduleArgs,
+}
+
+/// When teachers are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SoftLabelChoice {
+    /// About every patch.
+    Online,
+    /// Once about every case.
+    Cached,
 }
 
 /// What students learn from their teachers.
@@ -131,14 +146,23 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         feature: has(LossChoice::Feature).then_some(args.feature_weight),
         ramp: Ramp::default(),
     };
+    let sha256 = sha256(&sources.iter().map(|source| source.network.sha256()).collect::<Vec<_>>().join(" "));
     let mut teachers = Teachers::new(sources, &plan, &settings)?;
+    let mut speech = match args.soft_labels {
+        SoftLabelChoice::Online => Speech::Online(teachers),
+        SoftLabelChoice::Cached => {
+            let told = &mut |i: usize, n: usize, id: &str| eprintln!("soft labels {}/{n}: {id}", i + 1);
+            let train = &split.train;
+            Speech::Cached(SoftFolder::fill(&work, &plan, train, &mut teachers, &sha256, settings.device, told)?)
+        }
+    };
     let mut lines = Lines::default();
     let courses = family::train(
         &work,
         &plan,
         &settings,
         &pupils,
-        &mut teachers,
+        &mut speech,
         &lesson,
         labelled.as_deref(),
         args.schedule.resume,
@@ -210,6 +234,10 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
     if let Some(count) = args.labelled {
         suffix += &format!("_labelled_{count}");
     }
+    let speaks = match args.soft_labels {
+        SoftLabelChoice::Online => "of every patch",
+        SoftLabelChoice::Cached => "of whole cases, once",
+    };
     let mut losses: Vec<String> = Vec::new();
     for loss in &args.losses {
         losses.push(match loss {
@@ -220,6 +248,9 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
     }
     let taught = match (args.losses.contains(&LossChoice::Feature), sources) {
         (false, _) => None,
+        (true, _) if args.soft_labels == SoftLabelChoice::Cached => {
+            return Err(Failure::says(Exit::Usage, "--losses feature needs --soft-labels online"));
+        }
         (true, [TeacherSource { network: TeacherNetwork::Trained(trained), .. }]) => Some(trained.unet()),
         (true, _) => {
             return Err(Failure::says(
@@ -240,6 +271,7 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
         let notes = BTreeMap::from([
             note("loss", format!("Dice + cross entropy, deep supervision; {}", losses.join(", "))),
             note("teacher", names.join("; ")),
+            note("teacher_speaks", speaks.to_string()),
         ]);
         let lift = |teacher: &UNet, feature: Feature| LiftSettings {
             feature,

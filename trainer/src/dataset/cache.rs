@@ -215,7 +215,7 @@ impl CachedCase {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
@@ -241,7 +241,7 @@ pub fn write(
         .ok_or_else(|| Failure::says(Exit::CouldNotWrite, format!("{}: facts and arrays differ", path.display())))?;
     let mut pending = PendingFile::create(path)?;
     let mut write = || -> std::io::Result<()> {
-        let mut out = Summed { out: BufWriter::with_capacity(1 << 18, &mut pending), at: 0, sum: Default::default() };
+        let mut out = Summed::new(BufWriter::with_capacity(1 << 18, &mut pending));
         out.put(MAGIC)?;
         out.put(&VERSION.to_le_bytes())?;
         out.put(&(json.len() as u32).to_le_bytes())?;
@@ -256,21 +256,29 @@ pub fn write(
             out.put_all(list.iter().map(|v| v.to_le_bytes()))?;
         }
         out.end_sum()?;
-        out.out.flush()
+        out.into_inner().flush()
     };
     write().or_exit_with(Exit::CouldNotWrite, cannot)?;
     pending.publish()
 }
 
 /// Bytes that are counted and summed up on their way out.
-struct Summed<W: Write> {
+pub(super) struct Summed<W: Write> {
     out: W,
     at: usize,
     sum: crc32fast::Hasher,
 }
 
 impl<W: Write> Summed<W> {
-    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(super) fn new(out: W) -> Summed<W> {
+        Summed { out, at: 0, sum: crc32fast::Hasher::default() }
+    }
+
+    pub(super) fn into_inner(self) -> W {
+        self.out
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.sum.update(bytes);
         self.at += bytes.len();
         self.out.write_all(bytes)
@@ -294,7 +302,7 @@ impl<W: Write> Summed<W> {
     }
 
     /// Writes the checksum of what has passed since the last one.
-    fn end_sum(&mut self) -> std::io::Result<()> {
+    pub(super) fn end_sum(&mut self) -> std::io::Result<()> {
         let sum = std::mem::take(&mut self.sum).finalize();
         self.at += 4;
         self.out.write_all(&sum.to_le_bytes())

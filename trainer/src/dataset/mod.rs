@@ -9,6 +9,7 @@
 //! | [`preprocess`] | one case on the network grid, with its labels |
 //! | [`source`] | what the raw files were |
 //! | [`cache`] | a preprocessed case in a file, read in place |
+//! | [`soft`] | what teachers say of a case in a file |
 //! | [`locations`] | where patches that must show a class are centred |
 //! | [`splits`] | which cases a fold trains on |
 //! | [`random`] | numpy's older random numbers, which decide both |
@@ -24,5 +25,6 @@ pub mod random;
 pub mod raw;
 pub mod ready;
 mod room;
+pub mod soft;
 pub mod source;
 pub mod splits;

@@ -2,9 +2,11 @@
 
 use super::boundary::BoundarySettings;
 use super::feature::{self, Held};
+use super::levels::Levels;
 use super::logit::LogitSettings;
 use super::ramp::Ramp;
 use super::teachers::Teachers;
+use super::whole_case::SoftFolder;
 use crate::dataset::splits::Split;
 use crate::loss::SegmentationLoss;
 use crate::plan::TrainingPlan;
@@ -15,7 +17,7 @@ use crate::training::settings::{Member, RunSettings};
 use crate::training::step::{Seen, Term};
 use crate::training::teacher::Progress;
 use crate::work::Work;
-use anyhow::Result as AnyResult;
+use anyhow::{Context, Result as AnyResult, bail};
 use scanside::exit::{Exit, Failure, OrExit};
 use std::time::Instant;
 use tch::{Kind, TchError, Tensor};
@@ -46,6 +48,25 @@ pub struct Lesson {
     pub ramp: Ramp,
 }
 
+/// How teachers speak.
+#[derive(Debug)]
+pub enum Speech {
+    /// Of every patch, as the students see it.
+    Online(Teachers),
+    /// Of whole cases, once: their soft labels go with the patches.
+    Cached(SoftFolder),
+}
+
+impl Speech {
+    /// How many batches teachers have looked at.
+    fn passes(&self) -> u64 {
+        match self {
+            Speech::Online(teachers) => teachers.passes(),
+            Speech::Cached(_) => 0,
+        }
+    }
+}
+
 /// A member of the family.
 #[derive(Clone, Debug)]
 pub struct Pupil {
@@ -69,7 +90,7 @@ pub fn train(
     plan: &TrainingPlan,
     settings: &RunSettings,
     pupils: &[Pupil],
-    teachers: &mut Teachers,
+    speech: &mut Speech,
     lesson: &Lesson,
     labelled: Option<&[String]>,
     resume: bool,
@@ -90,17 +111,24 @@ pub fn train(
         progress.begins(course.facts(), course.epochs_done());
     }
     let loss = SegmentationLoss::new(plan.targets.clone(), plan.batch_dice);
-    let mut patches = FoldPatches::new(work, plan, settings, &split, first)?;
+    let open = match speech {
+        Speech::Online(_) => None,
+        Speech::Cached(folder) => Some(folder.clone()),
+    };
+    let open = open.map(|folder| move |id: &str| folder.open(id));
+    let open = open.as_ref().map(|open| open as &patches::OpenSoft<'_>);
+    let mut patches = FoldPatches::new(work, plan, settings, &split, first, open)?;
     let mut unlabelled = match labelled {
         None => None,
         Some(_) => {
             let settings = RunSettings { seed: settings.seed ^ UNLABELLED_SEED, ..settings.clone() };
-            Some(FoldPatches::new(work, plan, &settings, &Split { train: whole.train, val: Vec::new() }, first)?)
+            Some(FoldPatches::new(work, plan, &settings, &Split { train: whole.train, val: Vec::new() }, first, open)?)
         }
     };
+    let levels = Levels::of(&plan.unet);
     let steps = (settings.epochs * settings.steps_per_epoch) as u64;
     for epoch in first..settings.epochs {
-        let (begun, waited, passes) = (Instant::now(), patches.waited(), teachers.passes());
+        let (begun, waited, passes) = (Instant::now(), patches.waited(), speech.passes());
         let active: Vec<bool> = courses.iter().map(|course| course.epochs_done() <= epoch).collect();
         let asked = pupils.iter().zip(&active).any(|(pupil, active)| pupil.distilled && *active);
         for step in 0..settings.steps_per_epoch {
@@ -109,7 +137,8 @@ pub fn train(
                 true => {
                     let more = unlabelled.as_mut().map(FoldPatches::next_batch).transpose()?;
                     let ask = lesson.feature.map(|_| &loss);
-                    Some(Heard::new(&plan.targets, teachers, &batch, more, ask).or_exit(Exit::DoesNotFit)?)
+                    let heard = Heard::new(&plan.targets, speech, &levels, &batch, more, ask);
+                    Some(heard.or_exit(Exit::DoesNotFit)?)
                 }
                 false => None,
             };
@@ -137,7 +166,7 @@ pub fn train(
         let clock = Clock {
             seconds: begun.elapsed().as_secs_f64(),
             wait_seconds: (patches.waited() - waited).as_secs_f64(),
-            teacher_passes: teachers.passes() - passes,
+            teacher_passes: speech.passes() - passes,
         };
         for (course, _) in courses.iter_mut().zip(&active).filter(|(_, active)| **active) {
             let record = course.end_epoch(epoch, clock)?;
@@ -170,18 +199,25 @@ impl Heard {
     /// With `loss` the teacher's activations are looked at, and what they matter to its loss on the labels.
     fn new(
         targets: &Targets,
-        teachers: &mut Teachers,
+        speech: &mut Speech,
+        levels: &Levels,
         batch: &Patches,
         more: Option<Patches>,
         loss: Option<&SegmentationLoss>,
     ) -> AnyResult<Heard> {
-        let images = match more {
-            None => batch.images.shallow_clone(),
-            Some(more) => Tensor::f_cat(&[&batch.images, &more.images], 0)?,
+        let both = |of: &dyn Fn(&Patches) -> Option<Tensor>| -> AnyResult<Tensor> {
+            let parts: Option<Vec<Tensor>> = [Some(batch), more.as_ref()].into_iter().flatten().map(of).collect();
+            Ok(Tensor::f_cat(&parts.context("patches came without soft labels")?, 0)?)
         };
-        let (logits, held) = match loss {
-            None => (teachers.logits(&images)?, Vec::new()),
-            Some(loss) => teachers.activations(&images, |logits| {
+        let images = both(&|patches| Some(patches.images.shallow_clone()))?;
+        let (logits, held) = match (speech, loss) {
+            (Speech::Cached(_), None) => {
+                let probabilities = both(&|patches| patches.soft.as_ref().map(Tensor::shallow_clone))?;
+                (levels.from_probabilities(&targets.heads, &probabilities)?, Vec::new())
+            }
+            (Speech::Cached(_), Some(_)) => bail!("soft labels know nothing of activations"),
+            (Speech::Online(teachers), None) => (teachers.logits(&images)?, Vec::new()),
+            (Speech::Online(teachers), Some(loss)) => teachers.activations(&images, |logits| {
                 let value = loss.deep(&of_batch(logits, batch)?, &batch.labels)?;
                 Ok(value.dice.f_add(&value.cross_entropy)?)
             })?,

@@ -7,9 +7,11 @@
 //! | [`boundary`] | how the teacher's probabilities change in space |
 //! | [`feature`] | the teacher's activations, where they matter to it |
 //! | [`ramp`] | when these terms begin to count |
+//! | [`levels`] | what probabilities of full resolution come to at the lower ones |
 //! | [`model_teacher`] | a teacher that is a model file |
 //! | [`source`] | where teachers come from, and what they have seen |
 //! | [`teachers`] | frozen networks, their probabilities averaged |
+//! | [`whole_case`] | soft labels: what teachers say of whole cases, asked once and kept |
 //! | [`family`] | students trained side by side |
 //!
 //! The teacher's logits are constants here: no gradient flows into them.
@@ -17,9 +19,11 @@
 pub mod boundary;
 pub mod family;
 pub mod feature;
+pub mod levels;
 pub mod logit;
 pub mod model_teacher;
 pub mod ramp;
 pub mod source;
 pub mod student;
 pub mod teachers;
+pub mod whole_case;

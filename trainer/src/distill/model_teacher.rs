@@ -1,8 +1,8 @@
 //! A teacher that is a model file: any network that the inference core runs, of whatever architecture.
 //!
-//! Such a file answers at full resolution alone. What it would say at the lower ones is the mean of its probabilities
-//! over the voxels that a coarse voxel covers.
+//! Such a file answers at full resolution alone; what it would say at the lower ones follows from that ([`Levels`]).
 
+use super::levels::Levels;
 use crate::network::values;
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
@@ -16,7 +16,7 @@ use scanside_core::manifest::{Labels, Manifest};
 use scanside_core::onnx::{self, OnnxEngine, Settings};
 use scanside_core::patch::{Patch, PatchMut};
 use std::path::Path;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::Tensor;
 
 /// A model file, read but not yet prepared for running.
 #[derive(Debug)]
@@ -32,13 +32,12 @@ pub struct ModelTeacher {
     folds: usize,
     threads: Threads,
     workspace: Vec<Block>,
-    /// Voxels along each axis that one voxel of each resolution covers.
-    strides: Vec<[i64; 3]>,
+    levels: Levels,
 }
 
 impl std::fmt::Debug for ModelTeacher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ModelTeacher").field("engine", &self.engine.name()).field("strides", &self.strides).finish()
+        f.debug_struct("ModelTeacher").field("engine", &self.engine.name()).field("levels", &self.levels).finish()
     }
 }
 
@@ -50,6 +49,11 @@ impl ModelFile {
     pub fn read(path: &Path) -> Result<ModelFile, Failure> {
         let loaded = onnx::load(path, None).or_exit(Exit::BadModel)?;
         Ok(ModelFile { name: path.display().to_string(), manifest: loaded.manifest, proto: loaded.proto })
+    }
+
+    /// SHA-256 over its graph and weights.
+    pub fn graph_sha256(&self) -> String {
+        onnx::graph_sha256(&self.proto)
     }
 
     /// What it says of itself.
@@ -99,16 +103,7 @@ impl ModelTeacher {
             .or_exit_with(Exit::BadModel, || format!("{name} cannot be run"))?;
         let threads = Threads::new(threads)?;
         let workspace = vec![Block::ZERO; engine.footprint(threads.workers()).workspace_blocks];
-        let mut covered = [1i64; 3];
-        let mut strides = Vec::new();
-        // The deepest stage has no logits of its own.
-        for stage in &plan.unet.stages[..plan.unet.stages.len() - 1] {
-            for (covered, stride) in covered.iter_mut().zip(&stage.stride) {
-                *covered *= *stride as i64;
-            }
-            strides.push(covered);
-        }
-        Ok(ModelTeacher { engine, folds: manifest.folds, threads, workspace, strides })
+        Ok(ModelTeacher { engine, folds: manifest.folds, threads, workspace, levels: Levels::of(&plan.unet) })
     }
 
     /// What each fold says of `images`, `[n, channels, z, y, x]`: logits of all resolutions, the full one first.
@@ -131,48 +126,8 @@ impl ModelTeacher {
                     .context("the teacher could not be run")?;
             }
             let full = Tensor::f_from_slice(&logits)?.f_view([samples, -1, size[2], size[3], size[4]])?;
-            folds.push(self.resolutions(heads, &full, device)?);
+            folds.push(self.levels.from_logits(heads, &full.f_to_device(device)?)?);
         }
         Ok(folds)
-    }
-
-    fn resolutions(&self, heads: &Heads, full: &Tensor, device: Device) -> Result<Vec<Tensor>, TchError> {
-        let full = full.f_to_device(device)?;
-        self.strides
-            .iter()
-            .map(|stride| match stride {
-                [1, 1, 1] => Ok(full.shallow_clone()),
-                stride => coarse(heads, &full, *stride),
-            })
-            .collect()
-    }
-}
-
-/// The logits of the mean probability of boxes of `stride` voxels.
-fn coarse(heads: &Heads, logits: &Tensor, stride: [i64; 3]) -> Result<Tensor, TchError> {
-    // A probability that single precision rounds to 0 keeps a logarithm.
-    let mean =
-        |p: Tensor| p.f_avg_pool3d(stride, stride, [0; 3], false, true, None::<i64>)?.f_clamp_min(1e-12)?.f_log();
-    match heads {
-        Heads::Labels(_) => mean(logits.f_softmax(1, Kind::Float)?),
-        Heads::Regions(_) => mean(logits.f_sigmoid()?)?.f_sub(&mean(logits.f_neg()?.f_sigmoid()?)?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn coarse_logits_are_those_of_mean_probabilities() {
-        let logits = Tensor::randn([2, 3, 4, 2, 6], (Kind::Float, Device::Cpu)) * 4;
-        let boxes = |p: &Tensor| {
-            p.view([2i64, 3, 2, 2, 2, 1, 2, 3].as_slice()).mean_dim([3i64, 5, 7].as_slice(), false, Kind::Float)
-        };
-        let difference = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
-        let labels = coarse(&Heads::Labels(3), &logits, [2, 1, 3]).unwrap();
-        assert!(difference(&labels.softmax(1, Kind::Float), &boxes(&logits.softmax(1, Kind::Float))) < 1e-6);
-        let regions = coarse(&Heads::Regions(vec![vec![1]; 3]), &logits, [2, 1, 3]).unwrap();
-        assert!(difference(&regions.sigmoid(), &boxes(&logits.sigmoid())) < 1e-6);
     }
 }

@@ -8,6 +8,7 @@ use crate::dataset::splits::{self, Split};
 use crate::export::TrainedNetwork;
 use scanside::exit::{Exit, Failure};
 use scanside_core::nnunet::FoldName;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A teacher's network.
@@ -28,6 +29,24 @@ pub struct TeacherSource {
     pub network: TeacherNetwork,
     /// The cases it was trained on, if that is known.
     pub seen: Option<Vec<String>>,
+}
+
+impl TeacherNetwork {
+    /// SHA-256 over its weights' names and values, or of a file's graph.
+    pub fn sha256(&self) -> String {
+        match self {
+            TeacherNetwork::Model(file) => file.graph_sha256(),
+            TeacherNetwork::Trained(trained) => {
+                let mut hasher = Sha256::new();
+                hasher.update(format!("{:?}", trained.unet()));
+                for (name, (shape, values)) in trained.weights() {
+                    hasher.update(format!("{name} {shape:?}"));
+                    values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
+                }
+                hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+            }
+        }
+    }
 }
 
 /// What a fold of a model folder was trained on, if it is of the same dataset.

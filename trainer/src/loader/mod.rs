@@ -13,6 +13,7 @@ pub use seed::Stream;
 
 use crate::augment::Plan;
 use crate::dataset::cache::CachedCase;
+use crate::dataset::soft::{SoftCase, SoftLabels};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -34,6 +35,43 @@ pub trait CaseData: Send + Sync {
     fn labels(&self) -> &[i16];
     /// For each foreground class or region, flat indices of some of its voxels.
     fn locations(&self) -> &[Vec<u32>];
+    /// What teachers say of it, if that is to go with its patches.
+    fn soft(&self) -> Option<SoftLabels<'_>> {
+        None
+    }
+}
+
+/// A case and what teachers say of it.
+#[derive(Debug)]
+pub struct TaughtCase {
+    /// The case.
+    pub case: CachedCase,
+    /// Its soft labels.
+    pub soft: SoftCase,
+}
+
+impl CaseData for TaughtCase {
+    fn id(&self) -> &str {
+        self.case.id()
+    }
+    fn channels(&self) -> usize {
+        self.case.channels()
+    }
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.case.shape_zyx()
+    }
+    fn image(&self) -> &[f32] {
+        self.case.image()
+    }
+    fn labels(&self) -> &[i16] {
+        self.case.labels()
+    }
+    fn locations(&self) -> &[Vec<u32>] {
+        self.case.locations()
+    }
+    fn soft(&self) -> Option<SoftLabels<'_>> {
+        Some(self.soft.labels())
+    }
 }
 
 impl CaseData for CachedCase {
@@ -97,6 +135,8 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Label values, `[samples, z, y, x]`, all 0 or above.
     pub labels: Vec<i16>,
+    /// What teachers say, `[samples, heads, z, y, x]`; empty where cases come without soft labels.
+    pub soft: Vec<f32>,
     /// Where each sample comes from.
     pub origins: Vec<Origin>,
 }
@@ -200,7 +240,15 @@ fn check(cases: &[Arc<dyn CaseData>], settings: &Settings) -> Result<()> {
     ensure!(!cases.is_empty(), "there is no case to sample patches from");
     ensure!(*batch > 0, "a batch needs at least one sample");
     ensure!(plan.patch_zyx.iter().all(|&n| n > 0), "a patch of {:?} voxels is empty", plan.patch_zyx);
+    let heads = cases[0].soft().map(|soft| soft.heads);
     for case in cases {
+        let soft = case.soft();
+        ensure!(
+            soft.map(|soft| soft.heads) == heads && soft.is_none_or(|soft| soft.shape_zyx == case.shape_zyx()),
+            "case {}: its soft labels have another shape, or other heads than those of {}",
+            case.id(),
+            cases[0].id()
+        );
         let (id, shape, channels) = (case.id(), case.shape_zyx(), case.channels());
         let voxels = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n)).unwrap_or(0);
         ensure!(voxels > 0, "case {id}: a shape of {shape:?} voxels is empty or too large");

@@ -51,7 +51,16 @@ impl Worker {
             channels: plan.channels(),
             images: vec![0.0; voxels * plan.channels()],
             labels: vec![0; voxels],
+            soft: vec![0.0; voxels * self.heads()],
             origins: Vec::with_capacity(*batch),
+        }
+    }
+
+    /// Heads of the soft labels; 0 where there are none.
+    fn heads(&self) -> usize {
+        match self.settings.stream {
+            Stream::Training => self.cases[0].soft().map_or(0, |soft| soft.heads.count()),
+            Stream::Validation => 0,
         }
     }
 
@@ -60,6 +69,7 @@ impl Worker {
         let voxels: usize = plan.patch_zyx.iter().product();
         batch.iteration = iteration;
         batch.origins.clear();
+        let heads = self.heads();
         let slots = batch.images.chunks_exact_mut(voxels * plan.channels()).zip(batch.labels.chunks_exact_mut(voxels));
         for (sample, (image, labels)) in slots.enumerate() {
             let mut rng = seed::generator(self.seed, *stream, iteration, sample);
@@ -73,6 +83,10 @@ impl Worker {
                 Stream::Training => {
                     let draw = Draw::random(plan, &mut rng);
                     self.augmenter.apply(&source, start, &draw, image, labels);
+                    if let Some(soft) = data.soft() {
+                        let at = sample * heads * voxels..(sample + 1) * heads * voxels;
+                        self.augmenter.apply_soft(&soft, start, &draw, &mut batch.soft[at]);
+                    }
                     self.augmenter.window(start).centre_start(plan.patch_zyx)
                 }
                 Stream::Validation => {

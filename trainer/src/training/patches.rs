@@ -3,8 +3,9 @@
 use super::settings::RunSettings;
 use crate::augment;
 use crate::dataset::cache::CachedCase;
+use crate::dataset::soft::SoftCase;
 use crate::dataset::splits::{self, Split};
-use crate::loader::{Batch, CaseData, Loader, Settings, Stream};
+use crate::loader::{Batch, CaseData, Loader, Settings, Stream, TaughtCase};
 use crate::loss::HardCounts;
 use crate::plan::TrainingPlan;
 use crate::work::Work;
@@ -33,10 +34,15 @@ pub struct Patches {
     pub images: Tensor,
     /// Label values, `[n, z, y, x]`, 64-bit integers.
     pub labels: Tensor,
+    /// What teachers say, probabilities `[n, heads, z, y, x]`, where cases come with soft labels.
+    pub soft: Option<Tensor>,
 }
 
+/// Opens the soft labels of a case.
+pub type OpenSoft<'a> = dyn Fn(&str) -> Result<SoftCase, Failure> + 'a;
+
 impl FoldPatches {
-    /// The patches of a fold from epoch `first_epoch` on.
+    /// The patches of a fold from epoch `first_epoch` on; with `soft`, those to train on come with soft labels.
     ///
     /// # Errors
     /// Cases are missing or damaged, or threads cannot be started.
@@ -46,10 +52,12 @@ impl FoldPatches {
         settings: &RunSettings,
         split: &Split,
         first_epoch: usize,
+        soft: Option<&OpenSoft<'_>>,
     ) -> Result<FoldPatches, Failure> {
         let loader = |ids: &[String], stream, per_epoch: usize| {
             let first = (first_epoch * per_epoch) as u64;
-            loader(work, plan, settings, ids, stream, first)
+            let soft = soft.filter(|_| stream == Stream::Training);
+            loader(work, plan, settings, ids, stream, first, soft)
         };
         let watched = !split.val.is_empty() && settings.validation_steps > 0;
         Ok(FoldPatches {
@@ -106,7 +114,14 @@ fn tensors(batch: &Batch, device: Device) -> Result<Patches, TchError> {
     let [z, y, x] = batch.shape_zyx.map(|n| n as i64);
     let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, batch.channels as i64, z, y, x])?;
     let labels = Tensor::f_from_slice(&batch.labels)?.f_view([-1, z, y, x])?.f_to_kind(Kind::Int64)?;
-    Ok(Patches { images: images.f_to_device(device)?, labels: labels.f_to_device(device)? })
+    let soft = match batch.soft.is_empty() {
+        true => None,
+        false => {
+            let samples = images.size()[0];
+            Some(Tensor::f_from_slice(&batch.soft)?.f_view([samples, -1, z, y, x])?.f_to_device(device)?)
+        }
+    };
+    Ok(Patches { images: images.f_to_device(device)?, labels: labels.f_to_device(device)?, soft })
 }
 
 /// The cases of a fold of a work folder.
@@ -143,6 +158,7 @@ fn loader(
     ids: &[String],
     stream: Stream,
     first: u64,
+    soft: Option<&OpenSoft<'_>>,
 ) -> Result<Loader, Failure> {
     let masked: Vec<bool> = plan
         .channels
@@ -151,7 +167,13 @@ fn loader(
         .collect();
     let cases = ids
         .iter()
-        .map(|id| Ok(Arc::new(CachedCase::open(&work.case(id))?) as Arc<dyn CaseData>))
+        .map(|id| -> Result<Arc<dyn CaseData>, Failure> {
+            let case = CachedCase::open(&work.case(id))?;
+            Ok(match soft {
+                None => Arc::new(case),
+                Some(open) => Arc::new(TaughtCase { case, soft: open(id)? }),
+            })
+        })
         .collect::<Result<Vec<_>, Failure>>()?;
     let loading = Settings {
         plan: augment::Plan::new(plan.patch_zyx, &masked),

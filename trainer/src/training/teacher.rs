@@ -51,7 +51,7 @@ pub fn train(
     }
     progress.begins(&facts, course.epochs_done());
     let loss = SegmentationLoss::new(plan.targets.clone(), plan.batch_dice);
-    let mut patches = FoldPatches::new(work, plan, settings, &split, course.epochs_done())?;
+    let mut patches = FoldPatches::new(work, plan, settings, &split, course.epochs_done(), None)?;
     for epoch in course.epochs_done()..settings.epochs {
         let (begun, waited) = (Instant::now(), patches.waited());
         for step in 0..settings.steps_per_epoch {
