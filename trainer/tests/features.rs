@@ -3,13 +3,14 @@
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
 use scanside_trainer::distill::feature::{self, Held, places};
 use scanside_trainer::loss::SegmentationLoss;
-use scanside_trainer::network::{Answer, Engine, Feature, Initialise, Network};
+use scanside_trainer::network::{Answer, Engine, Feature, Initialise, Network, Precision};
 use scanside_trainer::optimise::{Sgd, SgdSettings};
 use scanside_trainer::targets::{Heads, Targets};
 use scanside_trainer::training::course::label_terms;
 use scanside_trainer::training::lift::Lift;
 use scanside_trainer::training::settings::LiftSettings;
 use scanside_trainer::training::step::{Term, Trainee};
+use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 
 const PATCH: [usize; 3] = [8, 12, 12];
@@ -34,13 +35,18 @@ fn plain(width: usize) -> UNet {
     unet(width, Encoder::Plain { convs: vec![2; 3] })
 }
 
+/// libtorch has one source of random numbers, and tests run side by side.
+static RANDOM: Mutex<()> = Mutex::new(());
+
 fn network(unet: &UNet) -> Network {
+    let _alone = RANDOM.lock().unwrap();
     let mut network = Network::new(unet, Device::Cpu).unwrap();
     network.initialise(5).unwrap();
     network
 }
 
 fn batch() -> (Tensor, Tensor) {
+    let _alone = RANDOM.lock().unwrap();
     tch::manual_seed(8);
     let [z, y, x] = PATCH.map(|n| n as i64);
     let labels = Tensor::randint(3, [2, z, y, x], (Kind::Int64, Device::Cpu));
@@ -51,8 +57,12 @@ fn loss() -> SegmentationLoss {
     SegmentationLoss::new(Targets { heads: Heads::Labels(3), ignore: None }, false)
 }
 
+fn torch() -> Engine {
+    Engine::Torch(Precision::F32)
+}
+
 fn native(unet: &UNet) -> Engine {
-    let engine = Engine::new(unet, PATCH, Device::Cpu, 2).unwrap();
+    let engine = Engine::new(unet, PATCH, Device::Cpu, 2, Precision::F32).unwrap();
     assert!(matches!(engine, Engine::Native(_)));
     engine
 }
@@ -75,14 +85,14 @@ fn both_engines_hold_the_same_activations_and_gradients() {
     let unet = plain(8);
     let (network, (images, labels)) = (network(&unet), batch());
     assert_eq!(places(2), [Feature::Decoder(0), Feature::Decoder(1), Feature::Bottleneck]);
-    let (torch, wanted) = ask(&mut Engine::Torch, &network, &images, &labels);
+    let (wanted_answer, wanted) = ask(&mut torch(), &network, &images, &labels);
     let mut engine = native(&unet);
     // Twice: nothing may be left over from the first.
     for _ in 0..2 {
         let (answer, gradients) = ask(&mut engine, &network, &images, &labels);
         for (i, place) in places(2).into_iter().enumerate() {
             assert_eq!(answer.features[i].size()[1] as usize, place.channels(&unet));
-            let off = [off(&answer.features[i], &torch.features[i]), off(&gradients[i], &wanted[i])];
+            let off = [off(&answer.features[i], &wanted_answer.features[i]), off(&gradients[i], &wanted[i])];
             assert!(off[0] < 1e-4 && off[1] < 1e-3, "{place:?} is off by {off:?}");
         }
     }
@@ -101,8 +111,11 @@ fn learn(teacher: &UNet, student: &UNet, engines: [Engine; 2]) -> Vec<(Vec<f64>,
         let settings = LiftSettings { feature, from: feature.channels(student), to: feature.channels(teacher) };
         Lift::new(&settings, Device::Cpu).unwrap()
     };
-    tch::manual_seed(1);
-    let lifts: Vec<Lift> = places(2).into_iter().map(lift).collect();
+    let lifts: Vec<Lift> = {
+        let _alone = RANDOM.lock().unwrap();
+        tch::manual_seed(1);
+        places(2).into_iter().map(lift).collect()
+    };
     let descent = Sgd::new(SgdSettings::default(), network.parameters.len() + lifts.len());
     let mut trainee = Trainee { network, engine, descent, average: None, lifts };
     let loss = loss();
@@ -122,7 +135,7 @@ fn learn(teacher: &UNet, student: &UNet, engines: [Engine; 2]) -> Vec<(Vec<f64>,
 #[test]
 fn students_learn_the_same_from_them_on_both_engines() {
     let (teacher, student) = (plain(8), plain(4));
-    let by_torch = learn(&teacher, &student, [Engine::Torch, Engine::Torch]);
+    let by_torch = learn(&teacher, &student, [torch(), torch()]);
     let by_kernels = learn(&teacher, &student, [native(&teacher), native(&student)]);
     let close = |a: f64, b: f64| (a - b).abs() < 1e-3 * b.abs().max(1e-2);
     for (kernels, torch) in by_kernels.iter().zip(&by_torch) {
@@ -138,6 +151,34 @@ fn students_learn_the_same_from_them_on_both_engines() {
 fn residual_encoders_have_the_same_places() {
     let residual = Encoder::Residual { blocks: vec![1, 1, 1], stem_features: 8, bottleneck: None };
     let (teacher, student) = (unet(8, residual), plain(4));
-    let steps = learn(&teacher, &student, [Engine::Torch, Engine::Torch]);
+    let steps = learn(&teacher, &student, [torch(), torch()]);
     assert!(steps[2].0[2] < steps[0].0[2], "{steps:?}");
+}
+
+/// Eight bits of a number: the answer is near, the gradients point where those of single precision do.
+#[test]
+fn bfloat16_is_near_single_precision() {
+    for unet in [plain(8), unet(8, Encoder::Residual { blocks: vec![1; 3], stem_features: 8, bottleneck: None })] {
+        let (images, labels) = batch();
+        let asked = [Precision::F32, Precision::Bf16].map(|precision| {
+            let mut network = network(&unet);
+            network.parameters.zero_gradients();
+            let answer = network.answer(&images, &places(2), precision).unwrap();
+            assert!(answer.logits.iter().chain(&answer.features).all(|t| t.kind() == Kind::Float));
+            let value = loss().deep(&answer.logits, &labels).unwrap();
+            let sum = value.dice + value.cross_entropy;
+            sum.backward();
+            let gradients: Vec<Tensor> =
+                network.parameters.gradients().into_iter().flatten().map(|g| g.flatten(0, -1)).collect();
+            assert!(gradients.iter().all(|g| g.kind() == Kind::Float));
+            (answer.logits[0].detach(), f64::try_from(sum.detach()).unwrap(), Tensor::cat(&gradients, 0))
+        });
+        let [(logits, loss, gradient), (near, near_loss, near_gradient)] = &asked;
+        let (away, angle) = (off(near, logits), gradient.dot(near_gradient) / gradient.norm() / near_gradient.norm());
+        assert!(away > 1e-5 && away < 0.05, "logits are off by {away}");
+        assert!((loss - near_loss).abs() < 0.01, "{near_loss} instead of {loss}");
+        let cosine = f64::try_from(&angle).unwrap();
+        // PyTorch's own autocast comes to 0.97 on such a network.
+        assert!(cosine > 0.95, "gradients point elsewhere: cosine {cosine}");
+    }
 }

@@ -3,7 +3,7 @@
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
 use scanside_trainer::export::tensors::{TensorFile, read_tensors};
 use scanside_trainer::loss::SegmentationLoss;
-use scanside_trainer::network::{Engine, Network, values};
+use scanside_trainer::network::{Engine, Network, Precision, values};
 use scanside_trainer::optimise::{Sgd, SgdSettings};
 use scanside_trainer::targets::{Heads, Targets};
 use scanside_trainer::training::course::label_terms;
@@ -138,7 +138,8 @@ fn networks_losses_gradients_and_steps_are_those_of_nnunet() {
         }
 
         let descent = Sgd::new(SgdSettings::default(), network.parameters.len());
-        let mut trainee = Trainee { network, engine: Engine::Torch, descent, average: None, lifts: Vec::new() };
+        let mut trainee =
+            Trainee { network, engine: Engine::Torch(Precision::F32), descent, average: None, lifts: Vec::new() };
         for (step, expected) in file.tensors["losses"].1.iter().enumerate() {
             let value = trainee.step(&images, 1e-2, false, |seen| label_terms(&loss, seen.logits, &labels)).unwrap();
             let difference = (value.loss - f64::from(*expected)).abs();

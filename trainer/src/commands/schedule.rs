@@ -1,5 +1,6 @@
 //! How long, on what and from which random numbers: the options that every training has.
 
+use crate::network::Precision;
 use crate::training::settings::RunSettings;
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure};
@@ -30,6 +31,9 @@ pub struct ScheduleArgs {
     /// What computes.
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
+    /// What convolutions multiply. bfloat16 is libtorch's: faster on GPUs, and on CPUs that have it for wide networks.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub precision: PrecisionChoice,
     /// Threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -52,6 +56,17 @@ pub enum DeviceChoice {
     Cuda,
 }
 
+/// What convolutions multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionChoice {
+    /// bfloat16 on a GPU, single precision on a CPU.
+    Auto,
+    /// Single precision.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
 impl ScheduleArgs {
     /// The settings asked for, with weights averaged as `average` says; libtorch is told its threads.
     ///
@@ -61,6 +76,7 @@ impl ScheduleArgs {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.map_or_else(all, usize::from);
         tch::set_num_threads(threads as i32);
+        let device = device(self.device)?;
         Ok(RunSettings {
             fold: self.fold,
             epochs: self.epochs as usize,
@@ -70,7 +86,12 @@ impl ScheduleArgs {
             initial_lr: self.learning_rate,
             average,
             seed: self.seed,
-            device: device(self.device)?,
+            device,
+            precision: match self.precision {
+                PrecisionChoice::Bf16 => Precision::Bf16,
+                PrecisionChoice::Auto if device != Device::Cpu => Precision::Bf16,
+                PrecisionChoice::Auto | PrecisionChoice::F32 => Precision::F32,
+            },
             threads,
         })
     }

@@ -43,7 +43,8 @@ impl Teachers {
                 TeacherNetwork::Trained(trained) => {
                     check_fits(&source.name, &trained, plan)?;
                     let network = network_of(&trained, settings.device).or_exit(Exit::BadModel)?;
-                    let engine = Engine::new(trained.unet(), plan.patch_zyx, settings.device, settings.threads);
+                    let RunSettings { device, threads, precision, .. } = *settings;
+                    let engine = Engine::new(trained.unet(), plan.patch_zyx, device, threads, precision);
                     Voice::Trained(Box::new(network), engine.or_exit(Exit::DoesNotFit)?)
                 }
                 TeacherNetwork::Model(file) => {

@@ -7,6 +7,16 @@ use scanside::threads::Threads;
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Device, Kind, Tensor};
 
+/// What convolutions multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16: the range of single precision with 8 bits of it. libtorch alone computes in it.
+    Bf16,
+}
+
 /// What a network says of patches.
 #[derive(Debug)]
 pub struct Answer {
@@ -20,7 +30,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub enum Engine {
     /// libtorch, on any device.
-    Torch,
+    Torch(Precision),
     /// The core's kernels: several times faster on a CPU, for plain U-Nets.
     Native(Box<Native>),
 }
@@ -40,15 +50,15 @@ pub struct Native {
 }
 
 impl Engine {
-    /// The fastest for this network and device.
+    /// The fastest for this network, device and precision.
     ///
     /// # Errors
     /// Threads cannot be started.
-    pub fn new(unet: &UNet, patch: [usize; 3], device: Device, threads: usize) -> Result<Engine> {
-        if device != Device::Cpu {
-            return Ok(Engine::Torch);
+    pub fn new(unet: &UNet, patch: [usize; 3], device: Device, threads: usize, precision: Precision) -> Result<Engine> {
+        if device != Device::Cpu || precision != Precision::F32 {
+            return Ok(Engine::Torch(precision));
         }
-        let Ok(net) = NativeNet::new(unet, patch, threads) else { return Ok(Engine::Torch) };
+        let Ok(net) = NativeNet::new(unet, patch, threads) else { return Ok(Engine::Torch(precision)) };
         let threads = Threads::new(threads).map_err(|failure| failure.error)?;
         let (gradients, weights) = (net.gradients(), net.weight_set());
         Ok(Engine::Native(Box::new(Native {
@@ -75,7 +85,7 @@ impl Engine {
     /// libtorch refuses an operation, or there is no memory.
     pub fn forward(&mut self, network: &Network, images: &Tensor, features: &[Feature]) -> Result<Answer> {
         match self {
-            Engine::Torch => Ok(network.answer(images, features)?),
+            Engine::Torch(precision) => Ok(network.answer(images, features, *precision)?),
             Engine::Native(native) => {
                 let leaf = |tensors: Vec<Tensor>| tensors.into_iter().map(|t| t.set_requires_grad(true)).collect();
                 let logits = native.forward(network, images)?;
@@ -90,7 +100,7 @@ impl Engine {
     /// As [`Engine::forward`].
     pub fn infer(&mut self, network: &Network, images: &Tensor) -> Result<Vec<Tensor>> {
         match self {
-            Engine::Torch => Ok(tch::no_grad(|| network.forward(images))?),
+            Engine::Torch(precision) => Ok(tch::no_grad(|| network.answer(images, &[], *precision))?.logits),
             Engine::Native(native) => native.forward(network, images),
         }
     }
@@ -106,7 +116,7 @@ impl Engine {
         features: &[Feature],
     ) -> Result<Vec<Option<Tensor>>> {
         match self {
-            Engine::Torch => Ok(network.parameters.gradients()),
+            Engine::Torch(_) => Ok(network.parameters.gradients()),
             Engine::Native(native) => native.backward(network, answer, features),
         }
     }
@@ -118,7 +128,7 @@ impl Engine {
     /// libtorch refuses an operation.
     pub fn feature_gradients(&mut self, answer: &Answer, features: &[Feature], loss: &Tensor) -> Result<Vec<Tensor>> {
         match self {
-            Engine::Torch => Ok(Tensor::f_run_backward(&[loss], &answer.features, false, false)?),
+            Engine::Torch(_) => Ok(Tensor::f_run_backward(&[loss], &answer.features, false, false)?),
             Engine::Native(native) => {
                 loss.f_backward()?;
                 native.feature_gradients(answer, features)

@@ -10,7 +10,7 @@ pub mod native;
 mod parameters;
 mod torch;
 
-pub use engine::{Answer, Engine, Native};
+pub use engine::{Answer, Engine, Native, Precision};
 pub use feature::Feature;
 pub use init::Initialise;
 pub use parameters::{LoadError, Parameter, Parameters, copy_of, values};
@@ -86,15 +86,16 @@ impl Network {
     /// # Errors
     /// libtorch refuses an operation: no memory, or a patch that the strides do not divide.
     pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>, tch::TchError> {
-        Ok(self.answer(images, &[])?.logits)
+        Ok(self.answer(images, &[], Precision::F32)?.logits)
     }
 
-    /// As [`Network::forward`], with the activations of `features`.
+    /// As [`Network::forward`], with the activations of `features`. In lower precision convolutions multiply, and activations
+    /// are stored, in that; weights, statistics of norms and what comes out stay in single precision.
     ///
     /// # Errors
     /// As [`Network::forward`].
-    pub fn answer(&self, images: &Tensor, features: &[Feature]) -> Result<Answer, tch::TchError> {
-        let walk = torch::Forward { parameters: &self.parameters, activation: self.unet.activation };
+    pub fn answer(&self, images: &Tensor, features: &[Feature], precision: Precision) -> Result<Answer, tch::TchError> {
+        let walk = torch::Forward { parameters: &self.parameters, activation: self.unet.activation, precision };
         walk.answer(&self.layers, images, features)
     }
 }

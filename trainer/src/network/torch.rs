@@ -1,9 +1,9 @@
 //! The walk over the layers in libtorch's operations, which autograd records.
 
-use super::{Answer, Feature, Parameters};
+use super::{Answer, Feature, Parameters, Precision};
 use scanside_core::nnunet::architecture::{Activation, Norm};
 use scanside_core::nnunet::layers::{Affine, Block, EncoderStage, Layers, Unit};
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 /// PyTorch's default slope, which its binding takes no other for.
 const DEFAULT_SLOPE: f32 = 0.01;
@@ -11,11 +11,13 @@ const DEFAULT_SLOPE: f32 = 0.01;
 pub(super) struct Forward<'a> {
     pub(super) parameters: &'a Parameters,
     pub(super) activation: Activation,
+    /// What convolutions multiply, and activations are stored in.
+    pub(super) precision: Precision,
 }
 
 impl Forward<'_> {
     pub(super) fn answer(&self, layers: &Layers, images: &Tensor, features: &[Feature]) -> Result<Answer, TchError> {
-        let mut value = images.shallow_clone();
+        let mut value = self.rounded(images)?;
         if let Some(stem) = &layers.stem {
             value = self.unit(stem, &value)?;
         }
@@ -44,20 +46,20 @@ impl Forward<'_> {
             let zero = vec![0; stride.len()];
             let (weight, bias) = self.affine(&stage.upsample)?;
             let ones = vec![1; stride.len()];
-            let up = value.f_conv_transpose3d(weight, bias, &stride, &zero, &zero, 1, &ones)?;
+            let up = value.f_conv_transpose3d(&weight, bias, &stride, &zero, &zero, 1, &ones)?;
             value = Tensor::f_cat(&[&up, skip], 1)?;
             for unit in &stage.convs {
                 value = self.unit(unit, &value)?;
             }
             places.push((Feature::Decoder(layers.decoder.len() - 1 - i), value.shallow_clone()));
             let (weight, bias) = self.affine(&stage.head)?;
-            logits.push(value.f_conv3d(weight, bias, &ones, &zero, &ones, 1)?);
+            logits.push(value.f_conv3d(&weight, bias, &ones, &zero, &ones, 1)?.f_to_kind(Kind::Float)?);
         }
         logits.reverse();
         let of = |feature: &Feature| {
             let place = places.iter().find(|(place, _)| place == feature);
             let place = place.ok_or_else(|| TchError::Torch(format!("the network has no {feature:?}")))?;
-            Ok(place.1.shallow_clone())
+            place.1.f_to_kind(Kind::Float)
         };
         let features = features.iter().map(of).collect::<Result<_, TchError>>()?;
         Ok(Answer { logits, features })
@@ -66,9 +68,9 @@ impl Forward<'_> {
     fn unit(&self, unit: &Unit, input: &Tensor) -> Result<Tensor, TchError> {
         let padding: Vec<i64> = unit.kernel.iter().map(|k| (*k as i64 - 1) / 2).collect();
         let ones = vec![1; padding.len()];
-        let weight = self.named(&unit.path, "conv.weight")?;
-        let bias = self.parameters.get(&format!("{}.conv.bias", unit.path));
-        let mut value = input.f_conv3d(weight, bias, lengths(&unit.stride), padding, ones, 1)?;
+        let weight = self.rounded(self.named(&unit.path, "conv.weight")?)?;
+        let bias = self.optional(&format!("{}.conv.bias", unit.path))?;
+        let mut value = input.f_conv3d(&weight, bias, lengths(&unit.stride), padding, ones, 1)?;
         if unit.active && unit.activation_first {
             value = self.activate(&value)?;
         }
@@ -111,8 +113,21 @@ impl Forward<'_> {
         }
     }
 
-    fn affine(&self, affine: &Affine) -> Result<(&Tensor, Option<&Tensor>), TchError> {
-        Ok((self.named(&affine.path, "weight")?, self.parameters.get(&format!("{}.bias", affine.path))))
+    fn affine(&self, affine: &Affine) -> Result<(Tensor, Option<Tensor>), TchError> {
+        let weight = self.rounded(self.named(&affine.path, "weight")?)?;
+        Ok((weight, self.optional(&format!("{}.bias", affine.path))?))
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<Tensor>, TchError> {
+        self.parameters.get(name).map(|tensor| self.rounded(tensor)).transpose()
+    }
+
+    /// A tensor as convolutions take it; where that is as it is, the tensor itself.
+    fn rounded(&self, tensor: &Tensor) -> Result<Tensor, TchError> {
+        match self.precision {
+            Precision::F32 => Ok(tensor.shallow_clone()),
+            Precision::Bf16 => tensor.f_to_kind(Kind::BFloat16),
+        }
     }
 
     fn named(&self, path: &str, leaf: &str) -> Result<&Tensor, TchError> {

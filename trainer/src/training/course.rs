@@ -9,7 +9,7 @@ use crate::dataset::source::text_sha256;
 use crate::dataset::splits::Split;
 use crate::export::plans::for_network;
 use crate::loss::{HardCounts, SegmentationLoss};
-use crate::network::{Engine, Initialise, Network};
+use crate::network::{Engine, Initialise, Network, Precision};
 use crate::optimise::{AveragedWeights, Sgd, SgdSettings, poly_learning_rate};
 use crate::plan::TrainingPlan;
 use crate::report::log::{EpochLog, EpochRecord};
@@ -306,7 +306,8 @@ fn begin(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result
 }
 
 fn engine(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Engine, Failure> {
-    Engine::new(&member.unet, plan.patch_zyx, settings.device, settings.threads).or_exit(Exit::DoesNotFit)
+    Engine::new(&member.unet, plan.patch_zyx, settings.device, settings.threads, settings.precision)
+        .or_exit(Exit::DoesNotFit)
 }
 
 fn facts(
@@ -321,6 +322,9 @@ fn facts(
     let mut notes = member.notes.clone();
     if let Some(decay) = settings.average {
         notes.insert("averaged_weights".into(), format!("{decay}"));
+    }
+    if settings.precision == Precision::Bf16 {
+        notes.insert("convolutions".into(), "in bfloat16".into());
     }
     if let Start::Folder(folder, fold) = &member.start {
         notes.insert("initial_weights".into(), format!("{}, fold {fold}", folder.display()));

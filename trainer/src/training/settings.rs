@@ -1,6 +1,6 @@
 //! What a run is asked to do.
 
-use crate::network::Feature;
+use crate::network::{Feature, Precision};
 use scanside_core::nnunet::FoldName;
 use scanside_core::nnunet::architecture::UNet;
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct RunSettings {
     pub seed: u64,
     /// What computes.
     pub device: Device,
+    /// What the network's convolutions multiply.
+    pub precision: Precision,
     /// Threads of the network.
     pub threads: usize,
 }
