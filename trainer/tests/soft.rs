@@ -98,7 +98,7 @@ fn teachers_say_of_whole_cases_what_they_segment() {
         let case = SoftCase::open(&soft.join(format!("{id}.ssoft"))).unwrap();
         assert_eq!(case.facts().shape_zyx, volume.grid().shape_zyx);
         let likeliest = case.labels().records.chunks_exact(4).map(|record| u32::from(record[0]));
-        let different = likeliest.zip(volume.labels.iter()).filter(|(a, b)| a != &u32::from(**b)).count();
+        let different = likeliest.zip(&volume.labels).filter(|(a, b)| a != *b).count();
         let voxels = volume.labels.len();
         assert!(different * 1000 <= voxels, "{id}: {different} of {voxels} voxels differ");
         assert!(volume.labels.iter().any(|label| *label > 0), "{id} holds nothing to compare");

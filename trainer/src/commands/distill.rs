@@ -75,6 +75,9 @@ pub struct DistillArgs {
     /// What the teacher's activations count, where they matter to it.
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.05, value_parser = positive)]
     pub feature_weight: f64,
+    /// What counts how the answer changes with the image.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.05, value_parser = positive)]
+    pub jacobian_weight: f64,
     /// When teachers are asked: about every patch as its student sees it, or once about every whole case, mirrored and tile by
     /// tile. The answers are kept, and training costs what the students cost; features need the former.
     #[arg(long, value_enum, default_value_t = SoftLabelChoice::Online)]
@@ -106,6 +109,8 @@ pub enum LossChoice {
     Logit,
     /// How these change in space, on the teachers' edges.
     Gradient,
+    /// How the answer changes with the image (Sobolev training): for comparison, several times as slow, without features.
+    Jacobian,
     /// The teacher's activations, weighted by the gradient of its own loss: one teacher, and it is asked for more.
     Feature,
 }
@@ -115,7 +120,8 @@ pub enum LossChoice {
 /// # Errors
 /// A teacher cannot be read, does not fit, or knows what students are judged by; and as [`family::train`].
 pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
-    let settings = args.schedule.settings(Some(args.ema))?;
+    let mut settings = args.schedule.settings(Some(args.ema))?;
+    settings.autograd = args.losses.contains(&LossChoice::Jacobian);
     let work = Work::new(&args.work);
     let plan = TrainingPlan::read(&work)?;
     let split = patches::split(&work, &settings)?;
@@ -144,6 +150,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
             .then(|| (LogitSettings { temperature: args.temperature, ..LogitSettings::default() }, args.logit_weight)),
         boundary: has(LossChoice::Gradient).then(|| (BoundarySettings::new(plan.spacing_mm), args.gradient_weight)),
         feature: has(LossChoice::Feature).then_some(args.feature_weight),
+        jacobian: has(LossChoice::Jacobian).then_some(args.jacobian_weight),
         ramp: Ramp::default(),
     };
     let sha256 = sha256(&sources.iter().map(|source| source.network.sha256()).collect::<Vec<_>>().join(" "));
@@ -244,21 +251,10 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
             LossChoice::Logit => format!("logit (weight {}, temperature {})", args.logit_weight, args.temperature),
             LossChoice::Gradient => format!("gradient (weight {})", args.gradient_weight),
             LossChoice::Feature => format!("feature (weight {})", args.feature_weight),
+            LossChoice::Jacobian => format!("jacobian (weight {})", args.jacobian_weight),
         });
     }
-    let taught = match (args.losses.contains(&LossChoice::Feature), sources) {
-        (false, _) => None,
-        (true, _) if args.soft_labels == SoftLabelChoice::Cached => {
-            return Err(Failure::says(Exit::Usage, "--losses feature needs --soft-labels online"));
-        }
-        (true, [TeacherSource { network: TeacherNetwork::Trained(trained), .. }]) => Some(trained.unet()),
-        (true, _) => {
-            return Err(Failure::says(
-                Exit::Usage,
-                "--losses feature: activations are learned from one teacher, a run or an nnU-Net folder of one fold",
-            ));
-        }
-    };
+    let taught = layers_of(args, sources)?;
     let mut pupils = Vec::new();
     for &divisor in &args.family {
         if divisor == 0 {
@@ -296,6 +292,26 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
         return Err(Failure::says(Exit::Usage, format!("--family names no student of {}", teacher.name)));
     }
     Ok(pupils)
+}
+
+/// The network of the only teacher, if its activations are asked for.
+fn layers_of<'a>(args: &DistillArgs, sources: &'a [TeacherSource]) -> Result<Option<&'a UNet>, Failure> {
+    let usage = |sentence: &'static str| Err(Failure::says(Exit::Usage, sentence));
+    let has = |choice| args.losses.contains(&choice);
+    let (feature, jacobian) = (has(LossChoice::Feature), has(LossChoice::Jacobian));
+    if !feature && !jacobian {
+        return Ok(None);
+    }
+    if feature && jacobian {
+        return usage("--losses: feature and jacobian go one at a time");
+    }
+    if args.soft_labels == SoftLabelChoice::Cached {
+        return usage("--losses feature and jacobian need --soft-labels online");
+    }
+    match sources {
+        [TeacherSource { network: TeacherNetwork::Trained(trained), .. }] => Ok(feature.then(|| trained.unet())),
+        _ => usage("--losses feature and jacobian learn from one teacher, a run or an nnU-Net folder of one fold"),
+    }
 }
 
 /// What each network costs.

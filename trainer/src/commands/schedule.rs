@@ -87,6 +87,7 @@ impl ScheduleArgs {
             average,
             seed: self.seed,
             device,
+            autograd: false,
             precision: match self.precision {
                 PrecisionChoice::Bf16 => Precision::Bf16,
                 PrecisionChoice::Auto if device != Device::Cpu => Precision::Bf16,

@@ -2,10 +2,11 @@
 
 use super::boundary::BoundarySettings;
 use super::feature::{self, Held};
+use super::jacobian;
 use super::levels::Levels;
 use super::logit::LogitSettings;
 use super::ramp::Ramp;
-use super::teachers::Teachers;
+use super::teachers::{Slopes, Teachers};
 use super::whole_case::SoftFolder;
 use crate::dataset::splits::Split;
 use crate::loss::SegmentationLoss;
@@ -28,6 +29,8 @@ pub const LOGIT: &str = "logit";
 pub const BOUNDARY: &str = "boundary";
 /// Name of the feature term in logs.
 pub const FEATURE: &str = "feature";
+/// Name of the Jacobian's term in logs.
+pub const JACOBIAN: &str = "jacobian";
 
 /// Steps between two measurements of how strongly each term pulls.
 const WEIGH_EVERY: usize = 25;
@@ -44,6 +47,8 @@ pub struct Lesson {
     pub boundary: Option<(BoundarySettings, f64)>,
     /// What the teacher's activations count, where they matter to it.
     pub feature: Option<f64>,
+    /// What counts how the answer changes with the image; needs [`RunSettings::autograd`], and goes without features.
+    pub jacobian: Option<f64>,
     /// When all of these begin to count.
     pub ramp: Ramp,
 }
@@ -136,7 +141,11 @@ pub fn train(
             let heard = match asked {
                 true => {
                     let more = unlabelled.as_mut().map(FoldPatches::next_batch).transpose()?;
-                    let ask = lesson.feature.map(|_| &loss);
+                    let ask = match (lesson.feature, lesson.jacobian) {
+                        (None, None) => Ask::Logits,
+                        (Some(_), _) => Ask::Activations(&loss),
+                        (None, Some(_)) => Ask::Slopes(settings.seed, (epoch * settings.steps_per_epoch + step) as u64),
+                    };
                     let heard = Heard::new(&plan.targets, speech, &levels, &batch, more, ask);
                     Some(heard.or_exit(Exit::DoesNotFit)?)
                 }
@@ -191,36 +200,60 @@ struct Heard {
     logits: Vec<Tensor>,
     /// What the teacher holds at the places of the lifts, of the labelled patches.
     held: Vec<Held>,
+    /// How the teacher's answer changes with the images, if that was asked.
+    slopes: Option<Slopes>,
     /// Where they see something, `[n, z, y, x]`.
     foreground: Tensor,
 }
 
+/// What teachers are asked beside their logits.
+enum Ask<'a> {
+    /// Nothing.
+    Logits,
+    /// Their activations, and what these matter to their loss on the labels.
+    Activations(&'a SegmentationLoss),
+    /// How their answer changes with the image; the direction's seed and step.
+    Slopes(u64, u64),
+}
+
 impl Heard {
-    /// With `loss` the teacher's activations are looked at, and what they matter to its loss on the labels.
     fn new(
         targets: &Targets,
         speech: &mut Speech,
         levels: &Levels,
         batch: &Patches,
         more: Option<Patches>,
-        loss: Option<&SegmentationLoss>,
+        ask: Ask<'_>,
     ) -> AnyResult<Heard> {
         let both = |of: &dyn Fn(&Patches) -> Option<Tensor>| -> AnyResult<Tensor> {
             let parts: Option<Vec<Tensor>> = [Some(batch), more.as_ref()].into_iter().flatten().map(of).collect();
             Ok(Tensor::f_cat(&parts.context("patches came without soft labels")?, 0)?)
         };
         let images = both(&|patches| Some(patches.images.shallow_clone()))?;
-        let (logits, held) = match (speech, loss) {
-            (Speech::Cached(_), None) => {
+        let (mut held, mut slopes) = (Vec::new(), None);
+        let logits = match (speech, ask) {
+            (Speech::Cached(_), Ask::Logits) => {
                 let probabilities = both(&|patches| patches.soft.as_ref().map(Tensor::shallow_clone))?;
-                (levels.from_probabilities(&targets.heads, &probabilities)?, Vec::new())
+                levels.from_probabilities(&targets.heads, &probabilities)?
             }
-            (Speech::Cached(_), Some(_)) => bail!("soft labels know nothing of activations"),
-            (Speech::Online(teachers), None) => (teachers.logits(&images)?, Vec::new()),
-            (Speech::Online(teachers), Some(loss)) => teachers.activations(&images, |logits| {
-                let value = loss.deep(&of_batch(logits, batch)?, &batch.labels)?;
-                Ok(value.dice.f_add(&value.cross_entropy)?)
-            })?,
+            (Speech::Cached(_), _) => bail!("soft labels know nothing of a teacher's layers"),
+            (Speech::Online(teachers), Ask::Logits) => teachers.logits(&images)?,
+            (Speech::Online(teachers), Ask::Activations(loss)) => {
+                let (logits, all) = teachers.activations(&images, |logits| {
+                    let value = loss.deep(&of_batch(logits, batch)?, &batch.labels)?;
+                    Ok(value.dice.f_add(&value.cross_entropy)?)
+                })?;
+                held = all;
+                logits
+            }
+            (Speech::Online(teachers), Ask::Slopes(seed, step)) => {
+                // A leaf: students are differentiated with respect to it too.
+                let _ = images.set_requires_grad(true);
+                let direction = |logits: &Tensor| jacobian::direction(seed, step, &logits.size(), logits.device());
+                let (logits, found) = teachers.slopes(&images, direction)?;
+                slopes = Some(found);
+                logits
+            }
         };
         let foreground = match &targets.heads {
             Heads::Labels(_) => logits[0].f_argmax(1, false)?.f_gt(0)?,
@@ -232,7 +265,7 @@ impl Heard {
             Ok(Held { activations: of(&held.activations)?, gradient: of(&held.gradient)? })
         };
         let held = held.into_iter().map(narrow).collect::<Result<_, _>>()?;
-        Ok(Heard { images, logits, held, foreground: foreground.f_to_kind(Kind::Int64)? })
+        Ok(Heard { images, logits, held, slopes, foreground: foreground.f_to_kind(Kind::Int64)? })
     }
 }
 
@@ -258,6 +291,11 @@ impl Lesson {
             let value = feature::loss(&heard.held, &of_batch(&seen.lifted, batch)?)?;
             terms.push(Term { name: FEATURE, weight: weight * count, value });
         }
+        if let (Some(weight), Some(slopes)) = (self.jacobian, &heard.slopes) {
+            let student = jacobian::slope(&heard.images, &logits[0], &slopes.direction, true)?;
+            let value = jacobian::loss(&student, &slopes.teacher)?;
+            terms.push(Term { name: JACOBIAN, weight: weight * count, value });
+        }
         Ok(terms)
     }
 }
@@ -268,7 +306,7 @@ pub fn imbalance(pulls: &std::collections::BTreeMap<String, f64>) -> Vec<String>
     const DOMINATES: f64 = 5.0;
     let of = |name: &str| pulls.get(name).copied().unwrap_or(0.0);
     let labels = (of(DICE).powi(2) + of(CROSS_ENTROPY).powi(2)).sqrt();
-    [LOGIT, BOUNDARY, FEATURE]
+    [LOGIT, BOUNDARY, FEATURE, JACOBIAN]
         .into_iter()
         .filter_map(|name| {
             let share = pulls.get(name)? / labels;

@@ -6,6 +6,7 @@
 //! | [`logit`] | the teacher's probabilities, voxel by voxel |
 //! | [`boundary`] | how the teacher's probabilities change in space |
 //! | [`feature`] | the teacher's activations, where they matter to it |
+//! | [`jacobian`] | how its answer changes with the image, for comparison |
 //! | [`ramp`] | when these terms begin to count |
 //! | [`levels`] | what probabilities of full resolution come to at the lower ones |
 //! | [`model_teacher`] | a teacher that is a model file |
@@ -19,6 +20,7 @@
 pub mod boundary;
 pub mod family;
 pub mod feature;
+pub mod jacobian;
 pub mod levels;
 pub mod logit;
 pub mod model_teacher;

@@ -1,11 +1,12 @@
 //! The teachers: frozen networks whose probabilities are averaged.
 
 use super::feature::{Held, places};
+use super::jacobian;
 use super::model_teacher::ModelTeacher;
 use super::source::{TeacherNetwork, TeacherSource};
 use crate::export::TrainedNetwork;
 use crate::export::reference::network_of;
-use crate::network::{Engine, Network};
+use crate::network::{Engine, Network, Precision};
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
 use crate::training::settings::RunSettings;
@@ -20,6 +21,15 @@ pub struct Teachers {
     voices: Vec<Voice>,
     heads: Heads,
     passes: u64,
+}
+
+/// How a teacher's answer changes with the image.
+#[derive(Debug)]
+pub struct Slopes {
+    /// The direction of logits that was looked along.
+    pub direction: Tensor,
+    /// The gradient with respect to the image.
+    pub teacher: Tensor,
 }
 
 /// One source's answers.
@@ -98,6 +108,26 @@ impl Teachers {
             |(activations, gradient): (&Tensor, Tensor)| Ok(Held { activations: activations.f_detach()?, gradient });
         let held = answer.features.iter().zip(gradients).map(hold).collect::<Result<_>>()?;
         Ok((answer.logits.iter().map(Tensor::f_detach).collect::<Result<_, _>>()?, held))
+    }
+
+    /// What the only teacher says of `images`, which must require a gradient, and how that changes with them along the
+    /// `direction` made for its logits.
+    ///
+    /// # Errors
+    /// As [`Teachers::activations`].
+    pub fn slopes(
+        &mut self,
+        images: &Tensor,
+        direction: impl FnOnce(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<(Vec<Tensor>, Slopes)> {
+        let [Voice::Trained(network, _)] = &self.voices[..] else {
+            bail!("how the answer changes is learned from one teacher that is a run or a fold of an nnU-Net folder");
+        };
+        self.passes += 1;
+        let logits = network.answer(images, &[], Precision::F32)?.logits;
+        let direction = direction(&logits[0])?;
+        let teacher = jacobian::slope(images, &logits[0], &direction, false)?;
+        Ok((logits.iter().map(Tensor::f_detach).collect::<Result<_, _>>()?, Slopes { direction, teacher }))
     }
 
     /// How many batches the teachers have looked at.

@@ -17,7 +17,7 @@ pub(super) struct Forward<'a> {
 
 impl Forward<'_> {
     pub(super) fn answer(&self, layers: &Layers, images: &Tensor, features: &[Feature]) -> Result<Answer, TchError> {
-        let mut value = self.rounded(images)?;
+        let mut value = images.shallow_clone();
         if let Some(stem) = &layers.stem {
             value = self.unit(stem, &value)?;
         }
@@ -46,14 +46,14 @@ impl Forward<'_> {
             let zero = vec![0; stride.len()];
             let (weight, bias) = self.affine(&stage.upsample)?;
             let ones = vec![1; stride.len()];
-            let up = value.f_conv_transpose3d(&weight, bias, &stride, &zero, &zero, 1, &ones)?;
+            let up = self.rounded(&value)?.f_conv_transpose3d(&weight, bias, &stride, &zero, &zero, 1, &ones)?;
             value = Tensor::f_cat(&[&up, skip], 1)?;
             for unit in &stage.convs {
                 value = self.unit(unit, &value)?;
             }
             places.push((Feature::Decoder(layers.decoder.len() - 1 - i), value.shallow_clone()));
             let (weight, bias) = self.affine(&stage.head)?;
-            logits.push(value.f_conv3d(&weight, bias, &ones, &zero, &ones, 1)?.f_to_kind(Kind::Float)?);
+            logits.push(self.rounded(&value)?.f_conv3d(&weight, bias, &ones, &zero, &ones, 1)?.f_to_kind(Kind::Float)?);
         }
         logits.reverse();
         let of = |feature: &Feature| {
@@ -70,7 +70,7 @@ impl Forward<'_> {
         let ones = vec![1; padding.len()];
         let weight = self.rounded(self.named(&unit.path, "conv.weight")?)?;
         let bias = self.optional(&format!("{}.conv.bias", unit.path))?;
-        let mut value = input.f_conv3d(&weight, bias, lengths(&unit.stride), padding, ones, 1)?;
+        let mut value = self.rounded(input)?.f_conv3d(&weight, bias, lengths(&unit.stride), padding, ones, 1)?;
         if unit.active && unit.activation_first {
             value = self.activate(&value)?;
         }
@@ -94,7 +94,15 @@ impl Forward<'_> {
         let mut skip = input.shallow_clone();
         if let Some(stride) = &block.pool {
             let stride = lengths(stride);
-            skip = skip.f_avg_pool3d(&stride, &stride, vec![0; stride.len()], false, true, None)?;
+            // Which no CPU does in bfloat16.
+            skip = skip.f_to_kind(Kind::Float)?.f_avg_pool3d(
+                &stride,
+                &stride,
+                vec![0; stride.len()],
+                false,
+                true,
+                None,
+            )?;
         }
         if let Some(projection) = &block.projection {
             skip = self.unit(projection, &skip)?;

@@ -306,6 +306,9 @@ fn begin(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result
 }
 
 fn engine(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Engine, Failure> {
+    if settings.autograd {
+        return Ok(Engine::Torch(settings.precision));
+    }
     Engine::new(&member.unet, plan.patch_zyx, settings.device, settings.threads, settings.precision)
         .or_exit(Exit::DoesNotFit)
 }

@@ -30,6 +30,8 @@ pub struct RunSettings {
     pub device: Device,
     /// What the network's convolutions multiply.
     pub precision: Precision,
+    /// libtorch's autograd computes everything, for losses that are differentiated twice.
+    pub autograd: bool,
     /// Threads of the network.
     pub threads: usize,
 }
