@@ -19,8 +19,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write the labels of a scan, or of every case in a folder.
     Segment(SegmentArgs),
-    /// Say what a run would take: tiles, peak memory, disk. Nothing is run.
+    /// Say what a run would take: tiles, peak memory, disk, time. The network runs a few patches, to time them.
     Plan(PlanArgs),
+    /// Of several models for one task, the most accurate that keeps within memory and time on this machine.
+    Choose(ChooseArgs),
     /// Turn an nnU-Net v2 model folder into one self-describing ONNX file.
     Import(ImportArgs),
     /// Say what a model is: grid, channels, labels, size, engine.
@@ -59,10 +61,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     pub(crate) precision: PrecisionChoice,
     /// Largest distance between tiles, as a fraction of the patch.
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = step)]
+    #[arg(long, visible_alias = "step", value_name = "FRACTION", default_value_t = 0.5, value_parser = step)]
     pub(crate) step_size: f64,
     /// Skip the mirrored passes that the model allows: faster, other labels.
-    #[arg(long)]
+    #[arg(long, visible_alias = "no-mirroring")]
     pub(crate) disable_tta: bool,
     /// nnU-Net folder: folds to average [default: all that are there].
     #[arg(long, value_name = "FOLD", num_args = 1..)]
@@ -75,8 +77,9 @@ pub(crate) struct RunArgs {
     pub(crate) allow_label_input: bool,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct BenchArgs {
+/// What to measure, and how.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
     /// ONNX files, self-describing or not, or nnU-Net v2 model folders.
     #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
     pub(crate) model: Vec<PathBuf>,
@@ -106,8 +109,9 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 }
 
+/// How networks store their weights and unquantised tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PrecisionChoice {
+pub enum PrecisionChoice {
     /// As the model file stores its weights.
     Auto,
     /// Single precision.
@@ -159,6 +163,44 @@ pub(crate) struct SegmentArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// Say nothing of time: no patch is run.
+    #[arg(long)]
+    pub(crate) no_timing: bool,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChooseArgs {
+    /// Models for one task: self-describing ONNX files, nnU-Net v2 model folders, compiled models.
+    #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
+    pub(crate) model: Vec<PathBuf>,
+    /// The scan to be segmented: a .nii or .nii.gz file, or one file per channel.
+    #[arg(short, long, value_name = "SCAN", num_args = 1.., required = true)]
+    pub(crate) input: Vec<PathBuf>,
+    /// The run may take this much memory: 1.5G, 800M ... (decimal; KiB, MiB, GiB are binary) [default: what the machine
+    /// has free].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) max_ram: Option<u64>,
+    /// The run may take this long: 60s, 2m, 1h ... [default: any time].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<f64>,
+    /// Threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// How networks store their weights and unquantised tensors.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub(crate) precision: PrecisionChoice,
+    /// Largest distance between tiles, as a fraction of the patch.
+    #[arg(long, visible_alias = "step", value_name = "FRACTION", default_value_t = 0.5, value_parser = step)]
+    pub(crate) step_size: f64,
+    /// Skip the mirrored passes that models allow: faster, other labels.
+    #[arg(long, visible_alias = "no-mirroring")]
+    pub(crate) disable_tta: bool,
+    /// Take an input that looks like a label map for a scan.
+    #[arg(long)]
+    pub(crate) allow_label_input: bool,
     /// One JSON document on standard output.
     #[arg(long)]
     pub(crate) json: bool,
@@ -235,9 +277,40 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Seconds.
+fn duration(text: &str) -> Result<f64, String> {
+    let number_and_unit = text.find(|c: char| c.is_ascii_alphabetic()).map(|at| text.split_at(at));
+    let seconds = number_and_unit.and_then(|(number, unit)| {
+        let each = match unit {
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        Some(number.trim_end().parse::<f64>().ok()? * each)
+    });
+    seconds.filter(|s| *s > 0.0 && s.is_finite()).ok_or_else(|| "give a time such as 60s, 2m or 1h".into())
+}
+
 fn step(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(step) if step > 0.0 && step <= 1.0 => Ok(step),
         _ => Err("give a fraction above 0 and at most 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(duration("60s"), Ok(60.0));
+        assert_eq!(duration("2m"), Ok(120.0));
+        assert_eq!(duration("1.5 min"), Ok(90.0));
+        assert_eq!(duration("1h"), Ok(3600.0));
+        for wrong in ["60", "", "s", "0s", "-1s", "1d", "1h30m", "infs", "1e999s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! `scanside bench`: seconds and memory per patch, on this machine.
+//!
+//! Other programs of this project measure with the same code: they offer [`run`] as a command `bench`, and call
+//! [`in_process_of_its_own`].
 
-use crate::args::BenchArgs;
+pub use crate::args::{BenchArgs, PrecisionChoice};
+
+use crate::args::EngineChoice;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::{self, How};
 use crate::process;
@@ -18,60 +23,94 @@ use std::process::Command;
 use std::time::Instant;
 
 /// One model, measured.
-#[derive(Debug, Serialize, Deserialize)]
-struct Measured {
-    model: String,
-    engine: String,
-    instructions: String,
-    precision: String,
-    patch: [usize; 3],
-    threads: usize,
-    runs: usize,
-    load_seconds: f64,
-    median_seconds: f64,
-    least_seconds: f64,
-    most_seconds: f64,
-    gmac: Option<f64>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// File name.
+    pub model: String,
+    /// SHA-256 over graph and weights; of a compiled model, over its bytes. Empty in measurements of older versions.
+    #[serde(default)]
+    pub graph_sha256: String,
+    /// The CPU, as it calls itself. Empty in measurements of older versions.
+    #[serde(default)]
+    pub machine: String,
+    /// What did the arithmetic.
+    pub engine: String,
+    /// Instruction set of the kernels.
+    pub instructions: String,
+    /// How weights and tensors were stored: `f32`, `f16` or `int8`.
+    pub precision: String,
+    /// Voxels per patch, `z, y, x`.
+    pub patch: [usize; 3],
+    /// Threads.
+    pub threads: usize,
+    /// Timed runs.
+    pub runs: usize,
+    /// Reading the model and preparing its engine.
+    pub load_seconds: f64,
+    /// One pass of one patch: the median of the timed runs.
+    pub median_seconds: f64,
+    /// The fastest of them.
+    pub least_seconds: f64,
+    /// The slowest.
+    pub most_seconds: f64,
+    /// Multiply-adds of a pass, in thousand millions, where they are known.
+    pub gmac: Option<f64>,
     /// Announced: the program with its model, workspace, input and output, or what reading the model took, whichever is
     /// more.
-    announced_bytes: usize,
+    pub announced_bytes: usize,
     /// The most this process ever held.
-    peak_rss_bytes: Option<usize>,
+    pub peak_rss_bytes: Option<usize>,
+    /// The network's steps, where they were timed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    layers: Vec<Layer>,
+    pub layers: Vec<Layer>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Layer {
-    name: String,
-    seconds: f64,
-    gmac: f64,
+/// One step of a network, measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its name.
+    pub name: String,
+    /// The fastest of the timed runs.
+    pub seconds: f64,
+    /// Multiply-adds, in thousand millions.
+    pub gmac: f64,
     /// What is read and written once, weights included.
-    megabytes: f64,
-    /// Share of the time that arithmetic, or moving the bytes, would take alone.
-    arithmetic: f64,
-    memory: f64,
+    pub megabytes: f64,
+    /// Share of the time that arithmetic would take alone.
+    pub arithmetic: f64,
+    /// Share of the time that moving the bytes would take alone.
+    pub memory: f64,
 }
 
-pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
+impl BenchArgs {
+    /// One model, timed five times on these threads (all cores where nothing is said).
+    pub fn of(model: &Path, threads: Option<u16>, precision: PrecisionChoice) -> BenchArgs {
+        BenchArgs {
+            model: vec![model.to_owned()],
+            threads,
+            runs: 5,
+            engine: EngineChoice::Auto,
+            precision,
+            instructions: None,
+            least_memory: false,
+            layers: false,
+            json: true,
+        }
+    }
+}
+
+/// Measures, and prints what it finds.
+///
+/// # Errors
+/// A model cannot be read or run.
+pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     for model in &args.model {
         if !model.exists() {
             return Err(Failure::says(Exit::BadModel, format!("{} does not exist", model.display())));
         }
     }
     if !args.json {
-        say!(
-            "{:<28} {:>7} {:>4} {:>9} {:>9} {:>9} {:>8} {:>11} {:>11}",
-            "model",
-            "engine",
-            "thr",
-            "median s",
-            "least s",
-            "most s",
-            "GFLOP/s",
-            "announced",
-            "peak RSS"
-        );
+        say!("{}", header());
     }
     for model in &args.model {
         // Each model in a process of its own: memory that one took does not count for the next.
@@ -85,7 +124,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
+/// Measures one model as `args` say, whatever models they name, in a fresh process of this program's command `bench`.
+///
+/// # Errors
+/// The model cannot be read or run.
+pub fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let program = std::env::current_exe().or_exit(Exit::BadModel)?;
     let mut command = Command::new(program);
     command.args(["bench", "--json", "--runs", &args.runs.to_string(), "--model"]).arg(model);
@@ -107,17 +150,21 @@ fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Fai
     let output = command.output().or_exit(Exit::BadModel)?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::says(Exit::BadModel, why.trim().trim_start_matches("scanside: ").to_owned()));
+        let why = why.trim();
+        // Every program of this project puts its name before its errors.
+        let why = why.split_once(": ").filter(|(name, _)| name.starts_with("scanside")).map_or(why, |(_, why)| why);
+        return Err(Failure::says(Exit::BadModel, why.to_owned()));
     }
     serde_json::from_slice(&output.stdout).or_exit(Exit::BadModel)
 }
 
-/// A model to be measured; an ONNX file need not describe itself.
-fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
+/// A model to be measured, and its graph's hash; an ONNX file need not describe itself.
+fn open(path: &Path, args: &BenchArgs) -> Result<(OnnxEngine, String), Failure> {
     let isa = args.instructions.unwrap_or_else(Isa::detect);
     let how = How { engine: args.engine, precision: args.precision, isa, ..How::default() };
     if path.is_dir() || model::is_compiled(path) {
-        return Ok(model::open(path, &how)?.engine);
+        let opened = model::open(path, &how)?;
+        return Ok((opened.engine, opened.graph_sha256));
     }
     let bytes = std::fs::read(path).or_exit(Exit::BadModel)?;
     let proto = onnx::parse_model(&bytes).or_exit_with(Exit::BadModel, || format!("{}", path.display()))?;
@@ -126,19 +173,21 @@ fn open(path: &Path, args: &BenchArgs) -> Result<OnnxEngine, Failure> {
         None => onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?,
     };
     drop(bytes);
-    model::prepare(path, proto, &manifest, &how)
+    let graph_sha256 = onnx::graph_sha256(&proto);
+    Ok((model::prepare(path, proto, &manifest, &how)?, graph_sha256))
 }
 
 fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let start = Instant::now();
-    let engine = open(path, args)?;
-    match engine.footprint(1).patch {
+    let (engine, graph_sha256) = open(path, args)?;
+    let measured = match engine.footprint(1).patch {
         PatchPrecision::F32 => measure_in::<f32>(path, args, &engine, start),
         PatchPrecision::F16 => measure_in::<u16>(path, args, &engine, start),
-    }
+    };
+    Ok(Measured { graph_sha256, ..measured? })
 }
 
-/// Measures with patches of one precision.
+/// Measures with patches of one precision, all but the graph's hash.
 fn measure_in<T: PatchNumber>(
     path: &Path,
     args: &BenchArgs,
@@ -177,6 +226,8 @@ fn measure_in<T: PatchNumber>(
         if args.layers { layers(engine, &input, &mut output, &mut workspace, &executor, args)? } else { vec![] };
     Ok(Measured {
         model: path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+        graph_sha256: String::new(),
+        machine: process::cpu_name(),
         engine: engine.name().to_owned(),
         instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
         precision: model::precision_name(args.precision, engine).to_owned(),
@@ -195,7 +246,7 @@ fn measure_in<T: PatchNumber>(
 }
 
 /// Values like those of a normalised scan, the same each time.
-fn noise<T: PatchNumber>(n: usize) -> Vec<T> {
+pub(crate) fn noise<T: PatchNumber>(n: usize) -> Vec<T> {
     let mut state = 1u32;
     (0..n)
         .map(|_| {
@@ -291,19 +342,34 @@ impl Limits {
     }
 }
 
+/// The line above those of [`Measured::line`].
+pub fn header() -> String {
+    format!(
+        "{:<28} {:>7} {:>4} {:>9} {:>9} {:>9} {:>8} {:>11} {:>11}",
+        "model", "engine", "thr", "median s", "least s", "most s", "GFLOP/s", "announced", "peak RSS"
+    )
+}
+
+impl Measured {
+    /// A line of a table, under [`header`].
+    pub fn line(&self) -> String {
+        let rate = self.gmac.map_or_else(|| "-".into(), |g| format!("{:.1}", 2.0 * g / self.median_seconds));
+        let rss = self.peak_rss_bytes.map_or_else(|| "-".into(), human_bytes);
+        format!(
+            "{:<28} {:>7} {:>4} {:>9.4} {:>9.4} {:>9.4} {rate:>8} {:>11} {rss:>11}",
+            self.model,
+            self.engine,
+            self.threads,
+            self.median_seconds,
+            self.least_seconds,
+            self.most_seconds,
+            human_bytes(self.announced_bytes)
+        )
+    }
+}
+
 fn print(m: &Measured) {
-    let rate = m.gmac.map_or_else(|| "-".into(), |g| format!("{:.1}", 2.0 * g / m.median_seconds));
-    let rss = m.peak_rss_bytes.map_or_else(|| "-".into(), human_bytes);
-    say!(
-        "{:<28} {:>7} {:>4} {:>9.4} {:>9.4} {:>9.4} {rate:>8} {:>11} {rss:>11}",
-        m.model,
-        m.engine,
-        m.threads,
-        m.median_seconds,
-        m.least_seconds,
-        m.most_seconds,
-        human_bytes(m.announced_bytes)
-    );
+    say!("{}", m.line());
     if m.layers.is_empty() {
         return;
     }

@@ -17,6 +17,7 @@ use scanside_core::pipeline::{self, Layout, LayoutError, PipelineError, RunOptio
 use scanside_core::preprocess;
 use scanside_core::volume::VoxelSource;
 use std::path::Path;
+use std::time::Instant;
 
 /// The label writer's buffers and the compressor's.
 const SINK_BYTES: usize = 1 << 20;
@@ -54,6 +55,17 @@ pub struct PlannedCase {
     source: NiftiSource,
     pub(crate) layout: Layout,
     pub(crate) memory: MemoryPlan,
+    pub(crate) looked: Looked,
+    pub(crate) options: RunOptions,
+}
+
+/// Seconds of looking at the scan, which tell how long it takes to read it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looked {
+    /// In all.
+    pub(crate) seconds: f64,
+    /// Going once through the voxels of every channel.
+    pub(crate) pass_seconds: f64,
 }
 
 /// What a result is recognised by: the scan's bytes, the model, and every choice that changes labels.
@@ -69,6 +81,7 @@ pub fn result_key(model: &Model, input_sha256: &[String], options: &CaseOptions)
 /// # Errors
 /// The scan cannot be read, does not suit the model, or the run does not fit into the memory allowed.
 pub fn plan(model: &Model, case: &Case, options: &CaseOptions) -> Result<PlannedCase, Failure> {
+    let started = Instant::now();
     let files = ChannelFiles::open(&case.channels).or_exit(Exit::BadInput)?;
     let mut source = NiftiSource::new(files.clone());
     let expected = model.manifest.channels.len();
@@ -78,7 +91,9 @@ pub fn plan(model: &Model, case: &Case, options: &CaseOptions) -> Result<Planned
     if !options.allow_label_input {
         label_like::refuse(&mut source, files.header())?;
     }
+    let pass = Instant::now();
     let bounds = preprocess::find_box(&mut source, model.manifest.crop_to_nonzero).or_exit(Exit::BadInput)?;
+    let looked = Looked { seconds: started.elapsed().as_secs_f64(), pass_seconds: pass.elapsed().as_secs_f64() };
     let grid = files.grid();
     let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, options.run).map_err(|e| {
         let model_is_at_fault = matches!(e, LayoutError::Resampling(_));
@@ -97,8 +112,12 @@ pub fn plan(model: &Model, case: &Case, options: &CaseOptions) -> Result<Planned
         options.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let budget = options.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
     let memory = memory::plan(&layout, &model.manifest, &engine, &surroundings, workers, budget);
-    let memory = memory.map_err(|e| Failure::says(Exit::DoesNotFit, format!("{e}{}", half_precision_hint(model))))?;
-    Ok(PlannedCase { files, source, layout, memory })
+    // The error itself stays below the sentence: `choose` asks it for the least memory that would do.
+    let memory = memory.map_err(|e| {
+        let sentence = format!("{e}{}", half_precision_hint(model));
+        Failure::new(Exit::DoesNotFit, anyhow::Error::new(e).context(sentence))
+    })?;
+    Ok(PlannedCase { files, source, layout, memory, looked, options: options.run })
 }
 
 /// What else a user can do whose memory does not suffice. The network is not prepared a second time to see whether it
@@ -125,7 +144,7 @@ pub fn run(
     output: &Path,
     quiet: bool,
 ) -> Result<PhaseSeconds, Failure> {
-    let PlannedCase { files, source: mut streaming, layout, memory } = planned;
+    let PlannedCase { files, source: mut streaming, layout, memory, .. } = planned;
     let mut labels = LabelFile::create(output, files.header(), &layout, key)?;
     let mut progress = Progress::new(&case.name, quiet);
     pipeline::Observer::phase(&mut progress, pipeline::Phase::Prepare);

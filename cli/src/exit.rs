@@ -13,7 +13,7 @@ pub enum Exit {
     BadInput = 3,
     /// The model is not what it should be.
     BadModel = 4,
-    /// The memory budget is too small.
+    /// The budget of memory or time is too small.
     DoesNotFit = 5,
     /// The result could not be written.
     CouldNotWrite = 6,
@@ -21,6 +21,23 @@ pub enum Exit {
     SomeFailed = 7,
     /// Stopped by the user.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// The reason that a process of this project gave with its exit code, if it is one.
+    pub(crate) fn of_code(code: i32) -> Option<Exit> {
+        let all = [
+            Exit::Done,
+            Exit::Usage,
+            Exit::BadInput,
+            Exit::BadModel,
+            Exit::DoesNotFit,
+            Exit::CouldNotWrite,
+            Exit::SomeFailed,
+            Exit::Interrupted,
+        ];
+        all.into_iter().find(|exit| *exit as i32 == code)
+    }
 }
 
 /// An error and the code the program ends with because of it.

@@ -76,4 +76,29 @@ fn print(manifest: &Manifest, engine: &OnnxEngine) {
     for (key, value) in &manifest.accuracy {
         say!("  {key}: {value}");
     }
+    for m in &manifest.measured {
+        say!(
+            "  measured    {:.1} ms a patch, peak {}, {} on {} thread(s), {} of {}",
+            1e3 * m.seconds_per_window,
+            memory(m.peak_rss_bytes),
+            m.precision,
+            m.threads,
+            m.instructions,
+            m.machine
+        );
+    }
+    for member in &manifest.family {
+        let this = if Some(&member.graph_sha256) == manifest.graph_sha256.as_ref() { ", this model" } else { "" };
+        say!(
+            "  family      {}: mean Dice {:.3}, {:.1} ms a patch, peak {}{this}",
+            member.name,
+            member.mean_dice,
+            1e3 * member.seconds_per_window,
+            memory(member.peak_rss_bytes)
+        );
+    }
+}
+
+fn memory(bytes: u64) -> String {
+    human_bytes(usize::try_from(bytes).unwrap_or(usize::MAX))
 }

@@ -11,9 +11,11 @@ macro_rules! say {
 }
 
 mod args;
-mod bench;
+pub mod bench;
 pub mod case_run;
 pub mod cases;
+mod choice;
+mod choose;
 mod compile;
 pub mod digest;
 pub mod evaluate;
@@ -26,11 +28,14 @@ mod label_like;
 pub mod model;
 pub mod output;
 mod plan;
+mod predict;
 mod process;
 pub mod progress;
 mod record;
+mod rehearsal;
 mod segment;
 pub mod threads;
+mod window_time;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -44,6 +49,7 @@ pub fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Segment(args) => segment::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Choose(args) => choose::run(args),
         Command::Import(args) => import::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Compile(args) => compile::run(args),

@@ -221,9 +221,8 @@ impl Model {
 
     fn of(opened: Opened, precision: PrecisionChoice) -> Result<Model, Failure> {
         let Opened { manifest, engine, graph_sha256 } = opened;
-        // The hash inside the manifest is there in a file and not in a folder; it says nothing new.
-        let facts = Manifest { graph_sha256: None, ..manifest.clone() };
-        let facts = serde_json::to_string(&facts).or_exit(Exit::BadModel)?;
+        // What was measured changes no label, and the hash inside the manifest says nothing new.
+        let facts = serde_json::to_string(&manifest.without_measurements()).or_exit(Exit::BadModel)?;
         let identity = crate::digest::facts_sha256([graph_sha256.as_str(), &facts, &format!("{precision:?}")]);
         process::give_back();
         let (process_bytes, loading_bytes) = process::resident_bytes().unwrap_or_else(|| {
@@ -243,7 +242,8 @@ impl Model {
         &self.graph_sha256
     }
 
-    /// Hash over graph, weights and manifest: the same for a folder and the ONNX file imported from it.
+    /// Hash over graph, weights and what the manifest says of both: the same for a folder and the ONNX file imported
+    /// from it, and whatever was measured since.
     pub fn identity(&self) -> &str {
         &self.identity
     }

@@ -1,13 +1,17 @@
-//! `scanside plan`: what a run would take. Headers and voxels are looked at, the network is not run.
+//! `scanside plan`: what a run would take. Headers and voxels are looked at, and a few windows are timed; no label is
+//! made.
 
 use crate::args::PlanArgs;
 use crate::case_run::{self, CaseOptions, PlannedCase};
 use crate::cases::{self, Case};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::Model;
+use crate::predict::{RunSeconds, predict};
 use crate::process;
-use crate::progress::human_bytes;
+use crate::progress::{human_bytes, human_seconds};
+use crate::window_time::{self, WindowTimes};
 use serde::Serialize;
+use std::time::Instant;
 
 /// A run, planned.
 #[derive(Debug, Serialize)]
@@ -34,6 +38,18 @@ pub(crate) struct PlanReport {
     parts: Vec<Part>,
     /// Upper bound of what the label file and its temporary files take.
     disk_bytes: usize,
+    /// Of a run of this scan alone, from the program's start to its label file; not there where it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted_seconds: Option<f64>,
+    /// What these seconds are spent on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted_phase_seconds: Option<RunSeconds>,
+    /// One window of the network, as measured just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_per_window: Option<f64>,
+    /// The machine has less than the run needs, so that nothing could be timed: the bytes it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_ram_bytes: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +81,10 @@ pub(crate) fn describe(model: &Model, case: &Case, planned: &PlannedCase) -> Pla
         peak_ram_bytes: memory.peak_bytes,
         parts: memory.items.iter().map(|i| Part { name: i.name, bytes: i.bytes }).collect(),
         disk_bytes,
+        predicted_seconds: None,
+        predicted_phase_seconds: None,
+        seconds_per_window: None,
+        available_ram_bytes: None,
     }
 }
 
@@ -72,7 +92,10 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     if let Some(missing) = args.run.input.iter().find(|p| !p.exists()) {
         return Err(Failure::says(Exit::BadInput, format!("{} does not exist", missing.display())));
     }
+    let started = Instant::now();
     let mut model = Model::open(&args.run)?;
+    let load = started.elapsed().as_secs_f64();
+    let mut windows = WindowTimes::default();
     // The run will be another process.
     model.process_bytes += process::BETWEEN_PROCESSES_BYTES;
     let found = cases::find(&args.run.input, model.manifest.channels.len())?;
@@ -82,8 +105,23 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         failures.push((name.clone(), Failure::says(Exit::BadInput, sentence.clone())));
     }
     for case in &found.good {
-        match case_run::plan(&model, case, &CaseOptions::from(&args.run)) {
-            Ok(planned) => reports.push(describe(&model, case, &planned)),
+        let planned = case_run::plan(&model, case, &CaseOptions::from(&args.run));
+        let report = planned.and_then(|planned| {
+            let mut report = describe(&model, case, &planned);
+            if args.no_timing {
+                return Ok(report);
+            }
+            report.available_ram_bytes = window_time::too_large_to_time(&planned.memory);
+            if report.available_ram_bytes.is_none() {
+                let prediction = predict(&model, &args.run.model, &planned, load, &mut windows)?;
+                report.predicted_seconds = Some(prediction.phases.sum());
+                report.predicted_phase_seconds = Some(prediction.phases);
+                report.seconds_per_window = Some(prediction.seconds_per_window);
+            }
+            Ok(report)
+        });
+        match report {
+            Ok(report) => reports.push(report),
             Err(failure) if !found.folder => return Err(failure),
             Err(failure) => failures.push((case.name.clone(), failure)),
         }
@@ -121,4 +159,22 @@ fn print(report: &PlanReport) {
         say!("    {:>9}  {}", human_bytes(part.bytes), part.name);
     }
     say!("  disk, at most  {}", human_bytes(report.disk_bytes));
+    if let Some(available) = report.available_ram_bytes {
+        say!("  time           not measured: this machine has {} of memory free", human_bytes(available));
+    }
+    if let (Some(timing), Some(window)) = (&report.predicted_phase_seconds, report.seconds_per_window) {
+        say!("  time           about {}, at {:.1} ms a window now", human_seconds(timing.sum()), 1e3 * window);
+        let parts = [
+            ("opening the model", timing.load),
+            ("reading the scan", timing.read),
+            ("preparing it", timing.prepare),
+            ("network", timing.network),
+            ("stitching", timing.stitch),
+            ("labels on the scan's grid", timing.export),
+            ("writing labels", timing.write),
+        ];
+        for (name, seconds) in parts {
+            say!("    {:>9}  {name}", human_seconds(seconds));
+        }
+    }
 }

@@ -11,6 +11,23 @@ pub(crate) fn resident_bytes() -> Option<(usize, usize)> {
     Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
+/// Memory that this machine could give to a process now, in bytes; `None` where the system does not tell.
+pub(crate) fn available_bytes() -> Option<usize> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// What the CPU calls itself; its architecture where the system does not tell.
+pub(crate) fn cpu_name() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    told.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
 /// The process's memory while it holds nothing but a model, where the system does not tell.
 pub(crate) const TYPICAL_PROCESS_BYTES: usize = 64 << 20;
 

@@ -47,9 +47,63 @@ pub struct Manifest {
     /// Measured accuracy by name, for example `mean_dice`.
     #[serde(default)]
     pub accuracy: BTreeMap<String, f64>,
+    /// Speed and memory of this model where they were measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Measurement>,
+    /// The models made together with this one that none of the others beats, as they were measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub family: Vec<FamilyMember>,
     /// SHA-256 over graph and weights, lower-case hex; written by this program, checked when present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph_sha256: Option<String>,
+}
+
+impl Manifest {
+    /// The manifest without what was measured on the finished model, and without the hash of its graph: what labels
+    /// depend on. Two models with the same such facts and the same graph give the same labels.
+    pub fn without_measurements(&self) -> Manifest {
+        Manifest {
+            accuracy: BTreeMap::new(),
+            measured: Vec::new(),
+            family: Vec::new(),
+            graph_sha256: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// Speed and memory of a model on one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// The CPU, as it calls itself.
+    pub machine: String,
+    /// Threads that ran the network.
+    pub threads: usize,
+    /// Instruction set of the kernels.
+    pub instructions: String,
+    /// How weights and tensors were stored: `f32`, `f16` or `int8`.
+    pub precision: String,
+    /// Seconds of one pass of one patch, the median.
+    pub seconds_per_window: f64,
+    /// The most memory that a process held which loaded the model and ran patches.
+    pub peak_rss_bytes: u64,
+}
+
+/// One model of a family. No other member is at least as good in accuracy, time and memory, and better in one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FamilyMember {
+    /// Its name.
+    pub name: String,
+    /// Mean Dice over classes and validation cases, 0 to 1.
+    pub mean_dice: f64,
+    /// As [`Measurement::seconds_per_window`], measured alike for all members.
+    pub seconds_per_window: f64,
+    /// As [`Measurement::peak_rss_bytes`].
+    pub peak_rss_bytes: u64,
+    /// As [`Manifest::graph_sha256`].
+    pub graph_sha256: String,
 }
 
 fn one() -> usize {

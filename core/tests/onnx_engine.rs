@@ -85,6 +85,8 @@ fn manifest(patch_zyx: [usize; 3], flat: bool, channels: usize, heads: usize, fo
         mirror_axes: vec![],
         provenance: Default::default(),
         accuracy: Default::default(),
+        measured: Vec::new(),
+        family: Vec::new(),
         graph_sha256: None,
     }
 }

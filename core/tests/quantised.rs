@@ -63,6 +63,8 @@ fn case(name: &str) -> Case {
         mirror_axes: vec![],
         provenance: Default::default(),
         accuracy: Default::default(),
+        measured: Vec::new(),
+        family: Vec::new(),
         graph_sha256: None,
     };
     let values = floats(&path.with_extension("f32"));

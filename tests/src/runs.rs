@@ -45,6 +45,8 @@ pub fn manifest(patch: [usize; 3], channels: usize, heads: usize) -> Manifest {
         mirror_axes: Vec::new(),
         provenance: Default::default(),
         accuracy: Default::default(),
+        measured: Vec::new(),
+        family: Vec::new(),
         graph_sha256: None,
     }
 }

@@ -20,7 +20,7 @@ fn make_ct(folder: &Path, shape_zyx: [usize; 3], spacing_mm: [f64; 3]) -> PathBu
 
 fn plan(model: &Path, scan: &Path, extra: &[&str]) -> Result<Value, i32> {
     let mut program = scanside();
-    program.args(["plan", "--json", "-m"]).arg(model).arg("-i").arg(scan).args(extra);
+    program.args(["plan", "--json", "--no-timing", "-m"]).arg(model).arg("-i").arg(scan).args(extra);
     let output = program.output().expect("the program starts");
     match output.status.code() {
         Some(0) => Ok(serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["cases"][0].clone()),

@@ -1,7 +1,7 @@
 //! The trainer's program.
 
 use clap::{Parser, Subcommand};
-use scanside::interrupt;
+use scanside::{bench, interrupt};
 use scanside_trainer::commands;
 use std::process::ExitCode;
 
@@ -23,10 +23,15 @@ enum Command {
     Distill(commands::distill::DistillArgs),
     /// Segment the cases that a fold holds back with a trained network, and measure them.
     Validate(commands::validate::ValidateArgs),
+    /// Measure the speed and memory of trained networks on this machine.
+    Measure(commands::measure::MeasureArgs),
     /// Write a trained network as ONNX, as an nnU-Net folder, or as safetensors.
     Export(commands::export::ExportArgs),
     /// Say what has run in a work folder, and how it went.
     Status(commands::status::StatusArgs),
+    /// What `measure` runs in processes of their own.
+    #[command(hide = true)]
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
         Command::Validate(args) => commands::validate::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Status(args) => commands::status::run(args),
+        Command::Measure(args) => commands::measure::run(args),
+        Command::Bench(args) => bench::run(args),
     });
     let exit = outcome.unwrap_or_else(|failure| {
         eprintln!("scanside-train: {failure}");

@@ -45,6 +45,8 @@ fn read(folder: &Path, fold: u32) -> (TrainedNetwork, ModelFacts) {
         mirror_axes: checkpoint.mirror_axes().to_vec(),
         provenance: [("run".to_owned(), "golden".to_owned())].into(),
         accuracy: [("mean_dice".to_owned(), 0.5)].into(),
+        measured: Vec::new(),
+        family: Vec::new(),
     };
     let unet = Described::read(&facts.plans, &facts.dataset, &facts.configuration, &facts.trainer_name).unwrap().unet;
     let mut weights = BTreeMap::new();

@@ -176,6 +176,8 @@ pub fn manifest(dataset: Dataset, plans: &Plans, configuration: Configuration) -
         mirror_axes: Vec::new(),
         provenance: BTreeMap::new(),
         accuracy: BTreeMap::new(),
+        measured: Vec::new(),
+        family: Vec::new(),
         graph_sha256: None,
     }
 }

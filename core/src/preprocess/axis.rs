@@ -6,7 +6,7 @@ use crate::volume::Index3;
 use alloc::vec::Vec;
 
 /// Samples of edge value that scipy puts around a volume before it filters splines of order 3.
-pub(crate) const SPLINE_PAD: usize = 12;
+pub const SPLINE_PAD: usize = 12;
 
 /// A spacing is anisotropic when its largest member exceeds its smallest this many times.
 const ANISOTROPY: f64 = 3.0;

@@ -15,7 +15,7 @@ mod scan;
 mod slab;
 mod spline;
 
-pub use axis::{AxisMap, GridMap, LinearTap, separate_axis, target_shape};
+pub use axis::{AxisMap, GridMap, LinearTap, SPLINE_PAD, separate_axis, target_shape};
 pub use label_map::resample_labels;
 pub use mask::NonzeroMask;
 pub use normalize::{Normalizer, ValueRange};

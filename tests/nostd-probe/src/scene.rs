@@ -125,6 +125,8 @@ fn manifest() -> Manifest {
         mirror_axes: vec![0, 2],
         provenance: Default::default(),
         accuracy: Default::default(),
+        measured: Vec::new(),
+        family: Vec::new(),
         graph_sha256: None,
     }
 }

@@ -1,7 +1,7 @@
 //! `scanside-train export`: a trained network as files that other programs take.
 
 use super::runs::{self, Trained, WhichWeights};
-use super::say;
+use super::{say, speed};
 use crate::export::onnx::{self, Precision};
 use crate::export::reference::on_libtorch;
 use crate::export::{ModelFacts, TrainedNetwork, nnunet, tensors};
@@ -71,9 +71,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         say(&written(path));
     }
     if let Some(path) = &args.output {
-        if let Some(dice) = measured(&run, &network, &facts, args.precision) {
-            facts.accuracy.insert("mean_dice".into(), dice);
-        }
+        add_measurements(&run, &network, &mut facts, args.precision)?;
         let mut reference = on_libtorch(&network, &facts).map_err(|error| Failure { exit: Exit::BadModel, error })?;
         let deviation = onnx::write(path, &network, &facts, args.precision, &mut *reference)?;
         say(&format!(
@@ -91,10 +89,24 @@ fn written(path: &Path) -> String {
     format!("{}: {}", path.display(), scanside::progress::human_bytes(bytes as usize))
 }
 
-/// The Dice that the run's cases were measured with, if it was this very graph.
-fn measured(run: &RunFolder, network: &TrainedNetwork, facts: &ModelFacts, precision: Precision) -> Option<f64> {
-    let validation = Validation::read(&run.validation()).ok()?;
-    let (_, proto) = onnx::model(network, facts, precision).ok()?;
-    let same = validation.graph_sha256 == scanside_core::onnx::graph_sha256(&proto);
-    if same { validation.mean_dice() } else { None }
+/// What was measured of the run, if it was this very graph: how accurate it is, how fast, and which runs beside it are
+/// worth having.
+fn add_measurements(
+    run: &RunFolder,
+    network: &TrainedNetwork,
+    facts: &mut ModelFacts,
+    precision: Precision,
+) -> Result<(), Failure> {
+    let (_, proto) = onnx::model(network, facts, precision)?;
+    let graph_sha256 = scanside_core::onnx::graph_sha256(&proto);
+    drop(proto);
+    if let Ok(validation) = Validation::read(&run.validation())
+        && validation.graph_sha256 == graph_sha256
+    {
+        facts.accuracy.extend(validation.mean_dice().map(|dice| ("mean_dice".to_owned(), dice)));
+    }
+    let Some(speed) = speed::read(run)?.filter(|speed| speed.graph_sha256 == graph_sha256) else { return Ok(()) };
+    facts.measured.extend(speed::measurement(&speed));
+    facts.family = speed::family(run, &speed);
+    Ok(())
 }

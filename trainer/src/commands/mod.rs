@@ -2,9 +2,11 @@
 
 pub mod distill;
 pub mod export;
+pub mod measure;
 pub mod plan;
 mod runs;
 pub mod schedule;
+mod speed;
 pub mod status;
 pub mod teacher;
 pub mod validate;

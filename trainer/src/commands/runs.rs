@@ -49,6 +49,30 @@ pub(super) fn find(work: &Work, given: &Path) -> Option<RunFolder> {
     [given.to_path_buf(), work.runs().join(given)].into_iter().find(|path| is_run(path)).map(RunFolder::new)
 }
 
+/// The runs of a work folder by name.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn list(work: &Work) -> Result<Vec<RunFolder>, Failure> {
+    let folder = work.runs();
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let told = || format!("the folder {} cannot be read", folder.display());
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&folder).or_exit_with(Exit::BadInput, told)? {
+        paths.push(entry.or_exit_with(Exit::BadInput, told)?.path());
+    }
+    paths.retain(|path| is_run(path));
+    paths.sort();
+    Ok(paths.into_iter().map(RunFolder::new).collect())
+}
+
+/// Whether a run has weights that can be exported.
+pub(super) fn has_checkpoint(run: &RunFolder) -> bool {
+    run.last().is_file() || run.latest().is_file()
+}
+
 /// Reads a run's network: from its last checkpoint, or the latest if it is not finished.
 ///
 /// # Errors
@@ -95,6 +119,8 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
         mirror_axes: facts.mirror_axes.clone(),
         provenance,
         accuracy: BTreeMap::new(),
+        measured: Vec::new(),
+        family: Vec::new(),
     };
     Ok(Trained { network, facts: model, checkpoint })
 }

@@ -17,6 +17,7 @@ pub mod reference;
 pub mod tensors;
 
 use scanside::exit::{Exit, Failure};
+use scanside_core::manifest::{FamilyMember, Measurement};
 use scanside_core::nnunet::FoldName;
 use scanside_core::nnunet::NnUnetError;
 use scanside_core::nnunet::architecture::UNet;
@@ -54,6 +55,10 @@ pub struct ModelFacts {
     pub provenance: BTreeMap<String, String>,
     /// Measured accuracy by name.
     pub accuracy: BTreeMap<String, f64>,
+    /// Measured speed and memory.
+    pub measured: Vec<Measurement>,
+    /// The models that were made together with this one and that none of the others beats.
+    pub family: Vec<FamilyMember>,
 }
 
 impl TrainedNetwork {

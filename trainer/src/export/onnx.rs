@@ -56,7 +56,8 @@ impl Precision {
     }
 }
 
-/// The graph and its manifest: the same as importing the written nnU-Net folder gives, but for provenance and accuracy.
+/// The graph and its manifest: the same as importing the written nnU-Net folder gives, but for provenance and
+/// what was measured.
 ///
 /// # Errors
 /// The network is not what the plans describe, or its weights do not fit into half precision.
@@ -81,6 +82,8 @@ pub fn model(
         mirror_axes: facts.mirror_axes.iter().map(|axis| axis + missing).collect(),
         provenance: facts.provenance.clone(),
         accuracy: facts.accuracy.clone(),
+        measured: facts.measured.clone(),
+        family: facts.family.clone(),
         ..nnunet::manifest(dataset, &plans, configuration)
     };
     let proto = builder.finish(&manifest.name);
@@ -113,14 +116,7 @@ pub fn write(
     precision: Precision,
     reference: &mut Reference<'_>,
 ) -> Result<Deviation, Failure> {
-    let (manifest, mut proto) = model(network, facts, precision)?;
-    onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
-    let told = || format!("{} cannot be written", path.display());
-    let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
-    onnx::write_model(&mut file, &proto).and_then(|()| file.flush()).or_exit_with(Exit::CouldNotWrite, told)?;
-    drop(proto);
-    let file = file.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, told)?;
-
+    let file = pending(path, network, facts, precision)?;
     let deviation = check(file.partial_path(), reference)?;
     if deviation.largest.is_nan() || deviation.largest > precision.tolerance() {
         return Err(Failure::says(
@@ -136,6 +132,34 @@ pub fn write(
     }
     file.publish()?;
     Ok(deviation)
+}
+
+/// Writes the file and believes it: for what is measured and thrown away.
+///
+/// # Errors
+/// As [`model`]; the file cannot be written.
+pub fn write_unchecked(
+    path: &Path,
+    network: &TrainedNetwork,
+    facts: &ModelFacts,
+    precision: Precision,
+) -> Result<(), Failure> {
+    pending(path, network, facts, precision)?.publish()
+}
+
+/// The whole file, under another name beside its place.
+fn pending(
+    path: &Path,
+    network: &TrainedNetwork,
+    facts: &ModelFacts,
+    precision: Precision,
+) -> Result<PendingFile, Failure> {
+    let (manifest, mut proto) = model(network, facts, precision)?;
+    onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
+    let told = || format!("{} cannot be written", path.display());
+    let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
+    onnx::write_model(&mut file, &proto).and_then(|()| file.flush()).or_exit_with(Exit::CouldNotWrite, told)?;
+    file.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, told)
 }
 
 /// Runs a written file and the reference on one patch of noise.

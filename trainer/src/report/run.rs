@@ -8,6 +8,7 @@
 //!   checkpoint_latest.safetensors     weights, averaged weights, momentum: what resuming needs
 //!   checkpoint_final.safetensors      the same after the last epoch
 //!   validation.json validation/       whole cases measured, and their label files
+//!   speed.json                        seconds and memory of a patch: one object of `scanside bench --json`
 //!   report.html                       the page
 //! ```
 
@@ -131,6 +132,11 @@ impl RunFolder {
     /// Folder of the label files that were measured.
     pub fn labels(&self) -> PathBuf {
         self.0.join("validation")
+    }
+
+    /// Seconds and memory of a patch, measured.
+    pub fn speed(&self) -> PathBuf {
+        self.0.join("speed.json")
     }
 
     /// The page for people.

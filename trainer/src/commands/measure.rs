@@ -1,0 +1,96 @@
+//! `scanside-train measure`: seconds and memory of runs' networks, on this machine.
+
+use super::runs::{self, WhichWeights};
+use super::{say, speed};
+use crate::export::onnx::{self, Precision};
+use crate::report::run::RunFolder;
+use crate::work::Work;
+use clap::Args;
+use scanside::bench::{self, BenchArgs, Measured, PrecisionChoice};
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside::interrupt;
+use std::path::{Path, PathBuf};
+
+/// Which runs, and how.
+#[derive(Args, Debug)]
+pub struct MeasureArgs {
+    /// The work folder.
+    #[arg(value_name = "WORK")]
+    pub work: PathBuf,
+    /// Runs: their folders, or their names in the work folder [default: all that have a checkpoint].
+    #[arg(short, long, value_name = "RUN", num_args = 1..)]
+    pub model: Vec<PathBuf>,
+    /// Threads of the network [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// How the network's weights and tensors are stored.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub precision: PrecisionChoice,
+    /// One JSON document a line on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measures each run's network in a process of its own, and writes what it finds to the run's `speed.json`.
+///
+/// # Errors
+/// A run that was named has no checkpoint; a result cannot be written; the user interrupts. One of several runs that
+/// cannot be measured is no error: it is named, and the exit code tells.
+pub fn run(args: &MeasureArgs) -> Result<Exit, Failure> {
+    let work = Work::new(&args.work);
+    let chosen = chosen(&work, &args.model)?;
+    if !args.json {
+        say(&bench::header());
+    }
+    let mut failed = false;
+    for run in &chosen {
+        if interrupt::requested() {
+            return Err(interrupt::failure());
+        }
+        match measure(run, args) {
+            Ok(measured) => {
+                speed::write(run, &measured)?;
+                say(&if args.json {
+                    serde_json::to_string(&measured).or_exit(Exit::CouldNotWrite)?
+                } else {
+                    measured.line()
+                });
+            }
+            Err(failure) if chosen.len() == 1 => return Err(failure),
+            Err(failure) => {
+                failed = true;
+                eprintln!("{}: {failure}", run.path().display());
+            }
+        }
+    }
+    Ok(if failed { Exit::SomeFailed } else { Exit::Done })
+}
+
+fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
+    let no_run = |path: &Path| {
+        Failure::says(Exit::BadInput, format!("{} is no run of {}", path.display(), work.root().display()))
+    };
+    if !named.is_empty() {
+        return named.iter().map(|path| runs::find(work, path).ok_or_else(|| no_run(path))).collect();
+    }
+    let mut all = runs::list(work)?;
+    all.retain(runs::has_checkpoint);
+    if all.is_empty() {
+        return Err(Failure::says(
+            Exit::BadInput,
+            format!("{} holds no training run with a checkpoint to measure", work.root().display()),
+        ));
+    }
+    Ok(all)
+}
+
+/// Exports a run's network to a file that is thrown away, and measures that.
+fn measure(run: &RunFolder, args: &MeasureArgs) -> Result<Measured, Failure> {
+    let trained = runs::read(run, WhichWeights::default())?;
+    let folder = tempfile::tempdir().or_exit_with(Exit::CouldNotWrite, || "no temporary folder could be made")?;
+    let name = run.path().file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+    let file = folder.path().join(format!("{name}.onnx"));
+    onnx::write_unchecked(&file, &trained.network, &trained.facts, Precision::F32)?;
+    drop(trained);
+    bench::in_process_of_its_own(&file, &BenchArgs::of(&file, args.threads, args.precision))
+}
