@@ -25,6 +25,8 @@ enum Command {
     Validate(commands::validate::ValidateArgs),
     /// Write a trained network as ONNX, as an nnU-Net folder, or as safetensors.
     Export(commands::export::ExportArgs),
+    /// Compare the validated runs of a work folder with their teacher: a page, and JSON.
+    Report(commands::report::ReportArgs),
     /// Say what has run in a work folder, and how it went.
     Status(commands::status::StatusArgs),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Distill(args) => commands::distill::run(args),
         Command::Validate(args) => commands::validate::run(args),
         Command::Export(args) => commands::export::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Status(args) => commands::status::run(args),
     });
     let exit = outcome.unwrap_or_else(|failure| {

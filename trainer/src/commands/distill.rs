@@ -19,7 +19,7 @@ use crate::plan::{Cost, TrainingPlan};
 use crate::report::run::{RunFacts, RunFolder};
 use crate::training::patches;
 use crate::training::settings::{Member, Start};
-use crate::work::Work;
+use crate::work::{Work, read_text};
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::model::DEFAULT_CHECKPOINT;
@@ -162,7 +162,7 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
             format!("{} is neither a training run nor an nnU-Net v2 model folder", given.display()),
         ));
     }
-    let read = |name: &str| runs::read_text(&given.join(name));
+    let read = |name: &str| read_text(&given.join(name));
     let (plans, dataset) = (read("plans.json")?, read("dataset.json")?);
     let ids = patches::prepared_ids(work)?;
     let known = splits::read(&work.splits(), &ids)?;

@@ -3,6 +3,7 @@
 pub mod distill;
 pub mod export;
 pub mod plan;
+pub mod report;
 mod runs;
 pub mod schedule;
 pub mod status;

@@ -1,13 +1,12 @@
 //! `scanside-train status`: the runs of a work folder at a glance.
 
-use super::runs::is_run;
 use super::say;
 use crate::report::log::{self, EpochRecord};
 use crate::report::progress::{Progress, State, human_duration};
-use crate::report::run::{RunFacts, RunFolder};
+use crate::report::run::{self, RunFacts, RunFolder};
 use crate::work::Work;
 use clap::Args;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside::exit::{Exit, Failure};
 use std::path::PathBuf;
 
 /// Characters of a curve.
@@ -31,7 +30,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     if !work.root().is_dir() {
         return Err(Failure::says(Exit::BadInput, format!("{} is no folder", work.root().display())));
     }
-    let runs = list(&work)?;
+    let runs = run::list(&work)?;
     if runs.is_empty() {
         say(&format!("{} holds no training run", work.root().display()));
         return Ok(Exit::Done);
@@ -43,22 +42,6 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// Runs by name.
-fn list(work: &Work) -> Result<Vec<RunFolder>, Failure> {
-    let folder = work.runs();
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let told = || format!("the folder {} cannot be read", folder.display());
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&folder).or_exit_with(Exit::BadInput, told)? {
-        paths.push(entry.or_exit_with(Exit::BadInput, told)?.path());
-    }
-    paths.retain(|path| is_run(path));
-    paths.sort();
-    Ok(paths.into_iter().map(RunFolder::new).collect())
 }
 
 fn describe(run: &RunFolder) -> Result<String, Failure> {
