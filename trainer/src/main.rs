@@ -27,6 +27,8 @@ enum Command {
     Measure(commands::measure::MeasureArgs),
     /// Write a trained network as ONNX, as an nnU-Net folder, or as safetensors.
     Export(commands::export::ExportArgs),
+    /// Compare the validated runs of a work folder with their teacher: a page, and JSON.
+    Report(commands::report::ReportArgs),
     /// Say what has run in a work folder, and how it went.
     Status(commands::status::StatusArgs),
     /// What `measure` runs in processes of their own.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Distill(args) => commands::distill::run(args),
         Command::Validate(args) => commands::validate::run(args),
         Command::Export(args) => commands::export::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Status(args) => commands::status::run(args),
         Command::Measure(args) => commands::measure::run(args),
         Command::Bench(args) => bench::run(args),

@@ -7,9 +7,16 @@
 //!   cache/CASE.scase                                                       preprocessed cases
 //!   soft/TEACHERS/CASE.ssoft                                               what teachers say of whole cases
 //!   runs/NAME/                                                             one folder per training run
+//!   report.html                                                            the page that compares them
 //! ```
 
+use scanside::exit::{Exit, Failure, OrExit};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Most bytes of a JSON file beside a network: `plans.json`, `dataset.json` and such.
+const MAX_JSON: u64 = 64 << 20;
 
 /// A work folder; its files may or may not be there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +75,28 @@ impl Work {
         self.root.join("soft").join(teachers)
     }
 
+    /// The page that compares the runs.
+    pub fn page(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
     /// Folder of training runs.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
+}
+
+/// A JSON file's text.
+///
+/// # Errors
+/// It cannot be read, or is larger than such files are.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let told = || format!("{} cannot be read", path.display());
+    let mut text = String::new();
+    let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
+    file.take(MAX_JSON + 1).read_to_string(&mut text).or_exit_with(Exit::BadInput, told)?;
+    if text.len() as u64 > MAX_JSON {
+        return Err(Failure::says(Exit::BadInput, format!("{} has more than {MAX_JSON} bytes", path.display())));
+    }
+    Ok(text)
 }

@@ -88,7 +88,7 @@ pub struct FailedCase {
 }
 
 /// Means of one class over cases.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClassMeans {
     /// The class.
     pub name: String,
@@ -98,7 +98,7 @@ pub struct ClassMeans {
 }
 
 /// Means over the cases that have a value.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
     /// Of Dice.
     pub dice: Option<Mean>,
@@ -111,7 +111,7 @@ pub struct Means {
 }
 
 /// A mean with its 95 % interval.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mean {
     /// The mean.
     pub mean: f64,

@@ -62,24 +62,46 @@ impl Bootstrap {
     /// `None` where no value is there, one is not finite, or rows differ in length. [`Interval::cases`] counts the rows
     /// with a value.
     pub fn mean_over_classes(&self, table: &[Vec<Option<f64>>]) -> Option<Interval> {
-        let classes = table.first()?.len();
-        let even = table.iter().all(|row| row.len() == classes);
-        if !even || table.iter().flatten().flatten().any(|value| !value.is_finite()) {
+        let classes = classes_of(table)?;
+        let rows: Vec<&[Option<f64>]> = table.iter().filter(|row| says_something(row)).map(Vec::as_slice).collect();
+        let mut sums = vec![(0.0, 0); classes];
+        self.interval(rows.len(), |cases| over_classes(&rows, cases, &mut sums))
+    }
+
+    /// The difference `a - b` of what [`Self::mean_over_classes`] says of two tables of the same cases and classes; both
+    /// are taken over the same drawn cases, as in [`Self::mean_difference`].
+    ///
+    /// `None` as for [`Self::mean_over_classes`], or where the tables differ in size. [`Interval::cases`] counts the cases
+    /// with a value in either.
+    pub fn difference_over_classes(&self, a: &[Vec<Option<f64>>], b: &[Vec<Option<f64>>]) -> Option<Interval> {
+        self.pair_over_classes(a, b, |a, b| Some(a - b))
+    }
+
+    /// The ratio `a / b` of what [`Self::mean_over_classes`] says of two tables of the same cases and classes: a ratio of
+    /// means, not a mean of ratios, so that no single case with a `b` near zero decides it. Both are taken over the same
+    /// drawn cases; a resample where `b` is zero is left out.
+    ///
+    /// `None` as for [`Self::difference_over_classes`], or where `b` is zero.
+    pub fn ratio_over_classes(&self, a: &[Vec<Option<f64>>], b: &[Vec<Option<f64>>]) -> Option<Interval> {
+        self.pair_over_classes(a, b, |a, b| (b != 0.0).then(|| a / b))
+    }
+
+    fn pair_over_classes(
+        &self,
+        a: &[Vec<Option<f64>>],
+        b: &[Vec<Option<f64>>],
+        combine: impl Fn(f64, f64) -> Option<f64>,
+    ) -> Option<Interval> {
+        let classes = classes_of(a)?;
+        if a.len() != b.len() || classes_of(b)? != classes {
             return None;
         }
-        let rows: Vec<&Vec<Option<f64>>> = table.iter().filter(|row| row.iter().any(Option::is_some)).collect();
-        let mut sums = vec![(0.0, 0usize); classes];
-        self.interval(rows.len(), |cases| {
-            sums.fill((0.0, 0));
-            for case in cases {
-                for ((sum, count), value) in sums.iter_mut().zip(rows[*case]) {
-                    if let Some(value) = value {
-                        *sum += value;
-                        *count += 1;
-                    }
-                }
-            }
-            mean(sums.iter().filter(|(_, count)| *count > 0).map(|(sum, count)| sum / *count as f64))
+        let pairs = a.iter().zip(b).filter(|(a, b)| says_something(a) || says_something(b));
+        let (rows_a, rows_b): (Vec<_>, Vec<_>) = pairs.map(|(a, b)| (a.as_slice(), b.as_slice())).unzip();
+        let mut sums = vec![(0.0, 0); classes];
+        self.interval(rows_a.len(), |cases| {
+            let of_a = over_classes(&rows_a, cases, &mut sums)?;
+            combine(of_a, over_classes(&rows_b, cases, &mut sums)?)
         })
     }
 
@@ -99,6 +121,32 @@ impl Bootstrap {
         let [low, high] = [2.5, 97.5].map(|percent| percentile(&results, percent).unwrap_or(observed));
         Some(Interval { mean: observed, low, high, cases })
     }
+}
+
+/// Number of classes of a table; `None` where rows differ in length or a value is not finite.
+fn classes_of(table: &[Vec<Option<f64>>]) -> Option<usize> {
+    let classes = table.first()?.len();
+    let even = table.iter().all(|row| row.len() == classes);
+    let finite = table.iter().flatten().flatten().all(|value| value.is_finite());
+    (even && finite).then_some(classes)
+}
+
+fn says_something(row: &[Option<f64>]) -> bool {
+    row.iter().any(Option::is_some)
+}
+
+/// The mean over classes of the mean over the drawn cases. `sums` has room for sum and count of each class.
+fn over_classes(rows: &[&[Option<f64>]], cases: &[usize], sums: &mut [(f64, usize)]) -> Option<f64> {
+    sums.fill((0.0, 0));
+    for case in cases {
+        for ((sum, count), value) in sums.iter_mut().zip(rows[*case]) {
+            if let Some(value) = value {
+                *sum += value;
+                *count += 1;
+            }
+        }
+    }
+    mean(sums.iter().filter(|(_, count)| *count > 0).map(|(sum, count)| sum / *count as f64))
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -180,6 +228,26 @@ mod tests {
     }
 
     #[test]
+    fn pairs_of_tables_are_drawn_together() {
+        let teacher = [vec![Some(0.9), Some(0.8)], vec![Some(0.5), None], vec![Some(0.7), Some(0.6)]];
+        let scaled = |by: f64| -> Vec<Vec<Option<f64>>> {
+            teacher.iter().map(|row| row.iter().map(|value| value.map(|v| v * by)).collect()).collect()
+        };
+        let bootstrap = Bootstrap::default();
+        // Of every draw the student keeps the same share, so there is no doubt about it.
+        let kept = bootstrap.ratio_over_classes(&scaled(0.98), &teacher).unwrap();
+        assert!([kept.mean, kept.low, kept.high].iter().all(|v| (v - 0.98).abs() < 1e-12), "{kept:?}");
+        let less = bootstrap.difference_over_classes(&scaled(0.98), &teacher).unwrap();
+        // ((0.9 + 0.5 + 0.7) / 3 + (0.8 + 0.6) / 2) / 2 = 0.7
+        assert!((less.mean + 0.02 * 0.7).abs() < 1e-12 && less.low < less.mean && less.mean < less.high, "{less:?}");
+        // A ratio of means, not a mean of ratios.
+        let (a, b) = ([vec![Some(1.0)], vec![Some(0.0)]], [vec![Some(0.5)], vec![Some(0.5)]]);
+        assert_eq!(bootstrap.ratio_over_classes(&a, &b).unwrap().mean, 1.0);
+        assert_eq!(bootstrap.ratio_over_classes(&a, &[vec![Some(0.0)], vec![Some(0.0)]]), None);
+        assert_eq!(bootstrap.ratio_over_classes(&a, &b[..1]), None);
+    }
+
+    #[test]
     fn missing_and_infinite_values() {
         let bootstrap = Bootstrap::default();
         assert_eq!(bootstrap.mean(&[]), None);
@@ -198,7 +266,54 @@ mod tests {
         assert_eq!(found, Interval { mean: 0.5, low: 0.5, high: 1.0, cases: 2 });
     }
 
+    #[test]
+    fn a_pair_of_tables_is_resampled_together() {
+        let bootstrap = Bootstrap::default();
+        let whole = [vec![Some(0.9), Some(0.5)], vec![Some(0.6), None], vec![Some(0.3), Some(0.7)]];
+        let scaled = whole.each_ref().map(|row| row.iter().map(|value| value.map(|v| 0.8 * v)).collect::<Vec<_>>());
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        // Whatever is drawn, the ratio is the same: the tables vary, their ratio does not.
+        let ratio = bootstrap.ratio_over_classes(&scaled, &whole).unwrap();
+        assert!(near(ratio.mean, 0.8) && near(ratio.low, 0.8) && near(ratio.high, 0.8), "{ratio:?}");
+        assert_eq!(ratio.cases, 3);
+        // (0.6 + 0.6) / 2 over classes, times 0.2.
+        let difference = bootstrap.difference_over_classes(&scaled, &whole).unwrap();
+        assert!(near(difference.mean, -0.12), "{difference:?}");
+        // A ratio of means: (0.1 + 0.9) / (0.2 + 0.8), where the mean of ratios is 0.8125.
+        let ratio =
+            bootstrap.ratio_over_classes(&[vec![Some(0.1)], vec![Some(0.9)]], &[vec![Some(0.2)], vec![Some(0.8)]]);
+        let ratio = ratio.unwrap();
+        assert!(near(ratio.mean, 1.0) && near(ratio.low, 0.5) && near(ratio.high, 1.125), "{ratio:?}");
+    }
+
+    #[test]
+    fn tables_that_are_no_pair_have_no_ratio() {
+        let bootstrap = Bootstrap::default();
+        let (one, two) = (vec![vec![Some(1.0)]], vec![vec![Some(1.0)], vec![Some(1.0)]]);
+        assert_eq!(bootstrap.ratio_over_classes(&one, &two), None);
+        assert_eq!(bootstrap.ratio_over_classes(&one, &[vec![Some(1.0), Some(1.0)]]), None);
+        assert_eq!(bootstrap.ratio_over_classes(&one, &[vec![Some(0.0)]]), None);
+        assert_eq!(bootstrap.ratio_over_classes(&one, &[vec![None]]), None);
+        assert_eq!(bootstrap.difference_over_classes(&one, &[vec![Some(f64::NAN)]]), None);
+        assert_eq!(bootstrap.difference_over_classes(&[], &[]), None);
+    }
+
     proptest! {
+        #[test]
+        fn differences_of_one_class_are_those_of_plain_values(
+            pairs in proptest::collection::vec((0.0f64..1.0, 0.0f64..1.0), 1..12),
+            seed: u64,
+        ) {
+            let bootstrap = Bootstrap { resamples: 200, seed };
+            let (a, b): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+            let table = |values: &[f64]| values.iter().map(|value| vec![Some(*value)]).collect::<Vec<_>>();
+            let plain = bootstrap.mean_difference(&a, &b).unwrap();
+            let found = bootstrap.difference_over_classes(&table(&a), &table(&b)).unwrap();
+            for (found, plain) in [(found.mean, plain.mean), (found.low, plain.low), (found.high, plain.high)] {
+                prop_assert!((found - plain).abs() < 1e-12);
+            }
+        }
+
         #[test]
         fn one_class_is_a_plain_mean(values in proptest::collection::vec(0.0f64..1.0, 1..12), seed: u64) {
             let bootstrap = Bootstrap { resamples: 200, seed };

@@ -24,7 +24,7 @@ use crate::plan::{Cost, TrainingPlan};
 use crate::report::run::{RunFacts, RunFolder};
 use crate::training::patches;
 use crate::training::settings::{LiftSettings, Member, Start};
-use crate::work::Work;
+use crate::work::{Work, read_text};
 use clap::{Args, ValueEnum};
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::model::DEFAULT_CHECKPOINT;
@@ -211,7 +211,7 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
             format!("{} is neither a training run, nor an nnU-Net v2 model folder, nor a model file", given.display()),
         ));
     }
-    let read = |name: &str| runs::read_text(&given.join(name));
+    let read = |name: &str| read_text(&given.join(name));
     let (plans, dataset) = (read("plans.json")?, read("dataset.json")?);
     let mut sources = Vec::new();
     for fold in nnunet::folds_of(given, DEFAULT_CHECKPOINT).or_exit(Exit::BadModel)? {

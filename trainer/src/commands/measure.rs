@@ -3,7 +3,7 @@
 use super::runs::{self, WhichWeights};
 use super::{say, speed};
 use crate::export::onnx::{self, Precision};
-use crate::report::run::RunFolder;
+use crate::report::run::{self, RunFolder};
 use crate::work::Work;
 use clap::Args;
 use scanside::bench::{self, BenchArgs, Measured, PrecisionChoice};
@@ -73,7 +73,7 @@ fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
     if !named.is_empty() {
         return named.iter().map(|path| runs::find(work, path).ok_or_else(|| no_run(path))).collect();
     }
-    let mut all = runs::list(work)?;
+    let mut all = run::list(work)?;
     all.retain(runs::has_checkpoint);
     if all.is_empty() {
         return Err(Failure::says(

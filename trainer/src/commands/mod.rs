@@ -4,6 +4,7 @@ pub mod distill;
 pub mod export;
 pub mod measure;
 pub mod plan;
+pub mod report;
 mod runs;
 pub mod schedule;
 mod speed;

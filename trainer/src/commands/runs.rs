@@ -2,20 +2,13 @@
 
 use crate::export::plans::Described;
 use crate::export::{ModelFacts, TrainedNetwork, tensors};
-use crate::report::run::{RunFacts, RunFolder};
-use crate::work::Work;
+use crate::report::run::{RunFacts, RunFolder, TRAINER, is_run};
+use crate::work::{Work, read_text};
 use clap::ValueEnum;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside_core::nnunet::FoldName;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// The class whose network a run trains: nnU-Net's own.
-const TRAINER: &str = "nnUNetTrainer";
-/// Most bytes of `plans.json` or `dataset.json`.
-const MAX_JSON: u64 = 64 << 20;
 
 /// Which of a checkpoint's weights to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -39,33 +32,9 @@ pub(super) struct Trained {
     pub(super) checkpoint: PathBuf,
 }
 
-/// Whether `path` is the folder of a run.
-pub(super) fn is_run(path: &Path) -> bool {
-    RunFolder::new(path).facts().is_file()
-}
-
 /// The run at a path, or of that name in the work folder.
 pub(super) fn find(work: &Work, given: &Path) -> Option<RunFolder> {
     [given.to_path_buf(), work.runs().join(given)].into_iter().find(|path| is_run(path)).map(RunFolder::new)
-}
-
-/// The runs of a work folder by name.
-///
-/// # Errors
-/// The folder cannot be read.
-pub(super) fn list(work: &Work) -> Result<Vec<RunFolder>, Failure> {
-    let folder = work.runs();
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let told = || format!("the folder {} cannot be read", folder.display());
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&folder).or_exit_with(Exit::BadInput, told)? {
-        paths.push(entry.or_exit_with(Exit::BadInput, told)?.path());
-    }
-    paths.retain(|path| is_run(path));
-    paths.sort();
-    Ok(paths.into_iter().map(RunFolder::new).collect())
 }
 
 /// Whether a run has weights that can be exported.
@@ -147,16 +116,4 @@ fn choose(
         WhichWeights::Auto | WhichWeights::Averaged => Ok(averaged),
         WhichWeights::Last => Ok(last),
     }
-}
-
-/// A JSON file's text.
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
-    let told = || format!("{} cannot be read", path.display());
-    let mut text = String::new();
-    let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
-    file.take(MAX_JSON + 1).read_to_string(&mut text).or_exit_with(Exit::BadInput, told)?;
-    if text.len() as u64 > MAX_JSON {
-        return Err(Failure::says(Exit::BadInput, format!("{} has more than {MAX_JSON} bytes", path.display())));
-    }
-    Ok(text)
 }

@@ -1,9 +1,8 @@
 //! What `measure` found of a run, and the family that measured runs make.
 
-use super::runs;
-use crate::report::run::RunFolder;
+use crate::report::run::{self, RunFolder};
 use crate::validate::Validation;
-use crate::work::Work;
+use crate::work::{Work, read_text};
 use scanside::bench::Measured;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::output;
@@ -18,7 +17,7 @@ pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Failure> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = runs::read_text(&path)?;
+    let text = read_text(&path)?;
     serde_json::from_str(&text)
         .map(Some)
         .or_exit_with(Exit::BadInput, || format!("{} is not what measure writes", path.display()))
@@ -49,7 +48,7 @@ pub(super) fn measurement(measured: &Measured) -> Option<Measurement> {
 pub(super) fn family(run: &RunFolder, own: &Measured) -> Vec<FamilyMember> {
     let Ok(validation) = Validation::read(&run.validation()) else { return Vec::new() };
     let work = std::path::absolute(run.path()).ok().and_then(|path| Some(Work::new(path.parent()?.parent()?)));
-    let beside = work.map(|work| runs::list(&work).unwrap_or_default()).unwrap_or_default();
+    let beside = work.map(|work| run::list(&work).unwrap_or_default()).unwrap_or_default();
     let member = |other: &RunFolder| -> Result<Option<FamilyMember>, Failure> {
         if !other.validation().is_file() {
             return Ok(None);

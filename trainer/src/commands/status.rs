@@ -1,10 +1,9 @@
 //! `scanside-train status`: the runs of a work folder at a glance.
 
-use super::runs;
 use super::say;
 use crate::report::log::{self, EpochRecord};
 use crate::report::progress::{Progress, State, human_duration};
-use crate::report::run::{RunFacts, RunFolder};
+use crate::report::run::{self, RunFacts, RunFolder};
 use crate::work::Work;
 use clap::Args;
 use scanside::exit::{Exit, Failure};
@@ -31,7 +30,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     if !work.root().is_dir() {
         return Err(Failure::says(Exit::BadInput, format!("{} is no folder", work.root().display())));
     }
-    let runs = runs::list(&work)?;
+    let runs = run::list(&work)?;
     if runs.is_empty() {
         say(&format!("{} holds no training run", work.root().display()));
         return Ok(Exit::Done);

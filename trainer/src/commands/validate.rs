@@ -1,6 +1,6 @@
 //! `scanside-train validate`: the cases that a fold holds back, segmented by a model and measured.
 
-use super::runs::{self, WhichWeights, read_text};
+use super::runs::{self, WhichWeights};
 use super::say;
 use crate::dataset::raw::RawDataset;
 use crate::dataset::source::Source;
@@ -9,7 +9,7 @@ use crate::export::onnx::{self, Precision};
 use crate::report::page;
 use crate::report::run::RunFolder;
 use crate::validate::{self, Options, ValidationCase};
-use crate::work::Work;
+use crate::work::{Work, read_text};
 use clap::Args;
 use scanside::exit::{Exit, Failure};
 use scanside::model::Model;

@@ -14,7 +14,7 @@ const BOTTOM: f64 = 26.0;
 /// More points than this are not told apart on a screen.
 const MOST_POINTS: usize = 500;
 /// Colours the style sheet has.
-const COLOURS: usize = 8;
+pub const COLOURS: usize = 8;
 
 /// How a curve is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Weight {
     Strong,
     /// One of several.
     Plain,
+    /// What another curve of the same colour is compared with.
+    Dashed,
     /// One of many, without a place in the legend.
     Faint,
 }
@@ -157,6 +159,7 @@ fn class(series: &Series) -> String {
     let weight = match series.weight {
         Weight::Strong => "strong",
         Weight::Plain => "plain",
+        Weight::Dashed => "dashed",
         Weight::Faint => "faint",
     };
     format!("line {weight} c{}", series.colour % COLOURS)
@@ -170,16 +173,16 @@ fn thinned(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
 }
 
 /// An axis with round numbers.
-struct Axis {
-    low: f64,
-    high: f64,
-    ticks: Vec<f64>,
+pub(super) struct Axis {
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) ticks: Vec<f64>,
     digits: usize,
 }
 
 impl Axis {
     /// An axis over a range: as it is, or widened to round numbers.
-    fn over((low, high): (f64, f64), fixed: bool) -> Axis {
+    pub(super) fn over((low, high): (f64, f64), fixed: bool) -> Axis {
         let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
         let rough = (high - low) / 4.0;
         let power = 10f64.powf(rough.log10().floor());
@@ -195,7 +198,7 @@ impl Axis {
         Axis { low, high, ticks, digits }
     }
 
-    fn text(&self, tick: f64) -> String {
+    pub(super) fn text(&self, tick: f64) -> String {
         // Minus zero is zero.
         number(tick + 0.0, self.digits)
     }
@@ -206,8 +209,8 @@ pub fn number(value: f64, digits: usize) -> String {
     format!("{value:.digits$}").replace('-', "−")
 }
 
-/// Text for an attribute.
-fn escape(text: &str) -> String {
+/// Text for an element or an attribute.
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 

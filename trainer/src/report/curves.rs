@@ -13,7 +13,7 @@ pub fn charts(facts: &RunFacts, log: &[EpochRecord]) -> Vec<Chart> {
     vec![losses(log), pseudo_dice(facts, log), learning_rate(log), seconds(log), throughput(log)]
 }
 
-fn series(
+pub(super) fn series(
     name: &str,
     colour: usize,
     weight: Weight,

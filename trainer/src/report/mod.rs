@@ -1,4 +1,4 @@
-//! A run's files, and the page that shows them to people.
+//! A run's files, the page that shows them to people, and the page that compares runs.
 //!
 //! | module | holds |
 //! |---|---|
@@ -8,9 +8,11 @@
 //! | [`page`] | the HTML page: needs nothing from outside, and no scripts |
 //! | [`curves`], [`chart`] | its diagrams |
 //! | [`overlay`], [`plane`], [`outline`] | its pictures of cases |
+//! | [`family`] | the runs of a work folder compared with their teacher |
 
 pub mod chart;
 pub mod curves;
+pub mod family;
 pub mod log;
 pub mod outline;
 pub mod overlay;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use scanside::evaluate::Class;
 use scanside_core::nifti::{ChannelFiles, LabelVolume, NiftiSource, read_labels};
-use scanside_core::volume::VoxelSource;
+use scanside_core::volume::{Grid, VoxelSource};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -20,7 +20,7 @@ const MOST_PIXELS: usize = 512;
 /// Colours the style sheet has.
 const COLOURS: usize = 8;
 
-/// A slice.
+/// A picture of a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Its plane, and where it cuts.
@@ -34,34 +34,87 @@ pub struct Picture {
 /// # Errors
 /// A file cannot be read, or the three do not lie on one grid.
 pub fn pictures(case: &ValidationCase, prediction: &Path, classes: &[Class]) -> anyhow::Result<Vec<Picture>> {
-    let read = |path: &Path| read_labels(path).with_context(|| format!("{} cannot be read", path.display()));
-    let (reference, predicted) = (read(&case.label)?, read(prediction)?);
-    let files = ChannelFiles::open(&case.images)?;
-    let grid = files.grid().clone();
-    let mut source = NiftiSource::new(files);
-    for (what, volume) in [("reference", &reference), ("prediction", &predicted)] {
-        if volume.grid().shape_zyx != grid.shape_zyx {
-            bail!("the {what} does not lie on the grid of the scan");
+    let mut scene = Scene::open(case, classes)?;
+    let predicted = scene.prediction(prediction)?;
+    let middle = scene.middle(&[&predicted]);
+    Plane::ALL.into_iter().map(|plane| scene.picture(plane, middle, &predicted)).collect()
+}
+
+/// One slice of a case, once for each of two predictions: of the three planes that in which the reference covers the
+/// most, since small structures may be a dot in the others.
+///
+/// # Errors
+/// As [`pictures`].
+pub fn side_by_side(case: &ValidationCase, predictions: [&Path; 2], classes: &[Class]) -> anyhow::Result<[Picture; 2]> {
+    let mut scene = Scene::open(case, classes)?;
+    let (left, right) = (scene.prediction(predictions[0])?, scene.prediction(predictions[1])?);
+    let middle = scene.middle(&[&left, &right]);
+    let covered = Plane::ALL.map(|plane| (plane, scene.covered_mm2(plane, middle)));
+    // The first of equals.
+    let (plane, _) = covered.into_iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(covered[0]);
+    Ok([scene.picture(plane, middle, &left)?, scene.picture(plane, middle, &right)?])
+}
+
+/// A case's scan and reference.
+struct Scene<'a> {
+    scan: NiftiSource,
+    grid: Grid,
+    reference: LabelVolume,
+    classes: &'a [Class],
+}
+
+impl<'a> Scene<'a> {
+    fn open(case: &ValidationCase, classes: &'a [Class]) -> anyhow::Result<Scene<'a>> {
+        let reference = labels(&case.label)?;
+        let files = ChannelFiles::open(&case.images)?;
+        let grid = files.grid().clone();
+        if reference.grid().shape_zyx != grid.shape_zyx {
+            bail!("the reference does not lie on the grid of the scan");
         }
+        Ok(Scene { scan: NiftiSource::new(files), grid, reference, classes })
     }
-    let middle = middle(&reference, classes).or_else(|| middle(&predicted, classes));
-    let middle = middle.unwrap_or(grid.shape_zyx.map(|n| n / 2));
-    Plane::ALL
-        .into_iter()
-        .map(|plane| {
-            let cut = plane.of(&grid);
-            let slice = middle[cut.through()];
-            let bounds = cut.bounds(slice);
-            let mut voxels = vec![0.0; bounds.voxels()];
-            source.read(0, &bounds, &mut voxels)?;
-            let labels = [&reference, &predicted].map(|volume| slice_of(volume, &cut, slice));
-            let svg = draw(&cut, &voxels, &labels, classes).context("a slice cannot be drawn")?;
-            Ok(Picture {
-                caption: format!("{}, slice {} of {}", plane.name(), slice + 1, grid.shape_zyx[cut.through()]),
-                svg,
-            })
+
+    fn prediction(&self, path: &Path) -> anyhow::Result<LabelVolume> {
+        let volume = labels(path)?;
+        if volume.grid().shape_zyx != self.grid.shape_zyx {
+            bail!("the prediction does not lie on the grid of the scan");
+        }
+        Ok(volume)
+    }
+
+    /// Where to cut: through the reference, or through the first prediction that holds something, or half-way.
+    fn middle(&self, predicted: &[&LabelVolume]) -> [usize; 3] {
+        let place =
+            [&self.reference].into_iter().chain(predicted.iter().copied()).find_map(|v| middle(v, self.classes));
+        place.unwrap_or(self.grid.shape_zyx.map(|n| n / 2))
+    }
+
+    /// Area of the reference's classes in a slice.
+    fn covered_mm2(&self, plane: Plane, middle: [usize; 3]) -> f64 {
+        let cut = plane.of(&self.grid);
+        let (row_mm, column_mm) = cut.spacing_mm();
+        let labels = slice_of(&self.reference, &cut, middle[cut.through()]);
+        let inside = |label: &&u32| **label != 0 && self.classes.iter().any(|class| class.values.contains(label));
+        labels.iter().filter(inside).count() as f64 * row_mm * column_mm
+    }
+
+    fn picture(&mut self, plane: Plane, middle: [usize; 3], predicted: &LabelVolume) -> anyhow::Result<Picture> {
+        let cut = plane.of(&self.grid);
+        let slice = middle[cut.through()];
+        let bounds = cut.bounds(slice);
+        let mut voxels = vec![0.0; bounds.voxels()];
+        self.scan.read(0, &bounds, &mut voxels)?;
+        let labels = [&self.reference, predicted].map(|volume| slice_of(volume, &cut, slice));
+        let svg = draw(&cut, &voxels, &labels, self.classes).context("a slice cannot be drawn")?;
+        Ok(Picture {
+            caption: format!("{}, slice {} of {}", plane.name(), slice + 1, self.grid.shape_zyx[cut.through()]),
+            svg,
         })
-        .collect()
+    }
+}
+
+fn labels(path: &Path) -> anyhow::Result<LabelVolume> {
+    read_labels(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 /// The mean place of all voxels of the classes.

@@ -228,13 +228,13 @@ fn number(value: Option<f64>, digits: usize) -> String {
 }
 
 /// Mean over the classes that the case says something about.
-fn mean_dice(case: &CaseReport) -> Option<f64> {
+pub(super) fn mean_dice(case: &CaseReport) -> Option<f64> {
     let values: Vec<f64> = case.classes.iter().filter_map(|class| class.dice).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Pictures of the best, the median and the worst case, and why some could not be drawn.
-fn draw(report: &Report, cases: &[ValidationCase], labels: &Path) -> (Vec<Case>, Vec<String>) {
+/// The best, the median and the worst case by mean Dice: which of them it is, its Dice, its name.
+pub(super) fn telling(report: &Report) -> Vec<(&'static str, f64, &str)> {
     let mut scored: Vec<(f64, &str)> =
         report.cases.iter().filter_map(|case| Some((mean_dice(case)?, case.case.as_str()))).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
@@ -244,9 +244,13 @@ fn draw(report: &Report, cases: &[ValidationCase], labels: &Path) -> (Vec<Case>,
         2 => &[(0, "better"), (1, "worse")],
         n => &[(0, "best"), (n / 2, "median"), (n - 1, "worst")],
     };
+    places.iter().map(|(place, which)| (*which, scored[*place].0, scored[*place].1)).collect()
+}
+
+/// Pictures of the telling cases, and why some could not be drawn.
+fn draw(report: &Report, cases: &[ValidationCase], labels: &Path) -> (Vec<Case>, Vec<String>) {
     let (mut drawn, mut notes) = (Vec::new(), Vec::new());
-    for (place, which) in places {
-        let (dice, id) = scored[*place];
+    for (which, dice, id) in telling(report) {
         let Some(case) = cases.iter().find(|case| case.id == id) else { continue };
         match overlay::pictures(case, &labels.join(format!("{id}.nii.gz")), &report.classes) {
             Ok(pictures) => {
@@ -286,7 +290,7 @@ fn table(facts: &RunFacts) -> Vec<(String, String)> {
 }
 
 /// A whole number with narrow spaces between thousands.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

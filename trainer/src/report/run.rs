@@ -10,8 +10,10 @@
 //!   validation.json validation/       whole cases measured, and their label files
 //!   speed.json                        seconds and memory of a patch: one object of `scanside bench --json`
 //!   report.html                       the page
+//!   model.onnx                        the network exported, where someone put it there
 //! ```
 
+use crate::work::Work;
 use anyhow::Context;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::output;
@@ -22,6 +24,9 @@ use std::path::{Path, PathBuf};
 
 /// Version of `run.json`.
 pub const FORMAT: u32 = 1;
+
+/// The class whose network a run trains: nnU-Net's own.
+pub const TRAINER: &str = "nnUNetTrainer";
 
 /// Most bytes of `run.json`; ids of a hundred thousand cases stay below.
 const MAX_BYTES: u64 = 16 << 20;
@@ -143,6 +148,35 @@ impl RunFolder {
     pub fn page(&self) -> PathBuf {
         self.0.join("report.html")
     }
+
+    /// The exported network, if it was put here.
+    pub fn model(&self) -> PathBuf {
+        self.0.join("model.onnx")
+    }
+}
+
+/// Whether `path` is the folder of a run.
+pub fn is_run(path: &Path) -> bool {
+    RunFolder::new(path).facts().is_file()
+}
+
+/// The runs of a work folder by name; none where it has no folder of runs.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn list(work: &Work) -> Result<Vec<RunFolder>, Failure> {
+    let folder = work.runs();
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let told = || format!("the folder {} cannot be read", folder.display());
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&folder).or_exit_with(Exit::BadInput, told)? {
+        paths.push(entry.or_exit_with(Exit::BadInput, told)?.path());
+    }
+    paths.retain(|path| is_run(path));
+    paths.sort();
+    Ok(paths.into_iter().map(RunFolder::new).collect())
 }
 
 impl RunFacts {

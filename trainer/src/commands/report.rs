@@ -1,0 +1,67 @@
+//! `scanside-train report`: the runs of a work folder compared with their teacher.
+
+use super::validate::held_back;
+use super::{runs, say};
+use crate::report::family::{Family, page};
+use crate::validate::ValidationCase;
+use crate::work::Work;
+use clap::Args;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside::output;
+use std::path::PathBuf;
+
+/// What to compare.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The work folder; its validated runs are compared.
+    #[arg(value_name = "WORK")]
+    pub work: PathBuf,
+    /// The page [default: WORK/report.html].
+    #[arg(short, long, value_name = "FILE.html")]
+    pub output: Option<PathBuf>,
+    /// The run that others are compared with: its folder, or its name in the work folder [default: the one that the
+    /// students name].
+    #[arg(short, long, value_name = "RUN")]
+    pub teacher: Option<PathBuf>,
+    /// One JSON document on standard output, with every number of the page.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Compares, and writes the page.
+///
+/// # Errors
+/// As [`Family::read`]; the teacher asked for is no run; the page cannot be written.
+pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    let work = Work::new(&args.work);
+    let teacher = match &args.teacher {
+        None => None,
+        Some(given) => Some(runs::find(&work, given).ok_or_else(|| {
+            let sentence =
+                format!("{} is neither a run's folder nor a run of {}", given.display(), args.work.display());
+            Failure::says(Exit::BadModel, sentence)
+        })?),
+    };
+    let family = Family::read(&work, teacher.as_ref())?;
+    let document = family.document();
+    let cases = raw_cases(&work, &document.settings.fold).unwrap_or_else(|failure| {
+        eprintln!("there are no pictures of cases: {failure}");
+        Vec::new()
+    });
+    let target = args.output.clone().unwrap_or_else(|| work.page());
+    output::write_whole(&target, page::render(&family, &cases)?.as_bytes())?;
+    for left in &document.left_out {
+        eprintln!("{} is not compared: {}", left.run, left.reason);
+    }
+    if args.json {
+        say(&serde_json::to_string_pretty(document).or_exit(Exit::CouldNotWrite)?);
+    } else {
+        say(&target.display().to_string());
+    }
+    Ok(Exit::Done)
+}
+
+/// The cases of a fold as the raw dataset has them, which is needed for pictures alone.
+fn raw_cases(work: &Work, fold: &str) -> Result<Vec<ValidationCase>, Failure> {
+    held_back(work, fold.parse().or_exit_with(Exit::BadInput, || format!("{fold:?} is no fold"))?)
+}

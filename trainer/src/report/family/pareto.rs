@@ -1,0 +1,203 @@
+//! What a second buys: mean Dice against seconds per patch, as inline SVG.
+
+use crate::report::chart::{Axis, escape};
+use scanside::evaluate::Mean;
+use std::fmt::Write;
+
+const WIDTH: f64 = 900.0;
+const HEIGHT: f64 = 340.0;
+const LEFT: f64 = 60.0;
+const RIGHT: f64 = 30.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 44.0;
+/// A label's height, and the mean width of its letters.
+const LINE: f64 = 15.0;
+const LETTER: f64 = 6.8;
+/// Distance of a label from its point.
+const GAP: f64 = 9.0;
+/// Round numbers of a decade.
+const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
+
+/// A network measured.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) name: String,
+    pub(super) seconds: f64,
+    pub(super) dice: Mean,
+    /// Which of the page's colours.
+    pub(super) colour: usize,
+}
+
+/// The points that none beats in both: no other is as fast and better, or faster and as good. By seconds.
+pub(super) fn front(points: &[Point]) -> Vec<&Point> {
+    let mut sorted: Vec<&Point> = points.iter().collect();
+    sorted.sort_by(|a, b| a.seconds.total_cmp(&b.seconds).then(b.dice.mean.total_cmp(&a.dice.mean)));
+    let mut best = f64::NEG_INFINITY;
+    sorted.retain(|point| {
+        let better = point.dice.mean > best;
+        best = best.max(point.dice.mean);
+        better
+    });
+    sorted
+}
+
+/// The picture as one `svg` element; seconds on a logarithmic axis.
+pub(super) fn svg(points: &[Point]) -> String {
+    let ticks = decades(points.iter().map(|point| point.seconds));
+    let (from, to) = (ticks[0].ln(), ticks[ticks.len() - 1].ln());
+    let lows = points.iter().map(|point| point.dice.low).fold(f64::INFINITY, f64::min);
+    let highs = points.iter().map(|point| point.dice.high).fold(f64::NEG_INFINITY, f64::max);
+    let axis = Axis::over((lows, highs), false);
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    let x = |seconds: f64| LEFT + (seconds.ln() - from) / (to - from) * (right - LEFT);
+    let y = |dice: f64| TOP + (axis.high - dice) / (axis.high - axis.low) * (bottom - TOP);
+
+    let mut svg = format!(
+        r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Mean Dice with its 95 % interval against seconds per patch, a point for each run"><g class="grid">"#
+    );
+    for tick in &axis.ticks {
+        let _ = write!(svg, r#"<path d="M{LEFT} {:.1}H{right}"/>"#, y(*tick));
+    }
+    for tick in &ticks {
+        let _ = write!(svg, r#"<path d="M{:.1} {TOP}V{bottom}"/>"#, x(*tick));
+    }
+    svg += r#"</g><g class="tick">"#;
+    for tick in &axis.ticks {
+        let (left, at) = (LEFT - 8.0, y(*tick) + 4.0);
+        let _ = write!(svg, r#"<text x="{left}" y="{at:.1}" text-anchor="end">{}</text>"#, axis.text(*tick));
+    }
+    for tick in &ticks {
+        let (at, below) = (x(*tick), bottom + 17.0);
+        let digits = (-tick.log10().floor()).max(0.0) as usize;
+        let _ = write!(svg, r#"<text x="{at:.1}" y="{below}" text-anchor="middle">{tick:.digits$}</text>"#);
+    }
+    let _ = write!(
+        svg,
+        r#"<text x="{right}" y="{}" text-anchor="end">seconds per patch</text><text x="{}" y="{}">mean Dice</text></g>"#,
+        HEIGHT - 6.0,
+        LEFT + 6.0,
+        TOP + 12.0
+    );
+    let line: Vec<String> =
+        front(points).iter().map(|point| format!("{:.1} {:.1}", x(point.seconds), y(point.dice.mean))).collect();
+    let _ = write!(svg, r#"<path class="front" d="M{}"/>"#, line.join("L"));
+    let places: Vec<(f64, f64)> = points.iter().map(|point| (x(point.seconds), y(point.dice.mean))).collect();
+    for (point, (px, py)) in points.iter().zip(&places) {
+        let (low, high, colour) = (y(point.dice.low), y(point.dice.high), point.colour);
+        let _ = write!(
+            svg,
+            r#"<path class="line plain c{colour}" d="M{px:.1} {low:.1}V{high:.1}"/><circle class="dot d{colour}" cx="{px:.1}" cy="{py:.1}" r="4.5"/>"#
+        );
+    }
+    svg += r#"<g class="label">"#;
+    for (point, label) in points.iter().zip(labels(points, &places, right)) {
+        let anchor = if label.leftwards { "end" } else { "start" };
+        let _ = write!(
+            svg,
+            r#"<text x="{:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            label.x,
+            label.y + 4.0,
+            escape(&point.name)
+        );
+    }
+    svg + "</g></svg>"
+}
+
+/// Round numbers, so that all values lie between the first and the last, which differ.
+fn decades(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let (least, most) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(0.0, f64::max));
+    let rounds: Vec<f64> = (least.log10().floor() as i32 - 1..=most.log10().ceil() as i32 + 1)
+        .flat_map(|power| ROUND.map(|digit| digit * 10f64.powi(power)))
+        .collect();
+    let first = rounds.iter().rposition(|round| *round <= least * 0.95).unwrap_or(0);
+    let last = rounds.iter().position(|round| *round >= most * 1.05).unwrap_or(rounds.len() - 1);
+    rounds[first..=last].to_vec()
+}
+
+/// Where a name is written: its end next to the point, and its middle line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Label {
+    x: f64,
+    y: f64,
+    leftwards: bool,
+    width: f64,
+}
+
+impl Label {
+    fn ends(&self) -> (f64, f64) {
+        if self.leftwards { (self.x - self.width, self.x) } else { (self.x, self.x + self.width) }
+    }
+
+    fn overlaps(&self, other: &Label) -> bool {
+        let ((a, b), (c, d)) = (self.ends(), other.ends());
+        a < d && c < b && (self.y - other.y).abs() < LINE
+    }
+}
+
+/// Names beside their points, none over another as far as there is room: twins are as fast and nearly as good.
+fn labels(points: &[Point], places: &[(f64, f64)], right: f64) -> Vec<Label> {
+    let mut placed: Vec<Label> = Vec::with_capacity(points.len());
+    for (point, (px, py)) in points.iter().zip(places) {
+        let width = point.name.chars().count() as f64 * LETTER;
+        let at = |leftwards: bool, shift: f64| {
+            let x = if leftwards { px - GAP } else { px + GAP };
+            Label { x, y: py + shift, leftwards, width }
+        };
+        let shifts = (0..12).flat_map(|n| [f64::from(n) * LINE, -f64::from(n) * LINE]);
+        let candidates = shifts.flat_map(|shift| [at(false, shift), at(true, shift)]);
+        let inside = |label: &Label| {
+            let (from, to) = label.ends();
+            from >= LEFT && to <= right + RIGHT && label.y >= TOP && label.y <= HEIGHT - BOTTOM
+        };
+        let free = |label: &Label| inside(label) && !placed.iter().any(|other| other.overlaps(label));
+        let label = candidates.clone().find(free).unwrap_or(at(false, 0.0));
+        placed.push(label);
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(name: &str, seconds: f64, dice: f64) -> Point {
+        let dice = Mean { mean: dice, low: dice - 0.01, high: dice + 0.01, cases: 20 };
+        Point { name: name.into(), seconds, dice, colour: 1 }
+    }
+
+    #[test]
+    fn the_front_holds_what_nothing_beats() {
+        let points = [
+            point("slow and good", 4.0, 0.9),
+            point("slower and as good", 5.0, 0.9),
+            point("fast", 0.5, 0.8),
+            point("as fast and worse", 0.5, 0.7),
+            point("between", 1.0, 0.85),
+            point("beaten", 2.0, 0.84),
+        ];
+        let names: Vec<&str> = front(&points).iter().map(|point| point.name.as_str()).collect();
+        assert_eq!(names, ["fast", "between", "slow and good"]);
+        assert_eq!(front(&[]), Vec::<&Point>::new());
+    }
+
+    #[test]
+    fn seconds_lie_between_round_numbers() {
+        assert_eq!(decades([0.03, 1.2].into_iter()), [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]);
+        assert_eq!(decades([1.0].into_iter()), [0.5, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn names_lie_inside_and_not_over_each_other() {
+        let points: Vec<Point> = (0..6).map(|n| point(&format!("r4_fold_0_seed_{n}"), 0.2, 0.85)).collect();
+        let places = vec![(500.0, 150.0); points.len()];
+        let labels = labels(&points, &places, WIDTH - RIGHT);
+        for (i, label) in labels.iter().enumerate() {
+            assert!(labels[..i].iter().all(|other| !other.overlaps(label)), "{labels:?}");
+        }
+        let edge = self::labels(&points[..1], &[(WIDTH - RIGHT, 150.0)], WIDTH - RIGHT);
+        assert!(edge[0].leftwards);
+        let svg = svg(&points);
+        assert_eq!(svg.matches("<circle").count(), 6);
+        assert!(!svg.contains("NaN"), "{svg}");
+    }
+}
