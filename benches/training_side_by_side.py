@@ -10,7 +10,7 @@ supervision, Dice and cross entropy, backward, clipping, SGD) as it does in an e
 steps of warm-up are not counted. One pair is theirs and ours right after the other, each a fresh process; the ratio of a pair is what
 is to be trusted.
 """
-import argparse, json, os, shutil, statistics, subprocess, sys, tempfile
+import argparse, json, os, shutil, signal, statistics, subprocess, sys, tempfile
 
 THEIRS = r"""
 import json, os, sys, time
@@ -22,6 +22,8 @@ torch.set_num_threads(os.cpu_count())
 folder = os.path.join(os.environ["nnUNet_preprocessed"], "Dataset004_Bench")
 plans = load_json(os.path.join(folder, "nnUNetPlans.json"))
 plans["configurations"]["3d_fullres"]["batch_size"] = batch
+# As its command line adds it.
+plans["continue_training"] = False
 trainer = nnUNetTrainer(plans, "3d_fullres", 0, load_json(os.path.join(folder, "dataset.json")), device=torch.device("cpu"))
 trainer.print_to_log_file = lambda *a, **k: None
 trainer.initialize()
@@ -33,17 +35,24 @@ for step in range(steps + 2):
     trainer.train_step(next(trainer.dataloader_train))
     times.append(time.perf_counter() - start)
 print(json.dumps({"samples_per_second": batch * steps / sum(times[2:])}), flush=True)
-# Its loader's processes wait for ever.
-os._exit(0)
 """
 
 
 def theirs(environment, batch, steps):
-    done = subprocess.run([sys.executable, "-c", THEIRS, str(batch), str(steps)], env=environment, capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not lines:
-        sys.exit(f"nnU-Net's trainer failed: {done.stderr.strip()[-600:]}")
-    return json.loads(lines[-1])["samples_per_second"]
+    # The processes of its loader outlive it and keep its output open: it is read to the line that counts, then all are ended.
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen([sys.executable, "-c", THEIRS, str(batch), str(steps)], env=environment,
+                                 stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+        line = next((line for line in child.stdout if line.startswith("{")), None)
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        child.wait()
+        if line is None:
+            errors.seek(0)
+            sys.exit(f"nnU-Net's trainer failed: {errors.read().strip()[-600:]}")
+    return json.loads(line)["samples_per_second"]
 
 
 def ours(train, work, batch, steps):

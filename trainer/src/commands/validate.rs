@@ -37,6 +37,9 @@ pub struct ValidateArgs {
     /// Of a run: which of the checkpoint's weights.
     #[arg(long, value_enum, default_value_t)]
     pub weights: WhichWeights,
+    /// Of a run: how the network's weights are stored, as `export` would.
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
     /// Folder for label files and validation.json [default: in the run, or WORK/validation].
     #[arg(short, long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
@@ -124,7 +127,7 @@ fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<F
         return Ok((Model::load(&args.model)?, None));
     };
     let trained = runs::read(run, args.weights)?;
-    let (manifest, proto) = onnx::model(&trained.network, &trained.facts, Precision::F32)?;
+    let (manifest, proto) = onnx::model(&trained.network, &trained.facts, args.precision)?;
     let fold = trained.facts.fold;
     drop(trained);
     Ok((Model::of_graph(run.path(), manifest, proto)?, Some(fold)))
