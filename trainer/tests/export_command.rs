@@ -183,6 +183,7 @@ fn validate_args(work: &Work, model: &Path) -> ValidateArgs {
         fold: None,
         no_mirroring: true,
         weights: Default::default(),
+        precision: Default::default(),
         output: None,
         tolerance: 1.0,
         threads: None,

@@ -3,12 +3,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`speed`] | what `scanside bench --json` printed of a network |
-//! | [`entry`] | a validated run, read from its files |
-//! | [`teacher`] | which run the others are compared with |
-//! | [`comparable`] | why two validations may not be compared |
-//! | [`kin`] | roles, plain twins, other seeds |
-//! | [`document`], [`assemble`] | the JSON document, and how it is made |
-//! | [`curves`], [`pareto`], [`pictures`] | what is drawn |
+//! | `entry` | a validated run, read from its files |
+//! | `teacher` | which run the others are compared with |
+//! | `comparable` | why two validations may not be compared |
+//! | `kin` | roles, plain twins, other seeds |
+//! | [`document`], `assemble` | the JSON document, and how it is made |
+//! | `curves`, `pareto`, `pictures` | what is drawn |
 //! | [`page`] | the HTML page |
 //!
 //! All numbers come from the runs' files; nothing is measured here.
