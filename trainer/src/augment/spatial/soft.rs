@@ -25,8 +25,11 @@ pub fn sample(soft: &SoftLabels, window: &Window, matrix: Option<&Matrix>, patch
     };
     let record = |[z, y, x]: [i64; 3]| {
         let inside = (0..3).all(|d| [z, y, x][d] >= low[d] && [z, y, x][d] < high[d]);
+        if !inside {
+            return &outside[..];
+        }
         let at = ((z * shape[1] + y) * shape[2] + x) as usize * bytes;
-        if inside { &soft.records[at..at + bytes] } else { &outside[..] }
+        &soft.records[at..at + bytes]
     };
     let mut sums = vec![0.0; heads.count()];
     let mut put = |at: usize, sums: &mut [f32]| {
