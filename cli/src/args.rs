@@ -171,8 +171,9 @@ pub(crate) struct PlanArgs {
     pub(crate) json: bool,
 }
 
+/// Models for one task, and what a run of them may take.
 #[derive(Args, Debug)]
-pub(crate) struct ChooseArgs {
+pub struct ChooseArgs {
     /// Models for one task: self-describing ONNX files, nnU-Net v2 model folders, compiled models.
     #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
     pub(crate) model: Vec<PathBuf>,
@@ -270,7 +271,7 @@ fn instructions(text: &str) -> Result<Isa, String> {
     })
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     match text.parse::<bytesize::ByteSize>() {
         Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
         _ => Err("give a size such as 1.5G, 800M or 2GiB".into()),
@@ -278,7 +279,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Seconds.
-fn duration(text: &str) -> Result<f64, String> {
+pub(crate) fn duration(text: &str) -> Result<f64, String> {
     let number_and_unit = text.find(|c: char| c.is_ascii_alphabetic()).map(|at| text.split_at(at));
     let seconds = number_and_unit.and_then(|(number, unit)| {
         let each = match unit {

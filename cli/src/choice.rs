@@ -9,7 +9,7 @@ pub(crate) const ACCURACY: &str = "mean_dice";
 
 /// One of the models, with what a run of the scan would take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Candidate {
+pub struct Candidate {
     pub(crate) model: PathBuf,
     /// What the model calls itself.
     pub(crate) name: String,
@@ -30,16 +30,19 @@ pub(crate) struct Candidate {
     pub(crate) seconds_per_window: Option<f64>,
     /// From the program's start to the label file.
     pub(crate) predicted_seconds: Option<f64>,
-    pub(crate) fits: bool,
+    /// It keeps within what is allowed.
+    pub fits: bool,
     /// Why it does not.
     pub(crate) why_not: Option<String>,
 }
 
 /// What a run may take.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Budget {
-    pub(crate) ram_bytes: Option<u64>,
-    pub(crate) seconds: Option<f64>,
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Budget {
+    /// Its peak memory; what the machine has free where nothing is said.
+    pub ram_bytes: Option<u64>,
+    /// From the program's start to the label file.
+    pub seconds: Option<f64>,
 }
 
 /// The index of the model to take, and why it.
@@ -77,7 +80,7 @@ pub(crate) fn over_time(predicted_seconds: f64, budget: Budget) -> Option<String
 }
 
 /// What would have to be allowed so that one of the models fits.
-pub(crate) fn nothing_fits(candidates: &[Candidate], budget: Budget) -> String {
+pub fn nothing_fits(candidates: &[Candidate], budget: Budget) -> String {
     let name = |c: &Candidate| c.model.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut allowed = Vec::new();
     allowed.extend(budget.ram_bytes.map(|bytes| human_bytes(usize::try_from(bytes).unwrap_or(usize::MAX))));
@@ -99,7 +102,7 @@ pub(crate) fn nothing_fits(candidates: &[Candidate], budget: Budget) -> String {
 }
 
 /// The models as a table.
-pub(crate) fn table(candidates: &[Candidate], chosen: Option<usize>) -> String {
+pub fn table(candidates: &[Candidate], chosen: Option<usize>) -> String {
     const NONE: &str = "-";
     let file = |c: &Candidate| c.model.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let width = candidates.iter().map(|c| file(c).chars().count()).max().unwrap_or(0).max("model".len());

@@ -1,9 +1,15 @@
 //! `scanside choose`: of several models for one task, the most accurate that keeps within memory and time here.
+//!
+//! Other programs of this project weigh models with the same code: they offer [`run`] as a command `choose`, and call
+//! [`weigh`].
 
-use crate::args::{ChooseArgs, EngineChoice, RunArgs};
+pub use crate::args::ChooseArgs;
+pub use crate::choice::{Budget, Candidate, nothing_fits, table};
+
+use crate::args::{EngineChoice, PrecisionChoice, RunArgs, duration, size};
 use crate::case_run::{self, CaseOptions};
 use crate::cases::{self, Case};
-use crate::choice::{self, ACCURACY, Budget, Candidate};
+use crate::choice::{self, ACCURACY};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::{self, DEFAULT_CHECKPOINT, Model};
 use crate::predict::predict;
@@ -14,8 +20,9 @@ use clap::ValueEnum;
 use scanside_core::manifest::Manifest;
 use scanside_core::memory::DoesNotFit;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Instant;
 
 /// Labels of a model that an error tells.
@@ -38,7 +45,11 @@ struct Document {
     command: Option<String>,
 }
 
-pub(crate) fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
+/// Weighs the models, and says which to take.
+///
+/// # Errors
+/// A file cannot be read, the models are for different tasks, or none of them fits.
+pub fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
     for (paths, exit) in [(&args.input, Exit::BadInput), (&args.model, Exit::BadModel)] {
         if let Some(missing) = paths.iter().find(|p| !p.exists()) {
             return Err(Failure::says(exit, format!("{} does not exist", missing.display())));
@@ -85,9 +96,59 @@ fn candidates(args: &ChooseArgs) -> Result<(Case, Vec<Candidate>), Failure> {
         return Ok((case, vec![candidate]));
     }
     let case = the_case(args, same_task(args)?)?;
-    // Each model in a process of its own: memory that one took does not count for the next.
-    let models = args.model.iter().map(|model| in_process_of_its_own(model, args)).collect::<Result<_, _>>()?;
-    Ok((case, models))
+    Ok((case, each(args)?))
+}
+
+/// Each model in a process of its own: memory that one took does not count for the next.
+fn each(args: &ChooseArgs) -> Result<Vec<Candidate>, Failure> {
+    args.model.iter().map(|model| in_process_of_its_own(model, args)).collect()
+}
+
+/// What a run of a scan (one file per channel) would take with each of the models, which are for one task, in fresh
+/// processes of this program's command `choose`.
+///
+/// # Errors
+/// A model or the scan cannot be read.
+pub fn weigh(
+    models: &[PathBuf],
+    scan: &[PathBuf],
+    budget: Budget,
+    threads: Option<u16>,
+) -> Result<Vec<Candidate>, Failure> {
+    each(&ChooseArgs {
+        model: models.to_vec(),
+        input: scan.to_vec(),
+        max_ram: budget.ram_bytes,
+        max_time: budget.seconds,
+        threads,
+        precision: PrecisionChoice::Auto,
+        step_size: 0.5,
+        disable_tta: false,
+        // It is the caller who knows that it is a scan.
+        allow_label_input: true,
+        json: true,
+    })
+}
+
+/// `latency=20s,ram=1G`, either or both.
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Budget, String> {
+        let mut budget = Budget::default();
+        for part in text.split(',') {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let twice = match key.trim() {
+                "latency" => budget.seconds.replace(duration(value)?).is_some(),
+                "ram" => budget.ram_bytes.replace(size(value)?).is_some(),
+                _ => return Err("give latency=20s, ram=1G, or both with a comma between them".into()),
+            };
+            if twice {
+                return Err(format!("{} is given twice", key.trim()));
+            }
+        }
+        Ok(budget)
+    }
 }
 
 fn the_case(args: &ChooseArgs, channels: usize) -> Result<Case, Failure> {
@@ -223,7 +284,7 @@ fn shared_options(args: &ChooseArgs) -> Vec<String> {
     if let Some(threads) = args.threads {
         add("--threads", Some(threads.to_string()));
     }
-    if args.precision != crate::args::PrecisionChoice::Auto {
+    if args.precision != PrecisionChoice::Auto {
         add("--precision", args.precision.to_possible_value().map(|v| v.get_name().to_owned()));
     }
     if args.step_size != 0.5 {
@@ -281,6 +342,16 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets_are_told_in_one_word() {
+        let budget = |text: &str| text.parse::<Budget>();
+        assert_eq!(budget("latency=20s,ram=1G"), Ok(Budget { ram_bytes: Some(1_000_000_000), seconds: Some(20.0) }));
+        assert_eq!(budget("ram=800M"), Ok(Budget { ram_bytes: Some(800_000_000), seconds: None }));
+        for wrong in ["", "20s", "latency=20", "ram=1G,ram=2G", "time=20s", "latency=20s,"] {
+            assert!(budget(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn words_survive_the_shell() {

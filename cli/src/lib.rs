@@ -15,7 +15,7 @@ pub mod bench;
 pub mod case_run;
 pub mod cases;
 mod choice;
-mod choose;
+pub mod choose;
 mod compile;
 pub mod digest;
 pub mod evaluate;

@@ -1,7 +1,7 @@
 //! The trainer's program.
 
 use clap::{Parser, Subcommand};
-use scanside::{bench, interrupt};
+use scanside::{bench, choose, interrupt};
 use scanside_trainer::commands;
 use std::process::ExitCode;
 
@@ -34,6 +34,9 @@ enum Command {
     /// What `measure` runs in processes of their own.
     #[command(hide = true)]
     Bench(bench::BenchArgs),
+    /// What `distill --budget` runs in processes of their own.
+    #[command(hide = true)]
+    Choose(choose::ChooseArgs),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status::run(args),
         Command::Measure(args) => commands::measure::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Choose(args) => choose::run(args),
     });
     let exit = outcome.unwrap_or_else(|failure| {
         eprintln!("scanside-train: {failure}");

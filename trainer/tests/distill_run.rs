@@ -24,6 +24,7 @@ fn distill<'a>(work: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         "1",
         "--device",
         "cpu",
+        "--no-validation",
     ]);
     arguments.extend(more);
     arguments
@@ -43,7 +44,7 @@ fn a_family_shares_its_teacher_and_resumes_to_the_same_bytes() {
     let work = work(folder.path());
     let name = work.to_str().unwrap();
     let teach = ["teacher", name, "--name", "teacher", "--epochs", "2", "--iterations-per-epoch", "6"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu"]].concat());
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
 
     // The other folds' cases are what this teacher was trained on.
     let leaking = run(&distill(name, &["--fold", "1"]));
@@ -102,7 +103,7 @@ fn few_labels_are_enough_to_begin_with() {
     let work = work(folder.path());
     let name = work.to_str().unwrap();
     let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu"]].concat());
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
     succeeds(&distill(name, &["--labelled", "1"]));
     let facts = RunFacts::read(&RunFolder::new(work.join("runs/r2f2_fold_0_labelled_1"))).unwrap();
     assert_eq!(facts.training_cases.len(), 1);
@@ -116,14 +117,14 @@ fn a_model_file_teaches_as_the_run_it_was_exported_from() {
     let work = work(folder.path());
     let name = work.to_str().unwrap();
     let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu"]].concat());
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
     let (run_folder, file) = (work.join("runs/teacher"), folder.path().join("teacher.onnx"));
     let file = file.to_str().unwrap();
     succeeds(&["export", run_folder.to_str().unwrap(), "-o", file]);
 
     let distill = |teacher, more: &[&str]| {
         let all = ["distill", name, "--teacher", teacher, "--family", "2", "--floor", "2", "--epochs", "1"];
-        let short = ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu"];
+        let short = ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu", "--no-validation"];
         run(&[&all[..], &short, more].concat())
     };
     let record = |output: std::process::Output| {
@@ -150,4 +151,38 @@ fn a_model_file_teaches_as_the_run_it_was_exported_from() {
     let unfit = distill(other, &["--trust-teacher"]);
     let said = String::from_utf8_lossy(&unfit.stderr).to_string();
     assert!(unfit.status.code() == Some(4) && said.contains("patch: [40, 56, 40]; the plan's: [24, 24, 24]"), "{said}");
+}
+
+#[test]
+fn students_within_a_budget_are_trained_and_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let name = work.to_str().unwrap();
+    let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    assert!(!work.join("runs/teacher/validation.json").exists());
+
+    let distill = |more: &[&str]| {
+        let all = ["distill", name, "--teacher", "teacher", "--family", "1,2", "--floor", "2", "--epochs", "1"];
+        let short = ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu", "--ablation"];
+        run(&[&all[..], &short, more].concat())
+    };
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(distill(&["--budget", "fast"]).status.code(), Some(2));
+    let nothing = distill(&["--budget", "latency=1h,ram=1M"]);
+    assert_eq!(nothing.status.code(), Some(5), "{}", said(&nothing.stderr));
+    assert!(said(&nothing.stderr).contains("none of the 2 models fits"), "{}", said(&nothing.stderr));
+    assert!(!work.join("runs/r1f2_fold_0").exists());
+
+    let done = distill(&["--budget", "latency=1h,ram=8G"]);
+    assert!(done.status.success(), "{}", said(&done.stderr));
+    let table = said(&done.stdout);
+    assert!(table.contains("the largest case") && table.contains("mean Dice"), "{table}");
+    // The teacher as well: it is what the students are compared with.
+    for run in ["teacher", "r1f2_fold_0", "r1f2-plain_fold_0", "r2f2_fold_0", "r2f2-plain_fold_0"] {
+        for file in ["validation.json", "speed.json"] {
+            assert!(work.join("runs").join(run).join(file).is_file(), "{run} has no {file}: {}", said(&done.stderr));
+        }
+    }
+    assert!(work.join("report.html").is_file(), "{}", said(&done.stderr));
 }

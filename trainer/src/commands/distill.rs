@@ -1,9 +1,11 @@
 //! `scanside-train distill`: one teacher, a family of students.
 
+use super::budget::keep_within;
+use super::judge::judge;
 use super::runs::{self, WhichWeights};
-use super::say;
 use super::schedule::{ScheduleArgs, decay, positive};
-use super::teacher::{Lines, finished};
+use super::teacher::Lines;
+use super::{report, say};
 use crate::dataset::random::RandomState;
 use crate::dataset::splits;
 use crate::distill::boundary::BoundarySettings;
@@ -26,6 +28,7 @@ use crate::training::patches;
 use crate::training::settings::{LiftSettings, Member, Start};
 use crate::work::{Work, read_text};
 use clap::{Args, ValueEnum};
+use scanside::choose::Budget;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet;
@@ -78,6 +81,10 @@ pub struct DistillArgs {
     /// What counts how the answer changes with the image.
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.05, value_parser = positive)]
     pub jacobian_weight: f64,
+    /// Train those students only that segment the dataset's largest case in this time and memory on this machine, from file
+    /// to file: latency=20s,ram=1G, or one of them.
+    #[arg(long, value_name = "BUDGET")]
+    pub budget: Option<Budget>,
     /// When teachers are asked: about every patch as its student sees it, or once about every whole case, mirrored and tile by
     /// tile. The answers are kept, and training costs what the students cost; features need the former.
     #[arg(long, value_enum, default_value_t = SoftLabelChoice::Online)]
@@ -142,8 +149,11 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
             ));
         }
     };
-    let pupils = pupils(args, &plan, &sources)?;
+    let mut pupils = pupils(args, &plan, &sources)?;
     say(&table(&plan, &pupils));
+    if let Some(budget) = args.budget {
+        pupils = keep_within(&work, &plan, pupils, budget, args.schedule.threads, args.schedule.resume)?;
+    }
     let has = |choice| args.losses.contains(&choice);
     let lesson = Lesson {
         logit: has(LossChoice::Logit)
@@ -175,9 +185,27 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         args.schedule.resume,
         &mut lines,
     )?;
-    let runs: Vec<RunFolder> = courses.iter().map(|course| course.folder().clone()).collect();
-    say(&finished(&work, &runs));
-    Ok(Exit::Done)
+    let students: Vec<RunFolder> = courses.iter().map(|course| course.folder().clone()).collect();
+    // Validating takes memory too.
+    drop((courses, speech));
+    let mut exit = Exit::Done;
+    if !args.schedule.no_validation {
+        exit = judge(&work, &to_judge(&work, &args.teacher, &students), args.schedule.threads)?;
+        match report::write(&work, None, &work.page()) {
+            Ok(_) => say(&work.page().display().to_string()),
+            Err(failure) => eprintln!("the students are not compared with their teacher: {failure}"),
+        }
+    }
+    for student in &students {
+        say(&student.page().display().to_string());
+    }
+    Ok(exit)
+}
+
+/// The students, and before them what they are compared with, if nobody validated that yet.
+fn to_judge(work: &Work, teachers: &[PathBuf], students: &[RunFolder]) -> Vec<RunFolder> {
+    let runs = teachers.iter().filter_map(|teacher| runs::find(work, teacher));
+    runs.filter(|run| !run.validation().is_file()).chain(students.iter().cloned()).collect()
 }
 
 /// Some of the training cases, in their order.

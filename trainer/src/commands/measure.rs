@@ -47,9 +47,8 @@ pub fn run(args: &MeasureArgs) -> Result<Exit, Failure> {
         if interrupt::requested() {
             return Err(interrupt::failure());
         }
-        match measure(run, args) {
+        match of_run(run, args.threads, args.precision) {
             Ok(measured) => {
-                speed::write(run, &measured)?;
                 say(&if args.json {
                     serde_json::to_string(&measured).or_exit(Exit::CouldNotWrite)?
                 } else {
@@ -84,13 +83,18 @@ fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
     Ok(all)
 }
 
-/// Exports a run's network to a file that is thrown away, and measures that.
-fn measure(run: &RunFolder, args: &MeasureArgs) -> Result<Measured, Failure> {
+/// Exports a run's network to a file that is thrown away, measures that, and writes what it finds to the run's `speed.json`.
+///
+/// # Errors
+/// The run has no checkpoint, its network cannot be measured, or the result cannot be written.
+pub(super) fn of_run(run: &RunFolder, threads: Option<u16>, precision: PrecisionChoice) -> Result<Measured, Failure> {
     let trained = runs::read(run, WhichWeights::default())?;
     let folder = tempfile::tempdir().or_exit_with(Exit::CouldNotWrite, || "no temporary folder could be made")?;
     let name = run.path().file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
     let file = folder.path().join(format!("{name}.onnx"));
     onnx::write_unchecked(&file, &trained.network, &trained.facts, Precision::F32)?;
     drop(trained);
-    bench::in_process_of_its_own(&file, &BenchArgs::of(&file, args.threads, args.precision))
+    let measured = bench::in_process_of_its_own(&file, &BenchArgs::of(&file, threads, precision))?;
+    speed::write(run, &measured)?;
+    Ok(measured)
 }

@@ -1,7 +1,9 @@
 //! The program's commands: arguments in, words and exit codes out.
 
+mod budget;
 pub mod distill;
 pub mod export;
+mod judge;
 pub mod measure;
 pub mod plan;
 pub mod report;

@@ -3,12 +3,13 @@
 use super::validate::held_back;
 use super::{runs, say};
 use crate::report::family::{Family, page};
+use crate::report::run::RunFolder;
 use crate::validate::ValidationCase;
 use crate::work::Work;
 use clap::Args;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::output;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to compare.
 #[derive(Args, Debug)]
@@ -42,14 +43,9 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             Failure::says(Exit::BadModel, sentence)
         })?),
     };
-    let family = Family::read(&work, teacher.as_ref())?;
-    let document = family.document();
-    let cases = raw_cases(&work, &document.settings.fold).unwrap_or_else(|failure| {
-        eprintln!("there are no pictures of cases: {failure}");
-        Vec::new()
-    });
     let target = args.output.clone().unwrap_or_else(|| work.page());
-    output::write_whole(&target, page::render(&family, &cases)?.as_bytes())?;
+    let family = write(&work, teacher.as_ref(), &target)?;
+    let document = family.document();
     for left in &document.left_out {
         eprintln!("{} is not compared: {}", left.run, left.reason);
     }
@@ -59,6 +55,20 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         say(&target.display().to_string());
     }
     Ok(Exit::Done)
+}
+
+/// Compares the runs with `teacher`, or with the one that the students name, and writes the page.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn write(work: &Work, teacher: Option<&RunFolder>, target: &Path) -> Result<Family, Failure> {
+    let family = Family::read(work, teacher)?;
+    let cases = raw_cases(work, &family.document().settings.fold).unwrap_or_else(|failure| {
+        eprintln!("there are no pictures of cases: {failure}");
+        Vec::new()
+    });
+    output::write_whole(target, page::render(&family, &cases)?.as_bytes())?;
+    Ok(family)
 }
 
 /// The cases of a fold as the raw dataset has them, which is needed for pictures alone.

@@ -40,6 +40,9 @@ pub struct ScheduleArgs {
     /// Where the random numbers start.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Leave out what follows the training: the cases held back segmented and measured, and the network's speed and memory.
+    #[arg(long)]
+    pub no_validation: bool,
     /// Go on with what was stopped; the other options as before.
     #[arg(long)]
     pub resume: bool,

@@ -1,12 +1,13 @@
 //! `scanside-train teacher`: a network trained as nnU-Net trains it.
 
+use super::judge::judge;
 use super::say;
 use super::schedule::{ScheduleArgs, decay};
 use crate::distill::family::imbalance;
 use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
 use crate::report::progress::human_duration;
-use crate::report::run::{RunFacts, RunFolder};
+use crate::report::run::RunFacts;
 use crate::training::settings::{Member, Start};
 use crate::training::step::StepValue;
 use crate::training::teacher::{self, Progress};
@@ -55,20 +56,12 @@ pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
         notes: BTreeMap::from([("loss".to_string(), "Dice + cross entropy, deep supervision".to_string())]),
     };
     let run = teacher::train(&work, &plan, &settings, &member, args.schedule.resume, &mut Lines::default())?;
-    say(&finished(&work, &[run]));
-    Ok(Exit::Done)
-}
-
-/// Where finished runs lie, and what comes next.
-pub(super) fn finished(work: &Work, runs: &[RunFolder]) -> String {
-    let mut text = String::new();
-    for run in runs {
-        let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-        let work = work.root().display();
-        text += &format!("{}\n", run.page().display());
-        text += &format!("  measure it: scanside-train validate {work} --model {name}\n");
-    }
-    text
+    let exit = match args.schedule.no_validation {
+        true => Exit::Done,
+        false => judge(&work, std::slice::from_ref(&run), args.schedule.threads)?,
+    };
+    say(&run.page().display().to_string());
+    Ok(exit)
 }
 
 /// Progress in lines: one that is overwritten on a terminal, one an epoch and network everywhere.

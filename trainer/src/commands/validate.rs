@@ -8,7 +8,7 @@ use crate::dataset::splits;
 use crate::export::onnx::{self, Precision};
 use crate::report::page;
 use crate::report::run::RunFolder;
-use crate::validate::{self, Options, ValidationCase};
+use crate::validate::{self, Options, Validation, ValidationCase};
 use crate::work::{Work, read_text};
 use clap::Args;
 use scanside::exit::{Exit, Failure};
@@ -18,6 +18,8 @@ use std::path::PathBuf;
 
 /// Digits of a model's hash in folder names.
 const HASH_DIGITS: usize = 12;
+/// The tolerance of NSD where none is asked for.
+const DEFAULT_TOLERANCE_MM: f64 = 1.0;
 
 /// Which model, and which cases.
 #[derive(Args, Debug)]
@@ -44,7 +46,7 @@ pub struct ValidateArgs {
     #[arg(short, long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
     /// Surfaces that lie no farther apart agree, in millimetres.
-    #[arg(long, value_name = "MM", default_value_t = 1.0, value_parser = tolerance)]
+    #[arg(long, value_name = "MM", default_value_t = DEFAULT_TOLERANCE_MM, value_parser = tolerance)]
     pub tolerance: f64,
     /// Threads; the result does not depend on it [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -69,6 +71,43 @@ fn tolerance(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The fold holds no case back, the model cannot be run or is for other data, or results cannot be written.
 pub fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
+    let (validation, places) = judged(args)?;
+    if args.json {
+        say(&validation.to_json()?);
+    } else {
+        say(&validation.table());
+    }
+    for failed in &validation.agreement.failed {
+        eprintln!("{}: {}", failed.case, failed.error);
+    }
+    if !args.quiet {
+        eprintln!("labels in {}, measurements in {}", places.labels.display(), places.document.display());
+    }
+    Ok(if validation.agreement.failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// Validates a run by nothing but defaults.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn of_run(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<Validation, Failure> {
+    let args = ValidateArgs {
+        work: work.root().to_owned(),
+        model: run.path().to_owned(),
+        fold: None,
+        no_mirroring: false,
+        weights: WhichWeights::default(),
+        precision: Precision::default(),
+        output: None,
+        tolerance: DEFAULT_TOLERANCE_MM,
+        threads,
+        json: false,
+        quiet: true,
+    };
+    Ok(judged(&args)?.0)
+}
+
+fn judged(args: &ValidateArgs) -> Result<(Validation, Places), Failure> {
     let work = Work::new(&args.work);
     let dataset = read_text(&work.dataset())?;
     let own = runs::find(&work, &args.model);
@@ -83,32 +122,21 @@ pub fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
     }
     // What is measured here is the run's own result, to be seen on its page.
     let own = own.filter(|_| own_fold == Some(fold) && args.output.is_none());
-    let (labels, document) = places(args, &work, &model, fold, own.as_ref());
+    let places = places(args, &work, &model, fold, own.as_ref());
     let options = Options {
         mirror: !args.no_mirroring,
         tolerance_mm: args.tolerance,
         threads: args.threads,
-        labels: Some(&labels),
+        labels: Some(&places.labels),
         quiet: args.quiet,
         ..Options::new(&dataset)
     };
     let validation = validate::cases(&model, &cases, &options)?;
-    validation.write(&document)?;
+    validation.write(&places.document)?;
     if let Some(run) = &own {
         page::write(run, &cases)?;
     }
-    if args.json {
-        say(&validation.to_json()?);
-    } else {
-        say(&validation.table());
-    }
-    for failed in &validation.agreement.failed {
-        eprintln!("{}: {}", failed.case, failed.error);
-    }
-    if !args.quiet {
-        eprintln!("labels in {}, measurements in {}", labels.display(), document.display());
-    }
-    Ok(if validation.agreement.failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
+    Ok((validation, places))
 }
 
 /// The model, and the fold it was trained on where that is known.
@@ -146,21 +174,19 @@ pub fn held_back(work: &Work, fold: FoldName) -> Result<Vec<ValidationCase>, Fai
 }
 
 /// Where label files and the document go.
-fn places(
-    args: &ValidateArgs,
-    work: &Work,
-    model: &Model,
-    fold: FoldName,
-    own: Option<&RunFolder>,
-) -> (PathBuf, PathBuf) {
+struct Places {
+    labels: PathBuf,
+    document: PathBuf,
+}
+
+fn places(args: &ValidateArgs, work: &Work, model: &Model, fold: FoldName, own: Option<&RunFolder>) -> Places {
     if let Some(run) = own {
-        return (run.labels(), run.validation());
+        return Places { labels: run.labels(), document: run.validation() };
     }
     let folder = args.output.clone().unwrap_or_else(|| {
         let name = args.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let hash = &model.identity()[..HASH_DIGITS];
         work.root().join("validation").join(format!("{name}-{hash}")).join(format!("fold_{fold}"))
     });
-    let document = folder.join("validation.json");
-    (folder, document)
+    Places { document: folder.join("validation.json"), labels: folder }
 }

@@ -15,6 +15,36 @@ pub struct BoundarySettings {
     pub edge: f64,
 }
 
+/// Where a teacher's probabilities change in space, and how: ready for any number of students.
+#[derive(Debug)]
+pub struct Edges {
+    /// Places in flattened probabilities, `[6 * edges]`: those after an edge along `z, y, x`, then those before.
+    neighbours: Tensor,
+    /// `[3, edges]`, along `z, y, x`.
+    gradient: Tensor,
+    /// What each edge counts along one axis, `[edges]`.
+    shares: Tensor,
+}
+
+impl Edges {
+    /// The same tensors, for another thread.
+    pub fn shallow_clone(&self) -> Edges {
+        Edges {
+            neighbours: self.neighbours.shallow_clone(),
+            gradient: self.gradient.shallow_clone(),
+            shares: self.shares.shallow_clone(),
+        }
+    }
+}
+
+fn probabilities(heads: &Heads, logits: &Tensor) -> Result<Tensor, TchError> {
+    let logits = logits.f_to_kind(Kind::Float)?;
+    match heads {
+        Heads::Labels(_) => logits.f_softmax(1, Kind::Float),
+        Heads::Regions(_) => logits.f_sigmoid(),
+    }
+}
+
 impl BoundarySettings {
     /// Settings for a grid.
     pub fn new(spacing_mm: [f64; 3]) -> BoundarySettings {
@@ -22,33 +52,78 @@ impl BoundarySettings {
         BoundarySettings { spacing: spacing_mm.map(|mm| mm / smallest), edge: 0.05 }
     }
 
-    /// The mean absolute difference of both gradients on the teacher's edges: over axes and voxels for each class, then over
-    /// the classes that have an edge; 0 where none has. The background is no class.
-    ///
-    /// `student` and `teacher` are logits `[n, heads, z, y, x]` at full resolution.
+    /// The edges of a teacher's logits `[n, heads, z, y, x]` at full resolution. The background has none.
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn loss(&self, heads: &Heads, student: &Tensor, teacher: &Tensor) -> Result<Tensor, TchError> {
-        let probabilities = |logits: &Tensor| -> Result<Tensor, TchError> {
-            let logits = logits.f_to_kind(Kind::Float)?;
-            match heads {
-                Heads::Labels(count) => logits.f_softmax(1, Kind::Float)?.f_narrow(1, 1, *count as i64 - 1),
-                Heads::Regions(_) => logits.f_sigmoid(),
+    pub fn edges(&self, heads: &Heads, teacher: &Tensor) -> Result<Edges, TchError> {
+        tch::no_grad(|| {
+            // What is compared of a student's probabilities, `[n, all heads, z, y, x]`.
+            let first = match heads {
+                Heads::Labels(_) => 1,
+                Heads::Regions(_) => 0,
+            };
+            let all = probabilities(heads, teacher)?;
+            let gradient = self.gradient(&all.f_narrow(1, first, all.size()[1] - first)?)?;
+            let squares = gradient.f_square()?.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
+            let edge = squares.f_gt(self.edge * self.edge)?;
+
+            // One number a class.
+            let voxels = edge.f_sum_dim_intlist(&[0i64, 2, 3, 4][..], false, Kind::Float)?;
+            let present = voxels.f_gt(0.0)?.f_to_kind(Kind::Float)?.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
+            let shares = voxels.f_clamp_min(1.0)?.f_mul(&present)?.f_mul_scalar(3.0)?.f_reciprocal()?;
+
+            let places = edge.f_nonzero()?;
+            let coordinate = |axis: i64| places.f_select(1, axis);
+            let shares = shares.f_index_select(0, &coordinate(1)?)?;
+            let size = all.size();
+            let mut strides = [1i64; 5];
+            for axis in (0..4).rev() {
+                strides[axis] = strides[axis + 1] * size[axis + 1];
             }
-        };
-        let teacher = tch::no_grad(|| self.gradient(&probabilities(teacher)?))?;
-        let student = self.gradient(&probabilities(student)?)?;
-        // One number a class and voxel.
-        let edge = tch::no_grad(|| {
-            let squares = teacher.f_square()?.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
-            squares.f_gt(self.edge * self.edge)?.f_to_kind(Kind::Float)
-        })?;
-        let difference = student.f_sub(&teacher)?.f_abs()?.f_mean_dim(-1i64, false, Kind::Float)?;
-        let over_voxels = |t: &Tensor| t.f_sum_dim_intlist(&[0i64, 2, 3, 4][..], false, Kind::Float);
-        let (sums, voxels) = (over_voxels(&difference.f_mul(&edge)?)?, over_voxels(&edge)?);
-        let present = voxels.f_gt(0.0)?.f_to_kind(Kind::Float)?.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
-        sums.f_div(&voxels.f_clamp_min(1.0)?)?.f_sum(Kind::Float)?.f_div(&present)
+            let neighbour = |axis: usize, step: i64| -> Result<Tensor, TchError> {
+                let mut index = coordinate(1)?.f_add_scalar(first)?.f_mul_scalar(strides[1])?;
+                for other in [0, 2, 3, 4] {
+                    let mut along = coordinate(other as i64)?;
+                    if other == axis {
+                        // At the border the voxel itself stands for the neighbour that is not there.
+                        along = along.f_add_scalar(step)?.f_clamp(0, size[axis] - 1)?;
+                    }
+                    index = index.f_add(&along.f_mul_scalar(strides[other])?)?;
+                }
+                Ok(index)
+            };
+            let mut neighbours = Vec::with_capacity(6);
+            for step in [1, -1] {
+                for axis in 2..5 {
+                    neighbours.push(neighbour(axis, step)?);
+                }
+            }
+            let gradient = gradient.f_permute([5, 0, 1, 2, 3, 4])?.f_reshape([3, -1])?;
+            let flat = edge.f_reshape([-1])?.f_nonzero()?.f_squeeze_dim(1)?;
+            Ok(Edges {
+                neighbours: Tensor::f_cat(&neighbours, 0)?,
+                gradient: gradient.f_index_select(1, &flat)?,
+                shares,
+            })
+        })
+    }
+
+    /// The mean absolute difference of both gradients on the teacher's edges: over axes and voxels for each class, then over
+    /// the classes that have an edge; 0 where none has.
+    ///
+    /// `student` are logits as the teacher's were.
+    ///
+    /// # Errors
+    /// libtorch refuses an operation.
+    pub fn loss(&self, heads: &Heads, student: &Tensor, edges: &Edges) -> Result<Tensor, TchError> {
+        let count = edges.shares.size()[0];
+        let values = probabilities(heads, student)?.f_reshape([-1])?.f_index_select(0, &edges.neighbours)?;
+        let values = values.f_view([2, 3, count])?;
+        let across = values.f_select(0, 0)?.f_sub(&values.f_select(0, 1)?)?;
+        let inverse = self.spacing.map(|spacing| (0.5 / spacing) as f32);
+        let inverse = Tensor::f_from_slice(&inverse)?.f_to_device(across.device())?.f_view([3, 1])?;
+        across.f_mul(&inverse)?.f_sub(&edges.gradient)?.f_abs()?.f_mul(&edges.shares)?.f_sum(Kind::Float)
     }
 
     /// Differences across each voxel along `z, y, x`, a (smallest) voxel: `[n, heads, z, y, x, 3]`. At the border the voxel

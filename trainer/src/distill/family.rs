@@ -1,11 +1,12 @@
 //! A family trained side by side: each batch and each answer of the teachers serves all members.
 
-use super::boundary::BoundarySettings;
+use super::boundary::{BoundarySettings, Edges};
 use super::feature::{self, Held};
 use super::jacobian;
 use super::levels::Levels;
-use super::logit::LogitSettings;
+use super::logit::{Known, LogitSettings};
 use super::ramp::Ramp;
+use super::side_by_side::{self, Share};
 use super::teachers::{Slopes, Teachers};
 use super::whole_case::SoftFolder;
 use crate::dataset::splits::Split;
@@ -21,7 +22,7 @@ use crate::work::Work;
 use anyhow::{Context, Result as AnyResult, bail};
 use scanside::exit::{Exit, Failure, OrExit};
 use std::time::Instant;
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 /// Name of the logit term in logs.
 pub const LOGIT: &str = "logit";
@@ -106,9 +107,16 @@ pub fn train(
         None => whole.clone(),
         Some(ids) => Split { train: ids.to_vec(), val: whole.val.clone() },
     };
+    // Networks that libtorch computes share its threads and its device, and the images that slopes are taken at.
+    let alone = settings.autograd || settings.device != Device::Cpu;
+    let share = Share::of(settings.threads, if alone { 1 } else { pupils.len() });
+    if share.at_once > 1 {
+        tch::set_num_threads(share.threads as i32);
+    }
+    let own = RunSettings { threads: share.threads, ..settings.clone() };
     let mut courses = Vec::with_capacity(pupils.len());
     for pupil in pupils {
-        courses.push(Course::open(work, plan, settings, &split, &pupil.member, resume)?);
+        courses.push(Course::open(work, plan, &own, &split, &pupil.member, resume)?);
     }
     // A run that was killed between two checkpoints has members that are an epoch ahead; they wait.
     let first = courses.iter().map(Course::epochs_done).min().unwrap_or(0);
@@ -134,8 +142,7 @@ pub fn train(
     let steps = (settings.epochs * settings.steps_per_epoch) as u64;
     for epoch in first..settings.epochs {
         let (begun, waited, passes) = (Instant::now(), patches.waited(), speech.passes());
-        let active: Vec<bool> = courses.iter().map(|course| course.epochs_done() <= epoch).collect();
-        let asked = pupils.iter().zip(&active).any(|(pupil, active)| pupil.distilled && *active);
+        let asked = active(&mut courses, pupils, epoch).any(|(_, pupil)| pupil.distilled);
         for step in 0..settings.steps_per_epoch {
             let batch = patches.next_batch()?;
             let heard = match asked {
@@ -146,38 +153,43 @@ pub fn train(
                         (Some(_), _) => Ask::Activations(&loss),
                         (None, Some(_)) => Ask::Slopes(settings.seed, (epoch * settings.steps_per_epoch + step) as u64),
                     };
-                    let heard = Heard::new(&plan.targets, speech, &levels, &batch, more, ask);
+                    let heard = Heard::new(&plan.targets, lesson, speech, &levels, &batch, more, ask);
                     Some(heard.or_exit(Exit::DoesNotFit)?)
                 }
                 false => None,
             };
             let count = lesson.ramp.at((epoch * settings.steps_per_epoch + step) as u64, steps);
-            for ((course, pupil), active) in courses.iter_mut().zip(pupils).zip(&active) {
-                let value = match (&heard, pupil.distilled) {
-                    _ if !active => continue,
-                    (Some(heard), true) => course.step(epoch, &heard.images, step % WEIGH_EVERY == 0, |seen| {
-                        let mut terms = label_terms(&loss, &of_batch(seen.logits, &batch)?, &batch.labels)?;
-                        terms.extend(lesson.terms(&plan.targets.heads, seen, heard, &batch, count)?);
-                        Ok(terms)
-                    })?,
-                    _ => course
-                        .step(epoch, &batch.images, false, |seen| label_terms(&loss, seen.logits, &batch.labels))?,
-                };
+            let mut lessons = Vec::with_capacity(pupils.len());
+            for (course, pupil) in active(&mut courses, pupils, epoch) {
+                let heard = heard.as_ref().filter(|_| pupil.distilled).map(Heard::shallow_clone);
+                lessons.push((course, batch.shallow_clone(), heard));
+            }
+            let values = side_by_side::each(share.at_once, lessons, |(course, batch, heard)| match heard {
+                Some(heard) => course.step(epoch, &heard.images, step % WEIGH_EVERY == 0, |seen| {
+                    let mut terms = label_terms(&loss, &of_batch(seen.logits, &batch)?, &batch.labels)?;
+                    terms.extend(lesson.terms(&plan.targets.heads, seen, &heard, &batch, count)?);
+                    Ok(terms)
+                }),
+                None => course.step(epoch, &batch.images, false, |seen| label_terms(&loss, seen.logits, &batch.labels)),
+            });
+            for ((course, _), value) in active(&mut courses, pupils, epoch).zip(values) {
                 let facts = course.facts().clone();
-                progress.step(&facts, epoch, step, &value);
+                progress.step(&facts, epoch, step, &value?);
             }
         }
-        courses.iter_mut().zip(&active).filter(|(_, active)| **active).try_for_each(|(c, _)| c.steps_done())?;
+        active(&mut courses, pupils, epoch).try_for_each(|(course, _)| course.steps_done())?;
         patches.watch(|batch| {
-            let active = courses.iter_mut().zip(&active).filter(|(_, active)| **active);
-            active.map(|(course, _)| course).try_for_each(|course| course.watch(batch, &loss))
+            let watchers = active(&mut courses, pupils, epoch).map(|(course, _)| (course, batch.shallow_clone()));
+            side_by_side::each(share.at_once, watchers.collect(), |(course, batch)| course.watch(&batch, &loss))
+                .into_iter()
+                .collect()
         })?;
         let clock = Clock {
             seconds: begun.elapsed().as_secs_f64(),
             wait_seconds: (patches.waited() - waited).as_secs_f64(),
             teacher_passes: speech.passes() - passes,
         };
-        for (course, _) in courses.iter_mut().zip(&active).filter(|(_, active)| **active) {
+        for (course, _) in active(&mut courses, pupils, epoch) {
             let record = course.end_epoch(epoch, clock)?;
             let facts = course.facts().clone();
             progress.epoch(&facts, &record);
@@ -187,23 +199,41 @@ pub fn train(
     Ok(courses)
 }
 
+/// Those who have not done this epoch yet.
+fn active<'a>(
+    courses: &'a mut [Course],
+    pupils: &'a [Pupil],
+    epoch: usize,
+) -> impl Iterator<Item = (&'a mut Course, &'a Pupil)> {
+    courses.iter_mut().zip(pupils).filter(move |(course, _)| course.epochs_done() <= epoch)
+}
+
 /// What belongs to the labelled patches, which come first.
 fn of_batch(tensors: &[Tensor], batch: &Patches) -> Result<Vec<Tensor>, TchError> {
     let samples = batch.labels.size()[0];
     tensors.iter().map(|tensor| tensor.f_narrow(0, 0, samples)).collect()
 }
 
+/// Where teachers see something, `[n, z, y, x]`.
+fn foreground(heads: &Heads, logits: &Tensor) -> Result<Tensor, TchError> {
+    match heads {
+        Heads::Labels(_) => logits.f_argmax(1, false)?.f_gt(0),
+        Heads::Regions(_) => logits.f_gt(0)?.f_any_dim(1, false),
+    }
+}
+
 /// What the teachers say of a batch.
 struct Heard {
     /// The labelled patches, then those without labels.
     images: Tensor,
-    logits: Vec<Tensor>,
+    /// Their probabilities, if these are learnt.
+    known: Vec<Option<Known>>,
+    /// How these change in space, if that is learnt.
+    edges: Option<Edges>,
     /// What the teacher holds at the places of the lifts, of the labelled patches.
     held: Vec<Held>,
     /// How the teacher's answer changes with the images, if that was asked.
     slopes: Option<Slopes>,
-    /// Where they see something, `[n, z, y, x]`.
-    foreground: Tensor,
 }
 
 /// What teachers are asked beside their logits.
@@ -219,6 +249,7 @@ enum Ask<'a> {
 impl Heard {
     fn new(
         targets: &Targets,
+        lesson: &Lesson,
         speech: &mut Speech,
         levels: &Levels,
         batch: &Patches,
@@ -255,17 +286,33 @@ impl Heard {
                 logits
             }
         };
-        let foreground = match &targets.heads {
-            Heads::Labels(_) => logits[0].f_argmax(1, false)?.f_gt(0)?,
-            Heads::Regions(_) => logits[0].f_gt(0)?.f_any_dim(1, false)?,
-        };
         let samples = batch.labels.size()[0];
         let narrow = |held: Held| -> AnyResult<Held> {
             let of = |tensor: &Tensor| tensor.f_narrow(0, 0, samples);
             Ok(Held { activations: of(&held.activations)?, gradient: of(&held.gradient)? })
         };
         let held = held.into_iter().map(narrow).collect::<Result<_, _>>()?;
-        Ok(Heard { images, logits, held, slopes, foreground: foreground.f_to_kind(Kind::Int64)? })
+        let heads = &targets.heads;
+        let known = match &lesson.logit {
+            Some((settings, _)) => settings.known_deep(heads, &logits, &foreground(heads, &logits[0])?)?,
+            None => Vec::new(),
+        };
+        let edges = match &lesson.boundary {
+            Some((settings, _)) => Some(settings.edges(heads, &logits[0])?),
+            None => None,
+        };
+        Ok(Heard { images, known, edges, held, slopes })
+    }
+
+    /// The same tensors, for another thread.
+    fn shallow_clone(&self) -> Heard {
+        Heard {
+            images: self.images.shallow_clone(),
+            known: self.known.iter().map(|known| known.as_ref().map(Known::shallow_clone)).collect(),
+            edges: self.edges.as_ref().map(Edges::shallow_clone),
+            held: self.held.iter().map(Held::shallow_clone).collect(),
+            slopes: self.slopes.as_ref().map(Slopes::shallow_clone),
+        }
     }
 }
 
@@ -280,11 +327,11 @@ impl Lesson {
     ) -> AnyResult<Vec<Term>> {
         let (logits, mut terms) = (seen.logits, Vec::new());
         if let Some((settings, weight)) = &self.logit {
-            let value = settings.deep(heads, logits, &heard.logits, &heard.foreground)?;
+            let value = settings.deep(heads, logits, &heard.known)?;
             terms.push(Term { name: LOGIT, weight: weight * count, value });
         }
-        if let Some((settings, weight)) = &self.boundary {
-            let value = settings.loss(heads, &logits[0], &heard.logits[0])?;
+        if let (Some((settings, weight)), Some(edges)) = (&self.boundary, &heard.edges) {
+            let value = settings.loss(heads, &logits[0], edges)?;
             terms.push(Term { name: BOUNDARY, weight: weight * count, value });
         }
         if let Some(weight) = self.feature {

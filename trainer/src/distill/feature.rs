@@ -32,6 +32,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// The same tensors, for another thread.
+    pub fn shallow_clone(&self) -> Held {
+        Held { activations: self.activations.shallow_clone(), gradient: self.gradient.shallow_clone() }
+    }
+
     /// How far a student's activations, brought to the teacher's channels, are from these: the squared difference in units of
     /// each channel's variance, averaged over channels by what they matter, over voxels likewise, and over samples.
     ///

@@ -13,7 +13,8 @@
 //! | [`source`] | where teachers come from, and what they have seen |
 //! | [`teachers`] | frozen networks, their probabilities averaged |
 //! | [`whole_case`] | soft labels: what teachers say of whole cases, asked once and kept |
-//! | [`family`] | students trained side by side |
+//! | [`family`] | students trained together |
+//! | `side_by_side` | several networks at once, each on a thread |
 //!
 //! The teacher's logits are constants here: no gradient flows into them.
 
@@ -25,6 +26,7 @@ pub mod levels;
 pub mod logit;
 pub mod model_teacher;
 pub mod ramp;
+mod side_by_side;
 pub mod source;
 pub mod student;
 pub mod teachers;

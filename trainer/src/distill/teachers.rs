@@ -32,6 +32,13 @@ pub struct Slopes {
     pub teacher: Tensor,
 }
 
+impl Slopes {
+    /// The same tensors, for another thread.
+    pub fn shallow_clone(&self) -> Slopes {
+        Slopes { direction: self.direction.shallow_clone(), teacher: self.teacher.shallow_clone() }
+    }
+}
+
 /// One source's answers.
 #[derive(Debug)]
 enum Voice {

@@ -38,6 +38,17 @@ pub struct Patches {
     pub soft: Option<Tensor>,
 }
 
+impl Patches {
+    /// The same tensors, for another thread.
+    pub fn shallow_clone(&self) -> Patches {
+        Patches {
+            images: self.images.shallow_clone(),
+            labels: self.labels.shallow_clone(),
+            soft: self.soft.as_ref().map(Tensor::shallow_clone),
+        }
+    }
+}
+
 /// Opens the soft labels of a case.
 pub type OpenSoft<'a> = dyn Fn(&str) -> Result<SoftCase, Failure> + 'a;
 

@@ -1,0 +1,57 @@
+//! What follows a training: its networks judged on the cases held back, and their speed and memory measured.
+
+use super::{measure, say, validate};
+use crate::report::progress::human_duration;
+use crate::report::run::{RunFacts, RunFolder};
+use crate::work::Work;
+use scanside::bench::PrecisionChoice;
+use scanside::exit::{Exit, Failure};
+use scanside::progress::human_bytes;
+use scanside_core::nnunet::FoldName;
+use std::time::Instant;
+
+/// Validates and measures each run as the commands `validate` and `measure` do by default, a line each. What cannot be
+/// done is named, and the exit code tells: the training itself is safe.
+///
+/// # Errors
+/// The user interrupts.
+pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Result<Exit, Failure> {
+    let mut exit = Exit::Done;
+    let mut table =
+        format!("{:<32} {:>12} {:>10} {:>11} {:>10}\n", "network", "parameters", "mean Dice", "ms/window", "peak RAM");
+    for run in runs {
+        match line(work, run, threads) {
+            Ok(line) => table += &line,
+            Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+            Err(failure) => {
+                eprintln!("{} is trained, but could not be judged: {failure}", run.path().display());
+                exit = Exit::SomeFailed;
+            }
+        }
+    }
+    say(&table);
+    Ok(exit)
+}
+
+fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<String, Failure> {
+    let facts = RunFacts::read(run)?;
+    // Of a network that has seen every case no accuracy can be told.
+    let dice = if facts.fold == FoldName::All.to_string() {
+        None
+    } else {
+        let started = Instant::now();
+        eprintln!("{}: segmenting {} cases held back", facts.name, facts.validation_cases.len());
+        let validation = validate::of_run(work, run, threads)?;
+        eprintln!("{}: validated in {}", facts.name, human_duration(started.elapsed().as_secs_f64()));
+        validation.mean_dice()
+    };
+    let measured = measure::of_run(run, threads, PrecisionChoice::Auto)?;
+    Ok(format!(
+        "{:<32} {:>12} {:>10} {:>11.1} {:>10}\n",
+        facts.name,
+        facts.parameters,
+        dice.map_or("-".into(), |dice| format!("{dice:.4}")),
+        1e3 * measured.median_seconds,
+        measured.peak_rss_bytes.map_or("-".into(), human_bytes),
+    ))
+}

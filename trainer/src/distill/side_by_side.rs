@@ -1,0 +1,68 @@
+//! Several networks at once, each on a thread of its own: less waiting for each other than all threads on one network.
+
+use std::sync::Mutex;
+
+/// How a family shares the machine's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Networks at a time.
+    pub(super) at_once: usize,
+    /// Threads of each.
+    pub(super) threads: usize,
+}
+
+impl Share {
+    /// As many networks at a time as there are threads, and what is left of these for each.
+    pub(super) fn of(threads: usize, networks: usize) -> Share {
+        let at_once = threads.min(networks).max(1);
+        Share { at_once, threads: (threads / at_once).max(1) }
+    }
+}
+
+/// Does `work` on every item, `at_once` at a time and the first ones first. Results come in the items' order.
+pub(super) fn each<T: Send, R: Send>(at_once: usize, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if at_once <= 1 || items.len() <= 1 {
+        return items.into_iter().map(work).collect();
+    }
+    let workers = at_once.min(items.len());
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    let queue = Mutex::new(items.into_iter().zip(&mut results));
+    let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((item, result)) = next() {
+                    *result = Some(work(item));
+                }
+            });
+        }
+    });
+    results.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_however_long_each_takes() {
+        for at_once in [1, 2, 3, 8] {
+            let slow_first = |i: u64| {
+                std::thread::sleep(std::time::Duration::from_millis(5 * (4 - i)));
+                i * i
+            };
+            assert_eq!(each(at_once, vec![0, 1, 2, 3], slow_first), [0, 1, 4, 9]);
+        }
+    }
+
+    #[test]
+    fn threads_are_shared_out() {
+        let share = |threads, networks| {
+            let share = Share::of(threads, networks);
+            (share.at_once, share.threads)
+        };
+        assert_eq!(share(2, 4), (2, 1));
+        assert_eq!(share(8, 3), (3, 2));
+        assert_eq!((share(2, 1), share(1, 5)), ((1, 2), (1, 1)));
+    }
+}
