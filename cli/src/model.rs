@@ -237,6 +237,11 @@ impl Model {
         &self.manifest
     }
 
+    /// How many numbers its network learnt.
+    pub fn parameters(&self) -> u64 {
+        self.engine.summary().parameters
+    }
+
     /// Hash over graph and weights.
     pub fn graph_sha256(&self) -> &str {
         &self.graph_sha256

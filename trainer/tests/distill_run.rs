@@ -124,7 +124,8 @@ fn a_model_file_teaches_as_the_run_it_was_exported_from() {
 
     let distill = |teacher, more: &[&str]| {
         let all = ["distill", name, "--teacher", teacher, "--family", "2", "--floor", "2", "--epochs", "1"];
-        let short = ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu", "--no-validation"];
+        let short =
+            ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu", "--no-validation"];
         run(&[&all[..], &short, more].concat())
     };
     let record = |output: std::process::Output| {
@@ -151,6 +152,59 @@ fn a_model_file_teaches_as_the_run_it_was_exported_from() {
     let unfit = distill(other, &["--trust-teacher"]);
     let said = String::from_utf8_lossy(&unfit.stderr).to_string();
     assert!(unfit.status.code() == Some(4) && said.contains("patch: [40, 56, 40]; the plan's: [24, 24, 24]"), "{said}");
+}
+
+/// Teachers from elsewhere have no run of their own, and are what students are compared with all the same.
+#[test]
+fn students_are_compared_with_teachers_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let name = work.to_str().unwrap();
+    let teach = ["teacher", name, "--name", "teacher_fold_0", "--epochs", "1", "--iterations-per-epoch", "2"];
+    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    let runs = work.join("runs");
+    let [file, nnunet] = ["teacher.onnx", "nnunet"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    succeeds(&["export", runs.join("teacher_fold_0").to_str().unwrap(), "-o", &file, "--nnunet", &nnunet]);
+    std::fs::remove_file(runs.join("teacher_fold_0/checkpoint_final.safetensors")).unwrap();
+
+    for teacher in [&file, &nnunet] {
+        let all = ["distill", name, "--teacher", teacher, "--family", "2", "--floor", "2", "--epochs", "1"];
+        let short = ["--iterations-per-epoch", "2", "--validation-iterations", "0", "--device", "cpu"];
+        let output = run(&[&all[..], &short].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // The trained run has the file's name, so the file's run has another.
+        let adopted = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path()).find(|run| {
+            run.join("model.onnx").is_file()
+                && run.join("validation.json").is_file()
+                && run.join("speed.json").is_file()
+        });
+        let adopted = adopted.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let facts = RunFacts::read(&RunFolder::new(&adopted)).unwrap();
+        assert!(
+            facts.name.starts_with(if teacher == &file { "teacher_fold_0-" } else { "nnunet_fold_0" }),
+            "{}",
+            facts.name
+        );
+        assert!(facts.parameters > 0 && facts.training_cases.len() == 2, "{facts:?}");
+        let student = RunFacts::read(&RunFolder::new(runs.join("r2f2_fold_0"))).unwrap();
+        assert_eq!(student.notes["teacher"], facts.name);
+
+        let report = run(&["report", name, "--json"]);
+        assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+        let document: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+        assert_eq!(document["teacher"], facts.name.as_str());
+        assert!(document["runs"][1]["parameters"]["saved"].as_f64().unwrap() > 0.5, "{document}");
+        assert!(document["runs"][1]["gmac_per_patch"]["saved"].as_f64().unwrap() > 0.5, "{document}");
+        let status = run(&["status", name]);
+        assert!(String::from_utf8_lossy(&status.stdout).contains("taken over from"));
+        // The same teacher again is the same run.
+        std::fs::remove_dir_all(runs.join("r2f2_fold_0")).unwrap();
+        succeeds(&[&all[..], &short, &["--no-validation"]].concat());
+        assert_eq!(std::fs::read_dir(&runs).unwrap().count(), 3);
+        for run in [adopted, runs.join("r2f2_fold_0")] {
+            std::fs::remove_dir_all(run).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `scanside-train distill`: one teacher, a family of students.
 
+use super::adopt::adopt;
 use super::budget::keep_within;
 use super::judge::judge;
 use super::runs::{self, WhichWeights};
@@ -35,7 +36,7 @@ use scanside_core::nnunet;
 use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Train narrow students of a teacher, side by side: by its labels, its probabilities and their edges.
@@ -133,8 +134,11 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
     let plan = TrainingPlan::read(&work)?;
     let split = patches::split(&work, &settings)?;
     let mut sources = Vec::new();
+    let mut seen = Vec::new();
     for teacher in &args.teacher {
-        sources.extend(sources_of(&work, &plan, teacher)?);
+        let networks = sources_of(&work, &plan, teacher)?;
+        seen.push(seen_by_all(&networks));
+        sources.extend(networks);
     }
     check_leaks(&sources, &split.val, args.trust_teacher)?;
     let labelled = match args.labelled {
@@ -149,7 +153,19 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
             ));
         }
     };
-    let mut pupils = pupils(args, &plan, &sources)?;
+    for source in &sources {
+        if let TeacherNetwork::Model(file) = &source.network {
+            file.check_fits(&plan)?;
+        }
+    }
+    let mut teachers = Vec::new();
+    for (given, seen) in args.teacher.iter().zip(&seen) {
+        teachers.push(match runs::find(&work, given) {
+            Some(run) => run,
+            None => adopt(&work, &plan, given, args.schedule.fold, &split, seen.as_deref())?,
+        });
+    }
+    let mut pupils = pupils(args, &plan, &sources, &teachers)?;
     say(&table(&plan, &pupils));
     if let Some(budget) = args.budget {
         pupils = keep_within(&work, &plan, pupils, budget, args.schedule.threads, args.schedule.resume)?;
@@ -164,13 +180,13 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         ramp: Ramp::default(),
     };
     let sha256 = sha256(&sources.iter().map(|source| source.network.sha256()).collect::<Vec<_>>().join(" "));
-    let mut teachers = Teachers::new(sources, &plan, &settings)?;
+    let mut asked = Teachers::new(sources, &plan, &settings)?;
     let mut speech = match args.soft_labels {
-        SoftLabelChoice::Online => Speech::Online(teachers),
+        SoftLabelChoice::Online => Speech::Online(asked),
         SoftLabelChoice::Cached => {
             let told = &mut |i: usize, n: usize, id: &str| eprintln!("soft labels {}/{n}: {id}", i + 1);
             let train = &split.train;
-            Speech::Cached(SoftFolder::fill(&work, &plan, train, &mut teachers, &sha256, settings.device, told)?)
+            Speech::Cached(SoftFolder::fill(&work, &plan, train, &mut asked, &sha256, settings.device, told)?)
         }
     };
     let mut lines = Lines::default();
@@ -190,7 +206,10 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
     drop((courses, speech));
     let mut exit = Exit::Done;
     if !args.schedule.no_validation {
-        exit = judge(&work, &to_judge(&work, &args.teacher, &students), args.schedule.threads)?;
+        // Before the students what they are compared with, if nobody judged that yet.
+        let unknown = teachers.into_iter().filter(|teacher| !teacher.validation().is_file());
+        let runs: Vec<RunFolder> = unknown.chain(students.iter().cloned()).collect();
+        exit = judge(&work, &runs, args.schedule.threads)?;
         match report::write(&work, None, &work.page()) {
             Ok(_) => say(&work.page().display().to_string()),
             Err(failure) => eprintln!("the students are not compared with their teacher: {failure}"),
@@ -202,10 +221,11 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The students, and before them what they are compared with, if nobody validated that yet.
-fn to_judge(work: &Work, teachers: &[PathBuf], students: &[RunFolder]) -> Vec<RunFolder> {
-    let runs = teachers.iter().filter_map(|teacher| runs::find(work, teacher));
-    runs.filter(|run| !run.validation().is_file()).chain(students.iter().cloned()).collect()
+/// The cases that networks were trained on, if that is known of all.
+fn seen_by_all(networks: &[TeacherSource]) -> Option<Vec<String>> {
+    let cases: Option<Vec<&Vec<String>>> = networks.iter().map(|network| network.seen.as_ref()).collect();
+    let cases: BTreeSet<&String> = cases?.into_iter().flatten().collect();
+    Some(cases.into_iter().cloned().collect())
 }
 
 /// Some of the training cases, in their order.
@@ -220,9 +240,14 @@ fn choose(ids: &[String], count: usize, seed: u32) -> Vec<String> {
 /// The networks of a run, a model folder or a model file.
 fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<TeacherSource>, Failure> {
     if let Some(run) = runs::find(work, given) {
-        let trained = runs::read(&run, WhichWeights::Auto)?;
         let facts = RunFacts::read(&run)?;
-        let seen = (facts.dataset == plan.dataset_name).then_some(facts.training_cases);
+        let known = facts.dataset == plan.dataset_name && !facts.training_cases.is_empty();
+        let seen = known.then_some(facts.training_cases);
+        if let Some(model) = runs::taken_over(&run) {
+            let network = TeacherNetwork::Model(Box::new(ModelFile::read(&model)?));
+            return Ok(vec![TeacherSource { name: facts.name, network, seen }]);
+        }
+        let trained = runs::read(&run, WhichWeights::Auto)?;
         return Ok(vec![TeacherSource { name: facts.name, network: TeacherNetwork::Trained(trained.network), seen }]);
     }
     let ids = patches::prepared_ids(work)?;
@@ -259,9 +284,13 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
     Ok(sources)
 }
 
-fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) -> Result<Vec<Pupil>, Failure> {
-    let teacher = sources.first().ok_or_else(|| Failure::says(Exit::BadModel, "there is no teacher"))?;
-    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+fn pupils(
+    args: &DistillArgs,
+    plan: &TrainingPlan,
+    sources: &[TeacherSource],
+    teachers: &[RunFolder],
+) -> Result<Vec<Pupil>, Failure> {
+    let names = teachers.iter().map(|run| Ok(RunFacts::read(run)?.name)).collect::<Result<Vec<String>, Failure>>()?;
     let mut suffix = format!("_fold_{}", args.schedule.fold);
     if args.schedule.seed != 0 {
         suffix += &format!("_seed_{}", args.schedule.seed);
@@ -317,7 +346,7 @@ fn pupils(args: &DistillArgs, plan: &TrainingPlan, sources: &[TeacherSource]) ->
         }
     }
     if pupils.is_empty() {
-        return Err(Failure::says(Exit::Usage, format!("--family names no student of {}", teacher.name)));
+        return Err(Failure::says(Exit::Usage, format!("--family names no student of {}", names.join("; "))));
     }
     Ok(pupils)
 }

@@ -73,7 +73,7 @@ fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
         return named.iter().map(|path| runs::find(work, path).ok_or_else(|| no_run(path))).collect();
     }
     let mut all = run::list(work)?;
-    all.retain(runs::has_checkpoint);
+    all.retain(runs::has_network);
     if all.is_empty() {
         return Err(Failure::says(
             Exit::BadInput,
@@ -88,6 +88,11 @@ fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
 /// # Errors
 /// The run has no checkpoint, its network cannot be measured, or the result cannot be written.
 pub(super) fn of_run(run: &RunFolder, threads: Option<u16>, precision: PrecisionChoice) -> Result<Measured, Failure> {
+    if let Some(model) = runs::taken_over(run) {
+        let measured = bench::in_process_of_its_own(&model, &BenchArgs::of(&model, threads, precision))?;
+        speed::write(run, &measured)?;
+        return Ok(measured);
+    }
     let trained = runs::read(run, WhichWeights::default())?;
     let folder = tempfile::tempdir().or_exit_with(Exit::CouldNotWrite, || "no temporary folder could be made")?;
     let name = run.path().file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());

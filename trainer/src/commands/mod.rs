@@ -1,5 +1,6 @@
 //! The program's commands: arguments in, words and exit codes out.
 
+mod adopt;
 mod budget;
 pub mod distill;
 pub mod export;

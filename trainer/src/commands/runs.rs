@@ -37,9 +37,15 @@ pub(super) fn find(work: &Work, given: &Path) -> Option<RunFolder> {
     [given.to_path_buf(), work.runs().join(given)].into_iter().find(|path| is_run(path)).map(RunFolder::new)
 }
 
-/// Whether a run has weights that can be exported.
-pub(super) fn has_checkpoint(run: &RunFolder) -> bool {
-    run.last().is_file() || run.latest().is_file()
+/// Whether a run has a network: one that is trained here, or one that was taken over.
+pub(super) fn has_network(run: &RunFolder) -> bool {
+    run.last().is_file() || run.latest().is_file() || taken_over(run).is_some()
+}
+
+/// The model file of a run that was not trained here but taken over.
+pub(super) fn taken_over(run: &RunFolder) -> Option<PathBuf> {
+    let trained = run.last().is_file() || run.latest().is_file();
+    Some(run.model()).filter(|model| !trained && model.is_file())
 }
 
 /// Reads a run's network: from its last checkpoint, or the latest if it is not finished.
@@ -51,7 +57,15 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
     let checkpoint = [run.last(), run.latest()].into_iter().find(|path| path.is_file()).ok_or_else(|| {
         Failure::says(
             Exit::BadInput,
-            format!("the run {} has no checkpoint yet; it writes one after its first epochs", run.path().display()),
+            match taken_over(run) {
+                Some(model) => {
+                    format!("{} was taken over as {} and not trained here", run.path().display(), model.display())
+                }
+                None => format!(
+                    "the run {} has no checkpoint yet; it writes one after its first epochs",
+                    run.path().display()
+                ),
+            },
         )
     })?;
     let (plans, dataset) = (read_text(&run.plans())?, read_text(&run.dataset())?);

@@ -48,6 +48,10 @@ fn describe(run: &RunFolder) -> Result<String, Failure> {
     let facts = RunFacts::read(run)?;
     let log = log::read(&run.log())?;
     let progress = Progress::of(run, &facts, &log);
+    if progress.state == State::TakenOver {
+        let model = facts.notes.get("model").map_or("elsewhere", String::as_str);
+        return Ok(format!("{}: taken over from {model}\n  {}, fold {}\n", facts.name, facts.dataset, facts.fold));
+    }
     let mut text = format!(
         "{}: {}, {} of {} epochs{}\n",
         facts.name,

@@ -7,7 +7,7 @@ use crate::dataset::source::Source;
 use crate::dataset::splits;
 use crate::export::onnx::{self, Precision};
 use crate::report::page;
-use crate::report::run::RunFolder;
+use crate::report::run::{RunFacts, RunFolder};
 use crate::validate::{self, Options, Validation, ValidationCase};
 use crate::work::{Work, read_text};
 use clap::Args;
@@ -154,6 +154,10 @@ fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<F
         }
         return Ok((Model::load(&args.model)?, None));
     };
+    if let Some(model) = runs::taken_over(run) {
+        let fold = RunFacts::read(run)?.fold;
+        return Ok((Model::load(&model)?, fold.parse().ok()));
+    }
     let trained = runs::read(run, args.weights)?;
     let (manifest, proto) = onnx::model(&trained.network, &trained.facts, args.precision)?;
     let fold = trained.facts.fold;

@@ -14,6 +14,8 @@ const SILENCE: f64 = 5.0;
 pub enum State {
     /// All epochs are done.
     Finished,
+    /// The network was trained elsewhere.
+    TakenOver,
     /// Its last epoch was written not long ago.
     Running,
     /// Nothing was written for long: it was stopped, and can be resumed.
@@ -46,6 +48,7 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             State::Finished => "finished",
+            State::TakenOver => "taken over",
             State::Running => "running",
             State::Stopped => "stopped",
             State::Started => "started",
@@ -70,6 +73,7 @@ impl Progress {
         let usual = recent.iter().map(|r| r.seconds).sum::<f64>() / recent.len().max(1) as f64;
         let left = facts.epochs.saturating_sub(done);
         let state = match (final_checkpoint, log.is_empty()) {
+            _ if facts.epochs == 0 => State::TakenOver,
             (true, _) => State::Finished,
             (false, true) => State::Started,
             // A minute more, for the checkpoint and for tiny epochs.

@@ -10,7 +10,7 @@
 //!   validation.json validation/       whole cases measured, and their label files
 //!   speed.json                        seconds and memory of a patch: one object of `scanside bench --json`
 //!   report.html                       the page
-//!   model.onnx                        the network exported, where someone put it there
+//!   model.onnx                        the network exported, where someone put it there, or taken over from elsewhere
 //! ```
 
 use crate::work::Work;
@@ -149,7 +149,7 @@ impl RunFolder {
         self.0.join("report.html")
     }
 
-    /// The exported network, if it was put here.
+    /// The exported network, if it was put here; the network itself, if it was taken over from elsewhere.
     pub fn model(&self) -> PathBuf {
         self.0.join("model.onnx")
     }

@@ -50,13 +50,15 @@ impl Entry {
                 None
             })
         };
-        let macs = known("its multiply-adds are", macs(&run, &facts));
+        let mut macs = known("its multiply-adds are", macs(&run, &facts));
         let mut speed = None;
         match Speed::read(&run.speed()) {
             Ok(found) => speed = found,
             Err(failure) => remarks.push(format!("{}: its speed is not known: {failure}", facts.name)),
         }
-        if progress.state != State::Finished {
+        // What was taken over has no plans; who measured it counted.
+        macs = macs.or_else(|| speed.as_ref()?.gmac.map(|gmac| (gmac * 1e9).round() as u64));
+        if ![State::Finished, State::TakenOver].contains(&progress.state) {
             remarks.push(format!(
                 "{} is not finished ({} of {} epochs); its numbers are of when it was validated",
                 facts.name, progress.done, progress.epochs

@@ -67,9 +67,9 @@ struct PageRow {
     speed_up: String,
     peak: String,
     epochs: String,
-    batch: usize,
-    seed: u64,
-    labelled: usize,
+    batch: String,
+    seed: String,
+    labelled: String,
     loss: String,
 }
 
@@ -160,7 +160,7 @@ fn tiles(document: &Document) -> Vec<Tile> {
         });
     }
     // One of each size, of those that learnt from all labels; seeds and few labels have tables.
-    let labels = document.runs[0].labelled_cases;
+    let labels = all_labels(document);
     let mut students: Vec<&Row> =
         document.runs.iter().filter(|row| row.role == Role::Distilled && row.labelled_cases == labels).collect();
     students.dedup_by_key(|row| row.parameters.count);
@@ -191,6 +191,8 @@ fn page_row(family: &Family, member: &Member, row: &Row, range: Option<(f64, f64
     let saved = |share: f64| if teacher { "–".into() } else { percent(share, 1) };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
     let not_measured = || "not measured".to_owned();
+    // Of a network that was taken over nobody knows.
+    let here = |text: String| if row.epochs > 0 { text } else { "–".into() };
     PageRow {
         name: row.name.clone(),
         kind: kind(family.document(), row),
@@ -203,7 +205,7 @@ fn page_row(family: &Family, member: &Member, row: &Row, range: Option<(f64, f64
         gained: or_dash(row.plain_twin.as_ref().and_then(|twin| twin.dice_gained).map(gain_text)),
         surface_dice: mean_text(&row.mean_over_classes.surface_dice, 3),
         hausdorff: distance_text(&row.mean_over_classes),
-        channels: list(&row.channels),
+        channels: or_dash(Some(list(&row.channels)).filter(|list| !list.is_empty())),
         parameters: thousands(row.parameters.count),
         parameters_saved: saved(row.parameters.saved),
         gmac: row.gmac_per_patch.map_or_else(|| "not known".into(), |gmac| format!("{:.2}", gmac.amount)),
@@ -212,24 +214,29 @@ fn page_row(family: &Family, member: &Member, row: &Row, range: Option<(f64, f64
         seconds: row.speed.as_ref().map_or_else(not_measured, |speed| format!("{:.3}", speed.median_seconds)),
         speed_up: or_dash(row.speed_up.map(|times| format!("{times:.1} ×"))),
         peak: or_dash(row.speed.as_ref().and_then(|speed| speed.peak_rss_bytes).map(megabytes)),
-        epochs: format!("{} of {} × {} steps", row.epochs_done, row.epochs, row.steps_per_epoch),
-        batch: row.batch_size,
-        seed: row.seed,
-        labelled: row.labelled_cases,
+        epochs: here(format!("{} of {} × {} steps", row.epochs_done, row.epochs, row.steps_per_epoch)),
+        batch: here(row.batch_size.to_string()),
+        seed: here(row.seed.to_string()),
+        labelled: or_dash(Some(row.labelled_cases).filter(|cases| *cases > 0).map(|cases| cases.to_string())),
         loss: row.loss.clone().unwrap_or_default(),
     }
 }
 
+/// Cases with labels that were to be had: what a teacher from elsewhere was trained on may not be known.
+fn all_labels(document: &Document) -> usize {
+    document.runs.iter().map(|row| row.labelled_cases).max().unwrap_or(0)
+}
+
 /// What a run is, in a few words.
 fn kind(document: &Document, row: &Row) -> String {
-    let whole = document.runs[0].labelled_cases;
+    let whole = all_labels(document);
     let mut text = match (row.role, &row.taught_by) {
         (Role::Teacher, _) => "teacher".to_owned(),
         (Role::Plain, _) => "labels alone".into(),
         (Role::Distilled, Some(name)) if *name != document.teacher => format!("distilled from {name}"),
         (Role::Distilled, _) => "distilled".into(),
     };
-    if row.labelled_cases != whole {
+    if row.role != Role::Teacher && row.labelled_cases != whole {
         text += &format!(", labels of {} cases instead of {whole}", row.labelled_cases);
     }
     text

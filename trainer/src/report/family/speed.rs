@@ -12,6 +12,9 @@ pub struct Speed {
     pub median_seconds: f64,
     /// The most that the process ever held.
     pub peak_rss_bytes: Option<u64>,
+    /// Billions of multiply-adds per patch, where they are known.
+    #[serde(default)]
+    pub gmac: Option<f64>,
     /// How it was measured.
     #[serde(flatten)]
     pub conditions: Conditions,

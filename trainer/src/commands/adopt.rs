@@ -1,0 +1,109 @@
+//! A teacher from elsewhere becomes a run of the work folder, so that students can be compared with it: its network as
+//! `model.onnx`, and what is known of its training.
+
+use crate::dataset::splits::Split;
+use crate::plan::TrainingPlan;
+use crate::report::run::{FORMAT, RunFacts, RunFolder};
+use crate::work::Work;
+use scanside::exit::{Exit, Failure, OrExit};
+use scanside::model::Model;
+use scanside::output::PendingFile;
+use scanside_core::nnunet::{self, FoldName, ImportOptions};
+use scanside_core::onnx;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Key of the note that names the file or folder.
+const MODEL: &str = "model";
+/// Key of the note that holds its hash.
+const GRAPH: &str = "graph_sha256";
+/// Digits of a network's hash in the name of its run, where its own name is another's.
+const HASH_DIGITS: usize = 8;
+
+/// Where a network's run lies.
+enum Place {
+    /// It is there.
+    Taken(RunFolder),
+    /// It can be made there.
+    Free(String, RunFolder),
+}
+
+/// The run of a network: that of the model's name, unless another network has it.
+fn place(work: &Work, name: &str, graph: &str) -> Result<Place, Failure> {
+    let mut name = name.to_owned();
+    loop {
+        let run = RunFolder::new(work.runs().join(&name));
+        if !run.facts().is_file() {
+            return Ok(Place::Free(name, run));
+        }
+        if RunFacts::read(&run)?.notes.get(GRAPH).is_some_and(|other| other == graph) {
+            return Ok(Place::Taken(run));
+        }
+        name = format!("{name}-{}", &graph[..HASH_DIGITS]);
+    }
+}
+
+/// The run of the model file or nnU-Net folder at `given`, made if there is none yet. `seen` are the cases it is known to
+/// have been trained on; `split` is that of `fold`, by which it will be judged.
+///
+/// # Errors
+/// The model cannot be read, or files cannot be written.
+pub(super) fn adopt(
+    work: &Work,
+    plan: &TrainingPlan,
+    given: &Path,
+    fold: FoldName,
+    split: &Split,
+    seen: Option<&[String]>,
+) -> Result<RunFolder, Failure> {
+    let (manifest, mut proto) = if nnunet::is_model_folder(given) {
+        nnunet::import_folder(given, &ImportOptions::default()).or_exit(Exit::BadModel)?
+    } else {
+        let loaded = onnx::load(given, None).or_exit(Exit::BadModel)?;
+        (loaded.manifest, loaded.proto)
+    };
+    let whole = given.canonicalize().or_exit(Exit::BadModel)?;
+    let name = if given.is_dir() { whole.file_name() } else { whole.file_stem() };
+    let name = format!("{}_fold_{fold}", name.unwrap_or_default().to_string_lossy());
+    let graph = onnx::graph_sha256(&proto);
+    let (name, run) = match place(work, &name, &graph)? {
+        Place::Taken(run) => return Ok(run),
+        Place::Free(name, run) => (name, run),
+    };
+    onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
+    let mut file = PendingFile::create(&run.model())?;
+    onnx::write_model(&mut file, &proto)
+        .or_exit_with(Exit::CouldNotWrite, || format!("{} cannot be written", run.model().display()))?;
+    drop(proto);
+    file.publish()?;
+    let model = Model::load(&run.model())?;
+    let classes = plan.manifest.labels.heads().iter().filter(|head| head.value != 0);
+    let facts = RunFacts {
+        format: FORMAT,
+        name,
+        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        dataset: plan.dataset_name.clone(),
+        plans: plan.plans_name.clone(),
+        configuration: plan.configuration.clone(),
+        plans_sha256: String::new(),
+        fold: fold.to_string(),
+        training_cases: seen.map(<[String]>::to_vec).unwrap_or_default(),
+        validation_cases: split.val.clone(),
+        classes: classes.map(|head| head.name.clone()).collect(),
+        features_per_stage: Vec::new(),
+        parameters: model.parameters(),
+        mirror_axes: manifest.mirror_axes.clone(),
+        patch_zyx: manifest.grid.patch_zyx,
+        batch_size: 0,
+        steps_per_epoch: 0,
+        epochs: 0,
+        initial_lr: 0.0,
+        seed: 0,
+        device: "elsewhere".into(),
+        notes: BTreeMap::from([(MODEL.to_owned(), given.display().to_string()), (GRAPH.to_owned(), graph)]),
+    };
+    // Last: a run without it is none.
+    facts.write(&run)?;
+    Ok(run)
+}
