@@ -11,8 +11,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Planes of a band: the margin is one more for a kernel of three, and two planes of input are read again for each.
-const BAND: usize = 8;
+/// Planes of a band where memory is short. The margin is one more for a kernel of three, and two planes of input are read
+/// again for each.
+pub(super) const NARROW: usize = 8;
+/// Planes of a band where memory is worth a little time.
+pub(super) const WIDE: usize = 16;
 
 /// A part of the workspace, in blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct Arena {
     pub(super) tables: Vec<Region>,
     /// The buffer that a step writes over.
     pub(super) overwritten: Vec<Option<usize>>,
+    /// Planes that such a step computes at a time.
+    band: usize,
     pub(super) blocks: usize,
 }
 
@@ -58,9 +63,9 @@ struct Tenant {
 }
 
 impl Arena {
-    /// Places the tensors of `graph`, whose steps prepare `weights` blocks of weights each; `in_bands` where memory is
-    /// scarcer than time.
-    pub(super) fn new(graph: &Graph, weights: &[usize], in_bands: bool) -> Arena {
+    /// Places the tensors of `graph`, whose steps prepare `weights` blocks of weights each; with `band` convolutions write
+    /// over their input, so many planes at a time.
+    pub(super) fn new(graph: &Graph, weights: &[usize], band: Option<usize>) -> Arena {
         let mut tenants: Vec<Tenant> =
             (0..graph.buffers).map(|b| Tenant { first: usize::MAX, last: 0, len: 0, party: b, at: 0 }).collect();
         for (i, step) in graph.steps.iter().enumerate() {
@@ -76,9 +81,9 @@ impl Arena {
             step.inputs.iter().for_each(|v| v.places(&mut |p| used(p, 0)));
         }
         let mut overwritten = vec![None; graph.steps.len()];
-        if in_bands {
+        if let Some(band) = band {
             for (i, over) in overwritten.iter_mut().enumerate() {
-                *over = join(graph, i, &mut tenants);
+                *over = join(graph, i, &mut tenants, band);
             }
         }
         for (i, &len) in weights.iter().enumerate() {
@@ -94,15 +99,25 @@ impl Arena {
             blocks += len;
             Region { offset: blocks - len, len }
         });
-        Arena { tables: tables.collect(), buffers: regions, weights, overwritten, blocks }
+        Arena {
+            tables: tables.collect(),
+            buffers: regions,
+            weights,
+            overwritten,
+            band: band.unwrap_or(usize::MAX),
+            blocks,
+        }
+    }
+
+    /// The planes of step `i` that are computed at a time.
+    pub(super) fn bands(&self, i: usize, step: &Step) -> impl Iterator<Item = Range<usize>> + use<> {
+        bands(step.grid[0], if self.overwritten[i].is_some() { self.band } else { usize::MAX })
     }
 }
 
-/// The planes of each band of a step that writes over its input.
-pub(super) fn bands(step: &Step, overwrites: bool) -> impl Iterator<Item = Range<usize>> {
-    let planes = step.grid[0];
-    let band = if overwrites { BAND } else { planes };
-    (0..planes).step_by(band).map(move |z| z..planes.min(z + band))
+/// Runs of `band` planes.
+fn bands(planes: usize, band: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..planes).step_by(band).map(move |z| z..planes.min(z.saturating_add(band)))
 }
 
 /// The first plane of its input that a convolution still reads when its output begins at plane `z`.
@@ -114,7 +129,7 @@ fn first_read(step: &Step, z: usize) -> usize {
 }
 
 /// Lets step `i` write over the largest tensor that it is the last to read, where it can.
-fn join(graph: &Graph, i: usize, tenants: &mut [Tenant]) -> Option<usize> {
+fn join(graph: &Graph, i: usize, tenants: &mut [Tenant], band: usize) -> Option<usize> {
     let step = &graph.steps[i];
     let Place::Buffer(out) = step.place else { return None };
     if !matches!(step.kind, Kind::Conv(..)) || tenants[out].first != i {
@@ -132,7 +147,7 @@ fn join(graph: &Graph, i: usize, tenants: &mut [Tenant]) -> Option<usize> {
     let over = last_read.max_by_key(|&b| tenants[b].len)?;
     let writer = graph.steps[..i].iter().rfind(|s| s.place == Place::Buffer(over))?;
     let plane = |s: &Step| s.bytes() / s.grid[0];
-    let needed = bands(step, true).map(|band| {
+    let needed = bands(step.grid[0], band).map(|band| {
         blocks_for(band.end * plane(step))
             .saturating_sub(first_read(step, band.start) * plane(writer) / size_of::<Block>())
     });

@@ -1,12 +1,13 @@
 //! A checked network with the memory of a run laid out: one block of memory whose size is known beforehand and which the
 //! caller hands in.
 
-use super::arena::Arena;
+use super::arena::{Arena, NARROW, WIDE};
 use super::run::source_of;
 use super::spec::{ConvSpec, Form, Graph, Kind, Place, Span, SpecError, Step};
 use super::weights::Weights;
 use crate::arch::{Block, Isa, blocks_for};
 use crate::kernels::{Conv, Pool, Precision, Squash, Statistics, Sum};
+use crate::patch::PatchPrecision;
 use alloc::vec::Vec;
 
 /// What a step needs beside its tensors.
@@ -28,7 +29,7 @@ pub struct Network<'w> {
     pub(super) isa: Isa,
     pub(super) prepared: Vec<Prepared>,
     roomy: Arena,
-    /// Layers in bands, where that takes less.
+    /// Layers in narrow bands, where that takes less.
     tight: Option<Arena>,
     scratch_blocks: usize,
     statistics_bytes: usize,
@@ -55,8 +56,10 @@ impl<'w> Network<'w> {
             prepared.push(p);
         }
         let weight_blocks: Vec<usize> = prepared.iter().map(|p| p.weight_blocks).collect();
-        let roomy = Arena::new(&graph, &weight_blocks, false);
-        let tight = Some(Arena::new(&graph, &weight_blocks, true)).filter(|tight| tight.blocks < roomy.blocks);
+        // Who stores halves wants to save memory.
+        let usual = if graph.patch_precision() == PatchPrecision::F16 { Some(WIDE) } else { None };
+        let roomy = Arena::new(&graph, &weight_blocks, usual);
+        let tight = Some(Arena::new(&graph, &weight_blocks, Some(NARROW))).filter(|tight| tight.blocks < roomy.blocks);
         Ok(Network { graph, weights, isa, prepared, roomy, tight, scratch_blocks, statistics_bytes })
     }
 

@@ -1,6 +1,6 @@
 //! Runs the steps of a network, one after the other.
 
-use super::arena::{Arena, Region, bands, carve};
+use super::arena::{Arena, Region, carve};
 use super::layout::{Network, Prepared, float_weights};
 use super::spec::{ConvSpec, Form, Kind, OpSpec, PartSpec, Place, Span, Step, Storage, ValueSpec};
 use super::weights::Weights;
@@ -129,7 +129,7 @@ impl<E: Executor> Run<'_, '_, E> {
         let [nz, ny, nx] = step.grid;
         let shape = [step.channels, nz, ny, nx];
         let plane = step.channels * ny * nx;
-        for planes in bands(step, over.is_some()) {
+        for planes in self.layout.bands(i, step) {
             let cuts = |order| Cuts { shape, order, step: prepared.step, planes: planes.clone() };
             // The output of this band, and what lies behind it.
             let end = out.offset - written.offset + blocks_for(planes.end * plane * step.storage.bytes());
