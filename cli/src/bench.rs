@@ -124,12 +124,13 @@ pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Measures one model as `args` say, whatever models they name, in a fresh process of this program's command `bench`.
+/// Measures one model as `args` say, whatever models they name, in a fresh process: the command `bench` of `scanside`, or of
+/// this program where that does not lie beside it.
 ///
 /// # Errors
 /// The model cannot be read or run.
 pub fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
-    let program = std::env::current_exe().or_exit(Exit::BadModel)?;
+    let program = process::measuring_program().or_exit(Exit::BadModel)?;
     let mut command = Command::new(program);
     command.args(["bench", "--json", "--runs", &args.runs.to_string(), "--model"]).arg(model);
     if let Some(threads) = args.threads {

@@ -104,8 +104,8 @@ fn each(args: &ChooseArgs) -> Result<Vec<Candidate>, Failure> {
     args.model.iter().map(|model| in_process_of_its_own(model, args)).collect()
 }
 
-/// What a run of a scan (one file per channel) would take with each of the models, which are for one task, in fresh
-/// processes of this program's command `choose`.
+/// What a run of a scan (one file per channel) would take with each of the models, which are for one task, told by fresh
+/// processes: the command `choose` of `scanside`, or of this program where that does not lie beside it.
 ///
 /// # Errors
 /// A model or the scan cannot be read.
@@ -300,7 +300,7 @@ fn shared_options(args: &ChooseArgs) -> Vec<String> {
 }
 
 fn in_process_of_its_own(model: &Path, args: &ChooseArgs) -> Result<Candidate, Failure> {
-    let program = std::env::current_exe().or_exit(Exit::BadModel)?;
+    let program = process::measuring_program().or_exit(Exit::BadModel)?;
     let mut command = Command::new(program);
     command.args(["choose", "--json", "--model"]).arg(model).arg("--input").args(&args.input);
     command.args(shared_options(args));

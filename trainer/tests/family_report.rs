@@ -107,7 +107,7 @@ fn shares_are_of_the_same_cases() {
     assert_eq!(report(&place.path().join("nowhere"), &[]).status.code(), Some(3));
 
     let measured = validation(place.path());
-    let taught = [("teacher", "teacher"), ("loss", "logit")];
+    let taught = [("teacher", "teacher"), ("teacher_speaks", "of whole cases, once"), ("loss", "logit")];
     let teacher = run(&work, "teacher", 32, &[("loss", "labels")], &measured, 1.0);
     let student = run(&work, "r4_fold_0", 8, &taught, &measured, 0.98);
     run(&work, "r4-plain_fold_0", 8, &[("loss", "labels")], &measured, 0.96);

@@ -13,6 +13,8 @@ use scanside::exit::Failure;
 
 /// Key of the note in which a student names its teachers.
 const TEACHER: &str = "teacher";
+/// Key of the note that says when its teachers are asked.
+const TEACHER_SPEAKS: &str = "teacher_speaks";
 /// Key of the note that says what a run learns from.
 const LOSS: &str = "loss";
 
@@ -80,7 +82,8 @@ impl Entry {
 
     /// Notes on neither teacher nor loss: averaged weights, first weights.
     pub(super) fn other_notes(&self) -> Vec<(&String, &String)> {
-        self.facts.notes.iter().filter(|(key, _)| ![TEACHER, LOSS].contains(&key.as_str())).collect()
+        let of_lesson = [TEACHER, TEACHER_SPEAKS, LOSS];
+        self.facts.notes.iter().filter(|(key, _)| !of_lesson.contains(&key.as_str())).collect()
     }
 
     /// Names of the cases measured.
