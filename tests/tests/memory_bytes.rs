@@ -47,8 +47,11 @@ impl LabelSink for Nowhere {
     }
 }
 
-/// Vectors of vectors, lists of jobs: what is too small to be worth a line in the plan.
-const SMALL_CHANGE: usize = 96 << 10;
+/// Vectors of vectors, lists of jobs: what is too small to be worth a line in the plan. It grows with the grid, and the plan
+/// leaves a share of the sum for it.
+fn small_change(announced: usize) -> usize {
+    announced / 50 + (96 << 10)
+}
 
 // One test in this file: the counters see every thread of the process.
 proptest! {
@@ -89,6 +92,7 @@ proptest! {
 
         let slack = plan.items.last().map_or(0, |item| item.bytes);
         let announced = plan.items.iter().map(|item| item.bytes).sum::<usize>() - slack;
-        prop_assert!(measured <= announced + SMALL_CHANGE, "{measured} allocated, {announced} announced: {:?}", plan.items);
+        let most = announced + small_change(announced);
+        prop_assert!(measured <= most, "{measured} allocated, {announced} announced: {:?}", plan.items);
     }
 }
