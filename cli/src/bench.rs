@@ -114,7 +114,11 @@ pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     }
     for model in &args.model {
         // Each model in a process of its own: memory that one took does not count for the next.
-        let measured = if args.model.len() > 1 { in_process_of_its_own(model, args)? } else { measure(model, args)? };
+        let measured = if args.model.len() > 1 {
+            in_process_of_its_own(&std::env::current_exe().or_exit(Exit::BadModel)?, model, args)?
+        } else {
+            measure(model, args)?
+        };
         if args.json {
             say!("{}", serde_json::to_string(&measured).or_exit(Exit::CouldNotWrite)?);
         } else {
@@ -124,13 +128,11 @@ pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Measures one model as `args` say, whatever models they name, in a fresh process: the command `bench` of `scanside`, or of
-/// this program where that does not lie beside it.
+/// Measures one model as `args` say, whatever models they name, in a fresh process of the command `bench` of `program`.
 ///
 /// # Errors
 /// The model cannot be read or run.
-pub fn in_process_of_its_own(model: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
-    let program = process::measuring_program().or_exit(Exit::BadModel)?;
+pub fn in_process_of_its_own(program: &Path, model: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let mut command = Command::new(program);
     command.args(["bench", "--json", "--runs", &args.runs.to_string(), "--model"]).arg(model);
     if let Some(threads) = args.threads {

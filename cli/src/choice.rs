@@ -79,8 +79,8 @@ pub(crate) fn over_time(predicted_seconds: f64, budget: Budget) -> Option<String
     Some(format!("needs {}, {} allowed", human_seconds(predicted_seconds), human_seconds(allowed)))
 }
 
-/// What would have to be allowed so that one of the models fits.
-pub fn nothing_fits(candidates: &[Candidate], budget: Budget) -> String {
+/// What would have to be allowed so that one of the models fits; `options` allow memory and time, up to their values.
+pub fn nothing_fits(candidates: &[Candidate], budget: Budget, options: [&str; 2]) -> String {
     let name = |c: &Candidate| c.model.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut allowed = Vec::new();
     allowed.extend(budget.ram_bytes.map(|bytes| human_bytes(usize::try_from(bytes).unwrap_or(usize::MAX))));
@@ -91,12 +91,12 @@ pub fn nothing_fits(candidates: &[Candidate], budget: Budget) -> String {
     let ram = |c: &Candidate| c.least_ram_bytes.or(c.peak_ram_bytes);
     if let Some((c, bytes)) = candidates.iter().filter_map(|c| Some((c, ram(c)?))).min_by_key(|(_, bytes)| *bytes) {
         let megabytes = bytes.div_ceil(1_000_000);
-        sentence += &format!("; the least memory is {megabytes} MB, with {} (--max-ram {megabytes}M)", name(c));
+        sentence += &format!("; the least memory is {megabytes} MB, with {} ({}{megabytes}M)", name(c), options[0]);
     }
     let times = candidates.iter().filter_map(|c| Some((c, c.predicted_seconds?)));
     if let Some((c, seconds)) = times.min_by(|a, b| a.1.total_cmp(&b.1)) {
         sentence += &format!("; the shortest time is {}, with {}", human_seconds(seconds), name(c));
-        sentence += &format!(" (--max-time {}s)", seconds.ceil());
+        sentence += &format!(" ({}{}s)", options[1], seconds.ceil());
     }
     sentence
 }
@@ -189,7 +189,7 @@ mod tests {
         };
         let slow = candidate("r2.onnx", Some(0.89), 20.4, false);
         let budget = Budget { ram_bytes: Some(100_000_000), seconds: Some(10.0) };
-        let said = nothing_fits(&[short, slow], budget);
+        let said = nothing_fits(&[short, slow], budget, ["--max-ram ", "--max-time "]);
         assert_eq!(
             said,
             "none of the 2 models fits in 100 MB and 10.0 s; the least memory is 80 MB, with r4.onnx (--max-ram 80M); \

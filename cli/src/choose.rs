@@ -27,6 +27,8 @@ use std::time::Instant;
 
 /// Labels of a model that an error tells.
 const MOST_LABELS_TOLD: usize = 8;
+/// What allows memory and time.
+const OPTIONS: [&str; 2] = ["--max-ram ", "--max-time "];
 
 /// What was found, for programs.
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,12 +81,12 @@ pub fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
         return match chosen {
             Some(_) => Ok(Exit::Done),
-            None => Err(Failure::says(Exit::DoesNotFit, choice::nothing_fits(&document.models, budget))),
+            None => Err(Failure::says(Exit::DoesNotFit, choice::nothing_fits(&document.models, budget, OPTIONS))),
         };
     }
     say!("{}", choice::table(&models, chosen).trim_end());
     let (Some(index), Some(why), Some(command)) = (chosen, why, command) else {
-        return Err(Failure::says(Exit::DoesNotFit, choice::nothing_fits(&models, budget)));
+        return Err(Failure::says(Exit::DoesNotFit, choice::nothing_fits(&models, budget, OPTIONS)));
     };
     say!("\n{}: {why}\n\n{command}", args.model[index].display());
     Ok(Exit::Done)
@@ -96,26 +98,28 @@ fn candidates(args: &ChooseArgs) -> Result<(Case, Vec<Candidate>), Failure> {
         return Ok((case, vec![candidate]));
     }
     let case = the_case(args, same_task(args)?)?;
-    Ok((case, each(args)?))
+    let program = std::env::current_exe().or_exit(Exit::BadModel)?;
+    Ok((case, each(&program, args)?))
 }
 
 /// Each model in a process of its own: memory that one took does not count for the next.
-fn each(args: &ChooseArgs) -> Result<Vec<Candidate>, Failure> {
-    args.model.iter().map(|model| in_process_of_its_own(model, args)).collect()
+fn each(program: &Path, args: &ChooseArgs) -> Result<Vec<Candidate>, Failure> {
+    args.model.iter().map(|model| in_process_of_its_own(program, model, args)).collect()
 }
 
 /// What a run of a scan (one file per channel) would take with each of the models, which are for one task, told by fresh
-/// processes: the command `choose` of `scanside`, or of this program where that does not lie beside it.
+/// processes of the command `choose` of `program`.
 ///
 /// # Errors
 /// A model or the scan cannot be read.
 pub fn weigh(
+    program: &Path,
     models: &[PathBuf],
     scan: &[PathBuf],
     budget: Budget,
     threads: Option<u16>,
 ) -> Result<Vec<Candidate>, Failure> {
-    each(&ChooseArgs {
+    let args = ChooseArgs {
         model: models.to_vec(),
         input: scan.to_vec(),
         max_ram: budget.ram_bytes,
@@ -127,7 +131,8 @@ pub fn weigh(
         // It is the caller who knows that it is a scan.
         allow_label_input: true,
         json: true,
-    })
+    };
+    each(program, &args)
 }
 
 /// `latency=20s,ram=1G`, either or both.
@@ -299,8 +304,7 @@ fn shared_options(args: &ChooseArgs) -> Vec<String> {
     options
 }
 
-fn in_process_of_its_own(model: &Path, args: &ChooseArgs) -> Result<Candidate, Failure> {
-    let program = process::measuring_program().or_exit(Exit::BadModel)?;
+fn in_process_of_its_own(program: &Path, model: &Path, args: &ChooseArgs) -> Result<Candidate, Failure> {
     let mut command = Command::new(program);
     command.args(["choose", "--json", "--model"]).arg(model).arg("--input").args(&args.input);
     command.args(shared_options(args));

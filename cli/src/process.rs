@@ -1,7 +1,5 @@
 //! What the operating system says of this process.
 
-use std::path::PathBuf;
-
 /// Resident memory now, and the most it ever was, in bytes; `None` where the system does not tell.
 pub(crate) fn resident_bytes() -> Option<(usize, usize)> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -19,14 +17,6 @@ pub(crate) fn available_bytes() -> Option<usize> {
     let line = memory.lines().find(|l| l.starts_with("MemAvailable:"))?;
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     kib.checked_mul(1024)
-}
-
-/// The program to measure models with: `scanside`, where it lies beside the one that runs. What other programs load for
-/// themselves, such as libtorch, is not memory that a model takes.
-pub(crate) fn measuring_program() -> std::io::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let beside = own.with_file_name(format!("scanside{}", std::env::consts::EXE_SUFFIX));
-    Ok(if beside.is_file() { beside } else { own })
 }
 
 /// What the CPU calls itself; its architecture where the system does not tell.

@@ -30,6 +30,12 @@ fn distill<'a>(work: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
+/// A teacher of so many epochs of so many steps.
+fn teach(work: &str, name: &str, epochs: &str, steps: &str) {
+    let teacher = ["teacher", work, "--name", name, "--epochs", epochs, "--iterations-per-epoch", steps];
+    succeeds(&[&teacher[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+}
+
 fn timeless(folder: &Path) -> Vec<EpochRecord> {
     let records = read(&folder.join("log.jsonl")).unwrap();
     records
@@ -43,8 +49,7 @@ fn a_family_shares_its_teacher_and_resumes_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let work = work(folder.path());
     let name = work.to_str().unwrap();
-    let teach = ["teacher", name, "--name", "teacher", "--epochs", "2", "--iterations-per-epoch", "6"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    teach(name, "teacher", "2", "6");
 
     // The other folds' cases are what this teacher was trained on.
     let leaking = run(&distill(name, &["--fold", "1"]));
@@ -102,8 +107,7 @@ fn few_labels_are_enough_to_begin_with() {
     let folder = tempfile::tempdir().unwrap();
     let work = work(folder.path());
     let name = work.to_str().unwrap();
-    let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    teach(name, "teacher", "1", "2");
     succeeds(&distill(name, &["--labelled", "1"]));
     let facts = RunFacts::read(&RunFolder::new(work.join("runs/r2f2_fold_0_labelled_1"))).unwrap();
     assert_eq!(facts.training_cases.len(), 1);
@@ -116,8 +120,7 @@ fn a_model_file_teaches_as_the_run_it_was_exported_from() {
     let folder = tempfile::tempdir().unwrap();
     let work = work(folder.path());
     let name = work.to_str().unwrap();
-    let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    teach(name, "teacher", "1", "2");
     let (run_folder, file) = (work.join("runs/teacher"), folder.path().join("teacher.onnx"));
     let file = file.to_str().unwrap();
     succeeds(&["export", run_folder.to_str().unwrap(), "-o", file]);
@@ -160,8 +163,7 @@ fn students_are_compared_with_teachers_from_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let work = work(folder.path());
     let name = work.to_str().unwrap();
-    let teach = ["teacher", name, "--name", "teacher_fold_0", "--epochs", "1", "--iterations-per-epoch", "2"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    teach(name, "teacher_fold_0", "1", "2");
     let runs = work.join("runs");
     let [file, nnunet] = ["teacher.onnx", "nnunet"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
     succeeds(&["export", runs.join("teacher_fold_0").to_str().unwrap(), "-o", &file, "--nnunet", &nnunet]);
@@ -212,8 +214,7 @@ fn students_within_a_budget_are_trained_and_judged() {
     let folder = tempfile::tempdir().unwrap();
     let work = work(folder.path());
     let name = work.to_str().unwrap();
-    let teach = ["teacher", name, "--name", "teacher", "--epochs", "1", "--iterations-per-epoch", "2"];
-    succeeds(&[&teach[..], &["--validation-iterations", "0", "--device", "cpu", "--no-validation"]].concat());
+    teach(name, "teacher", "1", "2");
     assert!(!work.join("runs/teacher/validation.json").exists());
 
     let distill = |more: &[&str]| {
@@ -225,7 +226,8 @@ fn students_within_a_budget_are_trained_and_judged() {
     assert_eq!(distill(&["--budget", "fast"]).status.code(), Some(2));
     let nothing = distill(&["--budget", "latency=1h,ram=1M"]);
     assert_eq!(nothing.status.code(), Some(5), "{}", said(&nothing.stderr));
-    assert!(said(&nothing.stderr).contains("none of the 2 models fits"), "{}", said(&nothing.stderr));
+    let words = said(&nothing.stderr);
+    assert!(words.contains("none of the 2 models fits") && words.contains("(ram="), "{words}");
     assert!(!work.join("runs/r1f2_fold_0").exists());
 
     let done = distill(&["--budget", "latency=1h,ram=8G"]);

@@ -3,7 +3,7 @@
 
 use crate::dataset::splits::Split;
 use crate::plan::TrainingPlan;
-use crate::report::run::{FORMAT, RunFacts, RunFolder};
+use crate::report::run::{FORMAT, RunFacts, RunFolder, TAKEN_FROM};
 use crate::work::Work;
 use scanside::exit::{Exit, Failure, OrExit};
 use scanside::model::Model;
@@ -14,31 +14,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Key of the note that names the file or folder.
-const MODEL: &str = "model";
 /// Key of the note that holds its hash.
 const GRAPH: &str = "graph_sha256";
 /// Digits of a network's hash in the name of its run, where its own name is another's.
 const HASH_DIGITS: usize = 8;
 
-/// Where a network's run lies.
-enum Place {
-    /// It is there.
-    Taken(RunFolder),
-    /// It can be made there.
-    Free(String, RunFolder),
-}
-
-/// The run of a network: that of the model's name, unless another network has it.
-fn place(work: &Work, name: &str, graph: &str) -> Result<Place, Failure> {
+/// The name of a network's run, and where it lies or can be made: that of the model, unless another network has it.
+fn place(work: &Work, name: &str, graph: &str) -> Result<(String, RunFolder), Failure> {
     let mut name = name.to_owned();
     loop {
         let run = RunFolder::new(work.runs().join(&name));
-        if !run.facts().is_file() {
-            return Ok(Place::Free(name, run));
-        }
-        if RunFacts::read(&run)?.notes.get(GRAPH).is_some_and(|other| other == graph) {
-            return Ok(Place::Taken(run));
+        let ours = |facts: RunFacts| facts.notes.get(GRAPH).is_some_and(|other| other == graph);
+        if !run.facts().is_file() || ours(RunFacts::read(&run)?) {
+            return Ok((name, run));
         }
         name = format!("{name}-{}", &graph[..HASH_DIGITS]);
     }
@@ -67,10 +55,10 @@ pub(super) fn adopt(
     let name = if given.is_dir() { whole.file_name() } else { whole.file_stem() };
     let name = format!("{}_fold_{fold}", name.unwrap_or_default().to_string_lossy());
     let graph = onnx::graph_sha256(&proto);
-    let (name, run) = match place(work, &name, &graph)? {
-        Place::Taken(run) => return Ok(run),
-        Place::Free(name, run) => (name, run),
-    };
+    let (name, run) = place(work, &name, &graph)?;
+    if run.facts().is_file() {
+        return Ok(run);
+    }
     onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
     let mut file = PendingFile::create(&run.model())?;
     onnx::write_model(&mut file, &proto)
@@ -101,7 +89,7 @@ pub(super) fn adopt(
         initial_lr: 0.0,
         seed: 0,
         device: "elsewhere".into(),
-        notes: BTreeMap::from([(MODEL.to_owned(), given.display().to_string()), (GRAPH.to_owned(), graph)]),
+        notes: BTreeMap::from([(TAKEN_FROM.to_owned(), given.display().to_string()), (GRAPH.to_owned(), graph)]),
     };
     // Last: a run without it is none.
     facts.write(&run)?;

@@ -1,6 +1,6 @@
 //! Which students a budget of time and memory allows: told by networks of their shapes, before anything is trained.
 
-use super::say;
+use super::{measuring_program, say};
 use crate::dataset::raw::{RawCase, RawDataset};
 use crate::dataset::source::Source;
 use crate::distill::family::Pupil;
@@ -51,7 +51,7 @@ pub(super) fn keep_within(
         }
     }
     let files: Vec<PathBuf> = networks.iter().map(|(_, file)| file.clone()).collect();
-    let candidates = choose::weigh(&files, &case.images, budget, threads)?;
+    let candidates = choose::weigh(&measuring_program()?, &files, &case.images, budget, threads)?;
     say(&format!("for {}, the largest case, on this machine:\n{}", case.id, choose::table(&candidates, None)));
     let fits = |pupil: &Pupil| {
         let network = networks.iter().position(|(unet, _)| *unet == pupil.member.unet);
@@ -59,7 +59,7 @@ pub(super) fn keep_within(
     };
     let kept: Vec<Pupil> = pupils.into_iter().filter(fits).collect();
     if kept.is_empty() {
-        return Err(Failure::says(Exit::DoesNotFit, nothing_fits(&candidates, budget)));
+        return Err(Failure::says(Exit::DoesNotFit, nothing_fits(&candidates, budget, ["ram=", "latency="])));
     }
     Ok(kept)
 }

@@ -21,7 +21,12 @@ pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Re
         format!("{:<32} {:>12} {:>10} {:>11} {:>10}\n", "network", "parameters", "mean Dice", "ms/window", "peak RAM");
     for run in runs {
         match line(work, run, threads) {
-            Ok(line) => table += &line,
+            Ok((line, all)) => {
+                table += &line;
+                if !all {
+                    exit = Exit::SomeFailed;
+                }
+            }
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => {
                 eprintln!("{} is trained, but could not be judged: {failure}", run.path().display());
@@ -33,8 +38,10 @@ pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Re
     Ok(exit)
 }
 
-fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<String, Failure> {
+/// A run's line, and whether all its cases could be measured.
+fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<(String, bool), Failure> {
     let facts = RunFacts::read(run)?;
+    let mut all = true;
     // Of a network that has seen every case no accuracy can be told.
     let dice = if facts.fold == FoldName::All.to_string() {
         None
@@ -43,15 +50,20 @@ fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<String, Fa
         eprintln!("{}: segmenting {} cases held back", facts.name, facts.validation_cases.len());
         let validation = validate::of_run(work, run, threads)?;
         eprintln!("{}: validated in {}", facts.name, human_duration(started.elapsed().as_secs_f64()));
+        for failed in &validation.agreement.failed {
+            eprintln!("{}: {}: {}", facts.name, failed.case, failed.error);
+            all = false;
+        }
         validation.mean_dice()
     };
     let measured = measure::of_run(run, threads, PrecisionChoice::Auto)?;
-    Ok(format!(
+    let line = format!(
         "{:<32} {:>12} {:>10} {:>11.1} {:>10}\n",
         facts.name,
         facts.parameters,
         dice.map_or("-".into(), |dice| format!("{dice:.4}")),
         1e3 * measured.median_seconds,
         measured.peak_rss_bytes.map_or("-".into(), human_bytes),
-    ))
+    );
+    Ok((line, all))
 }

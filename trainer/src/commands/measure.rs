@@ -1,7 +1,7 @@
 //! `scanside-train measure`: seconds and memory of runs' networks, on this machine.
 
 use super::runs::{self, WhichWeights};
-use super::{say, speed};
+use super::{measuring_program, say, speed};
 use crate::export::onnx::{self, Precision};
 use crate::report::run::{self, RunFolder};
 use crate::work::Work;
@@ -88,8 +88,9 @@ fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
 /// # Errors
 /// The run has no checkpoint, its network cannot be measured, or the result cannot be written.
 pub(super) fn of_run(run: &RunFolder, threads: Option<u16>, precision: PrecisionChoice) -> Result<Measured, Failure> {
+    let program = measuring_program()?;
     if let Some(model) = runs::taken_over(run) {
-        let measured = bench::in_process_of_its_own(&model, &BenchArgs::of(&model, threads, precision))?;
+        let measured = bench::in_process_of_its_own(&program, &model, &BenchArgs::of(&model, threads, precision))?;
         speed::write(run, &measured)?;
         return Ok(measured);
     }
@@ -99,7 +100,7 @@ pub(super) fn of_run(run: &RunFolder, threads: Option<u16>, precision: Precision
     let file = folder.path().join(format!("{name}.onnx"));
     onnx::write_unchecked(&file, &trained.network, &trained.facts, Precision::F32)?;
     drop(trained);
-    let measured = bench::in_process_of_its_own(&file, &BenchArgs::of(&file, threads, precision))?;
+    let measured = bench::in_process_of_its_own(&program, &file, &BenchArgs::of(&file, threads, precision))?;
     speed::write(run, &measured)?;
     Ok(measured)
 }

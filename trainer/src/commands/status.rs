@@ -49,7 +49,7 @@ fn describe(run: &RunFolder) -> Result<String, Failure> {
     let log = log::read(&run.log())?;
     let progress = Progress::of(run, &facts, &log);
     if progress.state == State::TakenOver {
-        let model = facts.notes.get("model").map_or("elsewhere", String::as_str);
+        let model = facts.notes.get(run::TAKEN_FROM).map_or("elsewhere", String::as_str);
         return Ok(format!("{}: taken over from {model}\n  {}, fold {}\n", facts.name, facts.dataset, facts.fold));
     }
     let mut text = format!(

@@ -28,6 +28,9 @@ pub const FORMAT: u32 = 1;
 /// The class whose network a run trains: nnU-Net's own.
 pub const TRAINER: &str = "nnUNetTrainer";
 
+/// Key of the note of a run that was taken over: the file or folder it was.
+pub const TAKEN_FROM: &str = "model";
+
 /// Most bytes of `run.json`; ids of a hundred thousand cases stay below.
 const MAX_BYTES: u64 = 16 << 20;
 
