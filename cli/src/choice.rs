@@ -86,7 +86,10 @@ pub fn nothing_fits(candidates: &[Candidate], budget: Budget, options: [&str; 2]
     allowed.extend(budget.ram_bytes.map(|bytes| human_bytes(usize::try_from(bytes).unwrap_or(usize::MAX))));
     allowed.extend(budget.seconds.map(human_seconds));
     let allowed = if allowed.is_empty() { "the memory of this machine".into() } else { allowed.join(" and ") };
-    let mut sentence = format!("none of the {} models fits in {allowed}", candidates.len());
+    let mut sentence = match candidates {
+        [_] => format!("the model does not fit in {allowed}"),
+        _ => format!("none of the {} models fits in {allowed}", candidates.len()),
+    };
     // A model whose memory suffices may need even less; what it was given is known to do.
     let ram = |c: &Candidate| c.least_ram_bytes.or(c.peak_ram_bytes);
     if let Some((c, bytes)) = candidates.iter().filter_map(|c| Some((c, ram(c)?))).min_by_key(|(_, bytes)| *bytes) {

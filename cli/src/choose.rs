@@ -15,9 +15,10 @@ use crate::model::{self, DEFAULT_CHECKPOINT, Model};
 use crate::predict::predict;
 use crate::process;
 use crate::progress::human_bytes;
+use crate::relatives;
 use crate::window_time::{WindowTimes, too_large_to_time};
 use clap::ValueEnum;
-use scanside_core::manifest::Manifest;
+use scanside_core::manifest::{FamilyMember, Manifest};
 use scanside_core::memory::DoesNotFit;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ struct Document {
     why: Option<String>,
     /// The run's command line.
     command: Option<String>,
+    /// Members of the models' family that were not given and would do better, as their maker measured them.
+    not_given: Vec<FamilyMember>,
 }
 
 /// Weighs the models, and says which to take.
@@ -63,8 +66,9 @@ pub fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
             format!("{} is a folder; give one scan of those that are to be segmented", folder.display()),
         ));
     }
-    let (case, models) = candidates(args)?;
+    let (case, models, manifests) = candidates(args)?;
     let (chosen, why) = choice::choose(&models).unzip();
+    let not_given = relatives::better(&manifests, chosen);
     let command = chosen.map(|index| command(&args.model[index], &case, args));
     let budget = budget(args);
     if args.json {
@@ -77,6 +81,7 @@ pub fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
             chosen,
             why,
             command,
+            not_given,
         };
         say!("{}", serde_json::to_string_pretty(&document).or_exit(Exit::CouldNotWrite)?);
         return match chosen {
@@ -85,6 +90,9 @@ pub fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
         };
     }
     say!("{}", choice::table(&models, chosen).trim_end());
+    if let Some(told) = relatives::told(&not_given, chosen.is_some()) {
+        say!("\n{told}");
+    }
     let (Some(index), Some(why), Some(command)) = (chosen, why, command) else {
         return Err(Failure::says(Exit::DoesNotFit, choice::nothing_fits(&models, budget, OPTIONS)));
     };
@@ -92,14 +100,16 @@ pub fn run(args: &ChooseArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn candidates(args: &ChooseArgs) -> Result<(Case, Vec<Candidate>), Failure> {
+/// The scan, and the models with what they say of themselves.
+fn candidates(args: &ChooseArgs) -> Result<(Case, Vec<Candidate>, Vec<Manifest>), Failure> {
     if let [alone] = args.model.as_slice() {
-        let (case, candidate) = candidate(alone, args)?;
-        return Ok((case, vec![candidate]));
+        let (case, candidate, manifest) = candidate(alone, args)?;
+        return Ok((case, vec![candidate], vec![manifest]));
     }
-    let case = the_case(args, same_task(args)?)?;
+    let manifests = same_task(args)?;
+    let case = the_case(args, manifests.first().map_or(1, |manifest| manifest.channels.len()))?;
     let program = std::env::current_exe().or_exit(Exit::BadModel)?;
-    Ok((case, each(&program, args)?))
+    Ok((case, each(&program, args)?, manifests))
 }
 
 /// Each model in a process of its own: memory that one took does not count for the next.
@@ -165,9 +175,9 @@ fn budget(args: &ChooseArgs) -> Budget {
     Budget { ram_bytes: args.max_ram, seconds: args.max_time }
 }
 
-/// Models are compared by one figure, which means something only where they label the same things. The number of
-/// channels they all take.
-fn same_task(args: &ChooseArgs) -> Result<usize, Failure> {
+/// What the models say of themselves. They are compared by one figure, which means something only where they label the
+/// same things.
+fn same_task(args: &ChooseArgs) -> Result<Vec<Manifest>, Failure> {
     let told = |manifest: &Manifest| {
         let mut labels: Vec<String> =
             manifest.labels.heads().iter().map(|head| format!("{} {}", head.value, head.name)).collect();
@@ -175,8 +185,11 @@ fn same_task(args: &ChooseArgs) -> Result<usize, Failure> {
         (manifest.channels.len(), labels)
     };
     let mut first: Option<(&Path, (usize, Vec<String>))> = None;
+    let mut manifests = Vec::with_capacity(args.model.len());
     for path in &args.model {
-        let ours = told(&model::manifest(path)?);
+        let manifest = model::manifest(path)?;
+        let ours = told(&manifest);
+        manifests.push(manifest);
         let (first_path, theirs) = first.get_or_insert_with(|| (path, ours.clone()));
         if *theirs != ours {
             let list = |path: &Path, (channels, labels): &(usize, Vec<String>)| {
@@ -192,11 +205,11 @@ fn same_task(args: &ChooseArgs) -> Result<usize, Failure> {
             ));
         }
     }
-    Ok(first.map_or(1, |(_, (channels, _))| channels))
+    Ok(manifests)
 }
 
 /// One model: opened, planned and timed.
-fn candidate(path: &Path, args: &ChooseArgs) -> Result<(Case, Candidate), Failure> {
+fn candidate(path: &Path, args: &ChooseArgs) -> Result<(Case, Candidate, Manifest), Failure> {
     let run = run_args(path, args);
     let started = Instant::now();
     let mut model = Model::open(&run)?;
@@ -229,7 +242,7 @@ fn candidate(path: &Path, args: &ChooseArgs) -> Result<(Case, Candidate), Failur
                 Some(least) => format!("needs {}, {} allowed", human_bytes(least), human_bytes(needs.budget_bytes)),
                 None => "needs more memory than a process can address".into(),
             });
-            return Ok((case, candidate));
+            return Ok((case, candidate, model.manifest));
         }
     };
     candidate.tiles = Some(planned.layout.tiling.tiles());
@@ -243,7 +256,7 @@ fn candidate(path: &Path, args: &ChooseArgs) -> Result<(Case, Candidate), Failur
             human_bytes(planned.memory.peak_bytes),
             human_bytes(available)
         ));
-        return Ok((case, candidate));
+        return Ok((case, candidate, model.manifest));
     }
     let prediction = predict(&model, path, &planned, load, &mut WindowTimes::default())?;
     let seconds = prediction.phases.sum();
@@ -251,7 +264,7 @@ fn candidate(path: &Path, args: &ChooseArgs) -> Result<(Case, Candidate), Failur
     candidate.predicted_seconds = Some(seconds);
     candidate.why_not = choice::over_time(seconds, budget(args));
     candidate.fits = candidate.why_not.is_none();
-    Ok((case, candidate))
+    Ok((case, candidate, model.manifest))
 }
 
 /// The run that is asked about.

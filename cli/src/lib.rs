@@ -33,6 +33,7 @@ mod process;
 pub mod progress;
 mod record;
 mod rehearsal;
+mod relatives;
 mod segment;
 pub mod threads;
 mod window_time;

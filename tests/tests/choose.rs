@@ -131,6 +131,46 @@ fn where_nothing_fits_it_is_said_what_would() {
     assert!(text.contains("no: needs "), "{text}");
 }
 
+/// A file knows the family it was made with.
+#[test]
+fn members_of_the_family_that_were_not_given_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let family = [("big", 0.9, 0.1, 100), ("middle", 0.8, 0.05, 50), ("small", 0.7, 0.02, 60), ("tiny", 0.6, 0.01, 30)];
+    let family = family.map(|(name, mean_dice, seconds_per_window, megabytes)| FamilyMember {
+        name: name.into(),
+        mean_dice,
+        seconds_per_window,
+        peak_rss_bytes: megabytes * 1_000_000,
+        graph_sha256: format!("{name} graph"),
+    });
+    let member = |name: &str, mean_dice: f64| {
+        copy(folder.path(), name, |manifest| {
+            manifest.accuracy.insert("mean_dice".into(), mean_dice);
+            // Stored otherwise than it was measured: the graph has another hash.
+            manifest.provenance.insert("run".into(), name.into());
+            manifest.family = family.to_vec();
+        })
+    };
+    let (middle, small) = (member("middle", 0.8), member("small", 0.7));
+    let names = |output: &Output| -> Vec<String> {
+        let members = document(output)["not_given"].as_array().expect("members").clone();
+        members.iter().map(|member| member["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&choose(&[&small, &middle], &["--json"])), ["big"]);
+    assert_eq!(names(&choose(&[&small], &["--json"])), ["big", "middle"]);
+    assert_eq!(names(&choose(&[&small, &middle], &["--json", "--max-ram", "20M"])), ["tiny"]);
+    assert_eq!(
+        names(&choose(&[&small], &["--json", "--max-ram", "20M"])),
+        ["middle", "tiny"],
+        "less memory, less time"
+    );
+    assert!(names(&choose(&[&slim(), &slim()], &["--json"])).is_empty());
+
+    let text = said(&choose(&[&small, &middle], &[]));
+    let told = "given, more accurate than the chosen one; as their maker measured them:\n  big: mean Dice 0.900, 100.0 ms a patch, peak 100 MB\n";
+    assert!(text.contains(told), "{text}");
+}
+
 #[test]
 fn models_for_different_tasks_are_not_compared() {
     let folder = tempfile::tempdir().expect("a folder");

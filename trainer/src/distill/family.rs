@@ -110,9 +110,7 @@ pub fn train(
     // Networks that libtorch computes share its threads and its device, and the images that slopes are taken at.
     let alone = settings.autograd || settings.device != Device::Cpu;
     let share = Share::of(settings.threads, if alone { 1 } else { pupils.len() });
-    if share.at_once > 1 {
-        tch::set_num_threads(share.threads as i32);
-    }
+    share.split();
     let own = RunSettings { threads: share.threads, ..settings.clone() };
     let mut courses = Vec::with_capacity(pupils.len());
     for pupil in pupils {
@@ -153,7 +151,10 @@ pub fn train(
                         (Some(_), _) => Ask::Activations(&loss),
                         (None, Some(_)) => Ask::Slopes(settings.seed, (epoch * settings.steps_per_epoch + step) as u64),
                     };
+                    // Networks wait while teachers speak.
+                    share.gather();
                     let heard = Heard::new(&plan.targets, lesson, speech, &levels, &batch, more, ask);
+                    share.split();
                     Some(heard.or_exit(Exit::DoesNotFit)?)
                 }
                 false => None,

@@ -9,13 +9,29 @@ pub(super) struct Share {
     pub(super) at_once: usize,
     /// Threads of each.
     pub(super) threads: usize,
+    /// Threads of what goes alone.
+    whole: usize,
 }
 
 impl Share {
     /// As many networks at a time as there are threads, and what is left of these for each.
     pub(super) fn of(threads: usize, networks: usize) -> Share {
         let at_once = threads.min(networks).max(1);
-        Share { at_once, threads: (threads / at_once).max(1) }
+        Share { at_once, threads: (threads / at_once).max(1), whole: threads }
+    }
+
+    /// libtorch's work on any thread gets the threads of one network: those that go at once do not fight for cores.
+    pub(super) fn split(&self) {
+        if self.at_once > 1 {
+            tch::set_num_threads(self.threads as i32);
+        }
+    }
+
+    /// libtorch's work on this thread gets all threads, until the next [`Share::split`].
+    pub(super) fn gather(&self) {
+        if self.at_once > 1 {
+            tch::set_num_threads(self.whole as i32);
+        }
     }
 }
 
