@@ -1,5 +1,6 @@
 //! What the user typed.
 
+use crate::scan_size::ScanSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scanside_core::arch::Isa;
 use std::path::PathBuf;
@@ -104,6 +105,9 @@ pub struct BenchArgs {
     /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
     #[arg(long)]
     pub(crate) layers: bool,
+    /// A scan's voxels (and their distance in millimetres): the windows it takes, and their time [e.g. 512x512x300@0.8x0.8x1].
+    #[arg(long, value_name = "XxYxZ[@MMxMMxMM]")]
+    pub(crate) volume: Option<ScanSize>,
     /// One JSON document a line on standard output.
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,16 +4,18 @@
 //! [`in_process_of_its_own`].
 
 pub use crate::args::{BenchArgs, PrecisionChoice};
+pub use crate::scan_size::WholeScan;
 
 use crate::args::EngineChoice;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::{self, How};
 use crate::process;
-use crate::progress::human_bytes;
+use crate::progress::{human_bytes, human_seconds};
 use crate::threads::Threads;
 use clap::ValueEnum;
 use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
+use scanside_core::manifest::Manifest;
 use scanside_core::network::{ConvSpec, Kind, Step, StepObserver};
 use scanside_core::onnx::{self, OnnxEngine};
 use scanside_core::patch::{PatchNumber, PatchPrecision};
@@ -60,6 +62,9 @@ pub struct Measured {
     pub announced_bytes: usize,
     /// The most this process ever held.
     pub peak_rss_bytes: Option<usize>,
+    /// A scan of the size that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub whole_scan: Option<WholeScan>,
     /// The network's steps, where they were timed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub layers: Vec<Layer>,
@@ -94,6 +99,7 @@ impl BenchArgs {
             instructions: None,
             least_memory: false,
             layers: false,
+            volume: None,
             json: true,
         }
     }
@@ -147,6 +153,9 @@ pub fn in_process_of_its_own(program: &Path, model: &Path, args: &BenchArgs) -> 
     if args.least_memory {
         command.arg("--least-memory");
     }
+    if let Some(volume) = args.volume {
+        command.args(["--volume", &volume.to_string()]);
+    }
     let name = |v: Option<clap::builder::PossibleValue>| v.map(|v| v.get_name().to_owned()).unwrap_or_default();
     command.args(["--engine", &name(args.engine.to_possible_value())]);
     command.args(["--precision", &name(args.precision.to_possible_value())]);
@@ -156,41 +165,49 @@ pub fn in_process_of_its_own(program: &Path, model: &Path, args: &BenchArgs) -> 
         let why = why.trim();
         // Every program of this project puts its name before its errors.
         let why = why.split_once(": ").filter(|(name, _)| name.starts_with("scanside")).map_or(why, |(_, why)| why);
-        return Err(Failure::says(Exit::BadModel, why.to_owned()));
+        let exit = output.status.code().and_then(Exit::of_code).unwrap_or(Exit::BadModel);
+        return Err(Failure::says(exit, why.to_owned()));
     }
     serde_json::from_slice(&output.stdout).or_exit(Exit::BadModel)
 }
 
-/// A model to be measured, and its graph's hash; an ONNX file need not describe itself.
-fn open(path: &Path, args: &BenchArgs) -> Result<(OnnxEngine, String), Failure> {
+/// A model to be measured, its graph's hash, and what it says of itself; an ONNX file need not say anything.
+fn open(path: &Path, args: &BenchArgs) -> Result<(OnnxEngine, String, Option<Manifest>), Failure> {
     let isa = args.instructions.unwrap_or_else(Isa::detect);
     let how = How { engine: args.engine, precision: args.precision, isa, ..How::default() };
     if path.is_dir() || model::is_compiled(path) {
         let opened = model::open(path, &how)?;
-        return Ok((opened.engine, opened.graph_sha256));
+        return Ok((opened.engine, opened.graph_sha256, Some(opened.manifest)));
     }
     let bytes = std::fs::read(path).or_exit(Exit::BadModel)?;
     let proto = onnx::parse_model(&bytes).or_exit_with(Exit::BadModel, || format!("{}", path.display()))?;
-    let manifest = match onnx::extract(&proto).or_exit(Exit::BadModel)? {
-        Some(manifest) => manifest,
-        None => onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?,
+    let (manifest, told) = match onnx::extract(&proto).or_exit(Exit::BadModel)? {
+        Some(manifest) => (manifest, true),
+        None => (onnx::neutral_manifest(&proto).or_exit(Exit::BadModel)?, false),
     };
     drop(bytes);
     let graph_sha256 = onnx::graph_sha256(&proto);
-    Ok((model::prepare(path, proto, &manifest, &how)?, graph_sha256))
+    Ok((model::prepare(path, proto, &manifest, &how)?, graph_sha256, told.then_some(manifest)))
 }
 
 fn measure(path: &Path, args: &BenchArgs) -> Result<Measured, Failure> {
     let start = Instant::now();
-    let (engine, graph_sha256) = open(path, args)?;
+    let (engine, graph_sha256, manifest) = open(path, args)?;
+    if args.volume.is_some() && manifest.is_none() {
+        let sentence = "does not say at what voxel distance it works, so there is no answer to --volume";
+        return Err(Failure::says(Exit::Usage, format!("{} {sentence}", path.display())));
+    }
     let measured = match engine.footprint(1).patch {
         PatchPrecision::F32 => measure_in::<f32>(path, args, &engine, start),
         PatchPrecision::F16 => measure_in::<u16>(path, args, &engine, start),
     };
-    Ok(Measured { graph_sha256, ..measured? })
+    let measured = measured?;
+    let scan = args.volume.zip(manifest);
+    let whole_scan = scan.map(|(volume, manifest)| volume.run(&manifest, measured.median_seconds)).transpose()?;
+    Ok(Measured { graph_sha256, whole_scan, ..measured })
 }
 
-/// Measures with patches of one precision, all but the graph's hash.
+/// Measures with patches of one precision: all that needs no more than the engine.
 fn measure_in<T: PatchNumber>(
     path: &Path,
     args: &BenchArgs,
@@ -244,6 +261,7 @@ fn measure_in<T: PatchNumber>(
         gmac: engine.macs_per_patch().map(|m| m as f64 / 1e9),
         announced_bytes: announced.unwrap_or(usize::MAX).max(loading_bytes),
         peak_rss_bytes,
+        whole_scan: None,
         layers,
     })
 }
@@ -373,6 +391,10 @@ impl Measured {
 
 fn print(m: &Measured) {
     say!("{}", m.line());
+    if let Some(scan) = &m.whole_scan {
+        let time = human_seconds(scan.network_seconds);
+        say!("  {}: {} window(s), {} pass(es) of the network, {time}", scan.volume, scan.windows, scan.passes);
+    }
     if m.layers.is_empty() {
         return;
     }

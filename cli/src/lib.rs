@@ -34,6 +34,7 @@ pub mod progress;
 mod record;
 mod rehearsal;
 mod relatives;
+mod scan_size;
 mod segment;
 pub mod threads;
 mod window_time;

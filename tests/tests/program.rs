@@ -203,3 +203,31 @@ fn instructions_that_no_cpu_has_are_a_usage_error() {
     // What was given, and what could be.
     assert!(said(&output).contains("WRONG") && said(&output).contains("scalar"), "{}", said(&output));
 }
+
+#[test]
+fn a_described_scan_has_its_windows_counted() {
+    let bench = |model: &Path, volume: &str| {
+        let mut program = scanside();
+        program.args(["bench", "--json", "--runs", "1", "--volume", volume, "-m"]).arg(model);
+        program.output().expect("it starts")
+    };
+    // By nnU-Net's rule on 300 x 410 x 410 voxels: 14 x 14 x 20 tiles of 40 x 56 x 40, each mirrored in 8 ways.
+    let output = bench(&model(), "512x512x300@0.8x0.8x1");
+    let measured: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let scan = &measured["whole_scan"];
+    assert_eq!((&scan["windows"], &scan["passes"]), (&3920.into(), &31360.into()), "{measured}");
+    let pass = measured["median_seconds"].as_f64().expect("seconds");
+    let whole = scan["network_seconds"].as_f64().expect("seconds");
+    assert!((whole / pass - 31360.0).abs() < 1e-6, "{measured}");
+
+    // At the model's own distance nothing is resampled; x comes first.
+    let output = bench(&model(), "40x57x41");
+    let measured: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(measured["whole_scan"]["windows"], 4, "{measured}");
+    assert_eq!(bench(&model(), "40x57").status.code(), Some(2));
+    // A network that says nothing of itself can be measured, but not laid over a scan.
+    let bare = workspace().join("tests/golden/onnx/plain3d.onnx");
+    let output = bench(&bare, "40x57x41");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("does not say"), "{}", said(&output));
+}
