@@ -111,6 +111,14 @@ fn shares_are_of_the_same_cases() {
     let teacher = run(&work, "teacher", 32, &[("loss", "labels")], &measured, 1.0);
     let student = run(&work, "r4_fold_0", 8, &taught, &measured, 0.98);
     run(&work, "r4-plain_fold_0", 8, &[("loss", "labels")], &measured, 0.96);
+    // Another seed of both, a little worse.
+    for (name, notes, scale) in
+        [("r4_fold_0_seed_1", &taught[..], 0.96), ("r4-plain_fold_0_seed_1", &[("loss", "labels")], 0.95)]
+    {
+        let run = run(&work, name, 8, notes, &measured, scale);
+        let facts = RunFacts { seed: 1, ..RunFacts::read(&run).unwrap() };
+        facts.write(&run).unwrap();
+    }
     let mut mirrored = measured.clone();
     mirrored["mirroring"] = true.into();
     run(&work, "r2_fold_0", 16, &taught, &mirrored, 0.99);
@@ -143,6 +151,13 @@ fn shares_are_of_the_same_cases() {
     near(&row("r4_fold_0")["parameters"]["saved"], 1.0 - 64.0 / 1024.0);
     near(&row("r4_fold_0")["speed_up"], 8.0);
     assert!(row("r4-plain_fold_0")["speed"].is_null() && row("teacher")["dice_kept"].is_null());
+    let seeds = document["seeds"].as_array().unwrap();
+    assert_eq!(seeds[0]["runs"], serde_json::json!(["r4_fold_0", "r4_fold_0_seed_1"]), "{seeds:?}");
+    // The mean of both seeds of a case keeps 0.97 of it; the twins' 0.955.
+    ["value", "low", "high"].iter().for_each(|key| near(&seeds[0]["dice_kept_by_case"][key], 0.97));
+    near(&seeds[0]["dice_kept"]["mean"], 0.97);
+    near(&seeds[0]["dice_gained_by_case"]["value"], 0.015 * mean_dice(&measured));
+    assert!(seeds[1]["dice_gained_by_case"].is_null());
     let left: Vec<&Value> = document["left_out"].as_array().unwrap().iter().collect();
     assert!(left.len() == 1 && left[0]["run"] == "r2_fold_0", "{left:?}");
     assert!(left[0]["reason"].as_str().unwrap().contains("mirroring was on, the teacher's off"), "{left:?}");

@@ -40,7 +40,7 @@ pub(super) fn document(work: &Work, members: &[Member], left_out: Vec<LeftOut>) 
         },
         remarks: remarks(members, speed_conditions.as_ref()),
         speed_conditions,
-        seeds: kin::seeds(members).iter().map(|group| seed_group(&rows, group)).collect(),
+        seeds: kin::seeds(members).iter().map(|group| seed_group(members, &rows, &tables, group)).collect(),
         runs: rows,
         left_out,
     }
@@ -96,7 +96,11 @@ fn speed_up(teacher: Option<&Speed>, own: Option<&Speed>) -> Option<f64> {
     (teacher.conditions == own.conditions).then(|| teacher.median_seconds / own.median_seconds)
 }
 
-fn seed_group(rows: &[Row], group: &[usize]) -> SeedGroup {
+fn seed_group(members: &[Member], rows: &[Row], tables: &[Table], group: &[usize]) -> SeedGroup {
+    let bootstrap = Bootstrap::default();
+    let own = mean_table(group.iter().map(|place| &tables[*place]));
+    let twins: Option<Vec<usize>> = group.iter().map(|place| members[*place].twin).collect();
+    let twins = twins.map(|twins| mean_table(twins.iter().map(|twin| &tables[*twin])));
     let of = |value: fn(&Row) -> Option<f64>| spread(group.iter().map(|place| value(&rows[*place])).collect());
     SeedGroup {
         runs: group.iter().map(|place| rows[*place].name.clone()).collect(),
@@ -104,7 +108,23 @@ fn seed_group(rows: &[Row], group: &[usize]) -> SeedGroup {
         mean_dice: of(|row| row.mean_over_classes.dice.map(|mean| mean.mean)),
         dice_kept: of(|row| row.dice_kept.map(|kept| kept.value)),
         dice_gained: of(|row| row.plain_twin.as_ref()?.dice_gained.map(|gained| gained.value)),
+        dice_kept_by_case: bootstrap.ratio_over_classes(&own, &tables[0]).map(Estimate::from),
+        dice_gained_by_case: twins
+            .and_then(|twins| bootstrap.difference_over_classes(&own, &twins))
+            .map(Estimate::from),
     }
+}
+
+/// The mean of tables of the same cases and classes; nothing where one of them has nothing.
+fn mean_table<'a>(tables: impl Iterator<Item = &'a Table>) -> Table {
+    let tables: Vec<&Table> = tables.collect();
+    let count = tables.len() as f64;
+    let mean = |case: usize, class: usize| {
+        let sum: Option<f64> = tables.iter().map(|table| table[case][class]).sum();
+        sum.map(|sum| sum / count)
+    };
+    let classes = |(case, row): (usize, &Vec<Option<f64>>)| (0..row.len()).map(|class| mean(case, class)).collect();
+    tables.first().map_or_else(Vec::new, |first| first.iter().enumerate().map(classes).collect())
 }
 
 /// Mean and range, where all have a value.
@@ -155,5 +175,13 @@ mod tests {
         assert_eq!((found.least, found.most), (0.7, 0.9));
         assert_eq!(spread(vec![Some(0.8), None]), None);
         assert_eq!(spread(vec![]), None);
+    }
+
+    #[test]
+    fn tables_are_averaged_cell_by_cell() {
+        let one = vec![vec![Some(0.5), Some(1.0)], vec![None, Some(0.25)]];
+        let other = vec![vec![Some(1.0), None], vec![Some(0.5), Some(0.75)]];
+        assert_eq!(mean_table([&one, &other].into_iter()), [[Some(0.75), None], [None, Some(0.5)]]);
+        assert!(mean_table([].into_iter()).is_empty());
     }
 }

@@ -181,6 +181,11 @@ pub struct SeedGroup {
     pub dice_kept: Option<Spread>,
     /// Of what they have over their plain twins.
     pub dice_gained: Option<Spread>,
+    /// The share kept by the mean over seeds of each case and class. Its interval is over cases: narrower than one run's,
+    /// since chance of training is averaged out.
+    pub dice_kept_by_case: Option<Estimate>,
+    /// Likewise the difference to the mean of the plain twins.
+    pub dice_gained_by_case: Option<Estimate>,
 }
 
 /// Mean and range over seeds.

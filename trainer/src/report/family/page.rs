@@ -247,12 +247,17 @@ fn seed_row(group: &super::document::SeedGroup) -> SeedRow {
         Some(s) => format!("{} ({} to {})", show(s.mean), show(s.least), show(s.most)),
         None => "–".into(),
     };
+    let by_case = |estimate: Option<Estimate>, show: &dyn Fn(f64) -> String| match estimate {
+        Some(e) => format!(", [{}, {}]", show(e.low), show(e.high)),
+        None => String::new(),
+    };
     SeedRow {
         runs: group.runs.join(", "),
         seeds: group.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
         dice: text(group.mean_dice, &|value| number(value, 3)),
-        kept: text(group.dice_kept, &|value| percent(value, 1)),
-        gained: text(group.dice_gained, &|value| signed(value, 3)),
+        kept: text(group.dice_kept, &|value| percent(value, 1)) + &by_case(group.dice_kept_by_case, &|v| percent(v, 1)),
+        gained: text(group.dice_gained, &|value| signed(value, 3))
+            + &by_case(group.dice_gained_by_case, &|v| signed(v, 3)),
     }
 }
 
