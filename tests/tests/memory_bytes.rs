@@ -47,11 +47,8 @@ impl LabelSink for Nowhere {
     }
 }
 
-/// Vectors of vectors, lists of jobs: what is too small to be worth a line in the plan. It grows with the grid, and the plan
-/// leaves a share of the sum for it.
-fn small_change(announced: usize) -> usize {
-    announced / 50 + (96 << 10)
-}
+/// Vectors of vectors, lists of jobs: what is too small to be worth a line in the plan.
+const SMALL_CHANGE: usize = 96 << 10;
 
 // One test in this file: the counters see every thread of the process.
 proptest! {
@@ -59,10 +56,10 @@ proptest! {
     #[test]
     fn a_run_allocates_no_more_than_its_plan_says(
         shape in [8usize..48, 8usize..48, 8usize..48], patch in [4usize..20, 4usize..20, 4usize..20],
-        spacing in [0.5f64..2.0, 0.5f64..2.0, 0.5f64..2.0], across in any::<bool>(), masked in any::<bool>(),
+        spacing in [0.2f64..2.0, 0.2f64..2.0, 0.2f64..2.0], across in any::<bool>(), masked in any::<bool>(),
         mirrored in any::<bool>(), torch in any::<bool>(), half in any::<bool>(), folds in 1usize..3,
     ) {
-        let voxels: Vec<f32> = (0..2 * shape.iter().product::<usize>()).map(|i| (i * 7919 % 1013) as f32).collect();
+        let voxels: Vec<f32> = (0..2 * shape.iter().product::<usize>()).map(|i| (i * 7919 % 1013) as f32 / 128.0).collect();
         let mut manifest = runs::manifest(patch, 2, 5);
         manifest.folds = folds;
         manifest.channels[0].normalization = Normalization::ZScore { masked };
@@ -92,7 +89,6 @@ proptest! {
 
         let slack = plan.items.last().map_or(0, |item| item.bytes);
         let announced = plan.items.iter().map(|item| item.bytes).sum::<usize>() - slack;
-        let most = announced + small_change(announced);
-        prop_assert!(measured <= most, "{measured} allocated, {announced} announced: {:?}", plan.items);
+        prop_assert!(measured <= announced + SMALL_CHANGE, "{measured} allocated, {announced} announced: {:?}", plan.items);
     }
 }

@@ -92,9 +92,10 @@ impl Samples {
     fn covers(&mut self, first: usize, last: usize) -> bool {
         match self {
             Samples::Spline(column) => {
+                column.release(first);
                 let ready = column.ready(last);
                 if ready {
-                    column.decide(first, last);
+                    column.decide(last);
                 }
                 ready
             }
