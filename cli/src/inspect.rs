@@ -4,6 +4,7 @@ use crate::args::InspectArgs;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::model::{self, How, Opened};
 use crate::progress::human_bytes;
+use crate::relatives;
 use scanside_core::engine::Engine;
 use scanside_core::manifest::{Labels, Manifest};
 use scanside_core::onnx::OnnxEngine;
@@ -88,14 +89,8 @@ fn print(manifest: &Manifest, engine: &OnnxEngine) {
         );
     }
     for member in &manifest.family {
-        let this = if Some(&member.graph_sha256) == manifest.graph_sha256.as_ref() { ", this model" } else { "" };
-        say!(
-            "  family      {}: mean Dice {:.3}, {:.1} ms a patch, peak {}{this}",
-            member.name,
-            member.mean_dice,
-            1e3 * member.seconds_per_window,
-            memory(member.peak_rss_bytes)
-        );
+        let this = if relatives::is(manifest, member) { ", this model" } else { "" };
+        say!("  family      {}{this}", relatives::line(member));
     }
 }
 

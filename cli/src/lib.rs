@@ -33,7 +33,7 @@ mod process;
 pub mod progress;
 mod record;
 mod rehearsal;
-mod relatives;
+pub mod relatives;
 mod scan_size;
 mod segment;
 pub mod threads;

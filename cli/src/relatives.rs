@@ -4,7 +4,7 @@ use crate::progress::human_bytes;
 use scanside_core::manifest::{FamilyMember, Manifest};
 
 /// The entry of `provenance` under which a trained model keeps its run's name, which its family calls it by.
-const RUN: &str = "run";
+pub const RUN: &str = "run";
 
 /// Members of the models' family that are not among the models, and better than they: more accurate than the chosen one,
 /// or, where none fits, faster or smaller than all of them. The most accurate first.
@@ -34,8 +34,19 @@ pub(crate) fn better(models: &[Manifest], chosen: Option<usize>) -> Vec<FamilyMe
 }
 
 /// The member that a model is. Its graph has another hash where it is stored in another precision.
-fn is(model: &Manifest, member: &FamilyMember) -> bool {
+pub(crate) fn is(model: &Manifest, member: &FamilyMember) -> bool {
     model.graph_sha256.as_ref() == Some(&member.graph_sha256) || model.provenance.get(RUN) == Some(&member.name)
+}
+
+/// A member in words.
+pub(crate) fn line(member: &FamilyMember) -> String {
+    let peak = human_bytes(usize::try_from(member.peak_rss_bytes).unwrap_or(usize::MAX));
+    format!(
+        "{}: mean Dice {:.3}, {:.1} ms a patch, peak {peak}",
+        member.name,
+        member.mean_dice,
+        1e3 * member.seconds_per_window
+    )
 }
 
 /// The members in words, a line each; nothing where there are none.
@@ -46,13 +57,7 @@ pub(crate) fn told(members: &[FamilyMember], fits: bool) -> Option<String> {
     let what = if fits { "more accurate than the chosen one" } else { "faster or smaller" };
     let mut text = format!("Of the same family, not given, {what}; as their maker measured them:");
     for member in members {
-        let peak = human_bytes(usize::try_from(member.peak_rss_bytes).unwrap_or(usize::MAX));
-        text += &format!(
-            "\n  {}: mean Dice {:.3}, {:.1} ms a patch, peak {peak}",
-            member.name,
-            member.mean_dice,
-            1e3 * member.seconds_per_window
-        );
+        text += &format!("\n  {}", line(member));
     }
     Some(text)
 }

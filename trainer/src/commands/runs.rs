@@ -6,6 +6,7 @@ use crate::report::run::{RunFacts, RunFolder, TRAINER, is_run};
 use crate::work::{Work, read_text};
 use clap::ValueEnum;
 use scanside::exit::{Exit, Failure, OrExit};
+use scanside::relatives::RUN;
 use scanside_core::nnunet::FoldName;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
     let mut provenance = BTreeMap::from([
         ("source".to_owned(), "trained with scanside-train".to_owned()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("run".to_owned(), facts.name.clone()),
+        (RUN.to_owned(), facts.name.clone()),
         ("dataset".to_owned(), facts.dataset.clone()),
         ("plans".to_owned(), facts.plans.clone()),
         ("configuration".to_owned(), facts.configuration.clone()),
