@@ -30,14 +30,17 @@ impl Between {
 pub struct Resample<'a> {
     /// The tensor on the old grid.
     pub low: Box<Source<'a>>,
-    /// The new grid's voxels along `z, y, x`.
+    /// The new grid's voxels along `z, y, x`; their places do not decrease.
     pub axes: [&'a [Between]; 3],
 }
 
-/// Rows of the old grid that some rows of the new one read.
+/// Rows of the old grid that some rows of the new one read. Their places do not decrease: the first row reads first.
 fn reach(axis: &[Between]) -> Range<usize> {
-    let first = axis.iter().map(|b| b.index).min().unwrap_or(0);
-    first..axis.iter().map(|b| b.end()).max().unwrap_or(0).max(first)
+    match axis {
+        [first, .., last] => first.index..last.end(),
+        [only] => only.index..only.end(),
+        [] => 0..0,
+    }
 }
 
 fn blend(to: &mut [f32], from: &[f32], weight: f32) {

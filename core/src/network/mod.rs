@@ -5,11 +5,13 @@
 //! instruction set, checks every index and size once, and lays out the memory of a run. [`NativeEngine`] runs it.
 
 mod arena;
+mod bind;
 mod builder;
 mod check;
 mod engine;
 mod image;
 mod layout;
+mod prepare;
 mod run;
 mod spec;
 mod weights;

@@ -1,17 +1,15 @@
 //! Runs the steps of a network, one after the other.
 
 use super::arena::{Arena, Region, carve};
-use super::layout::{Network, Prepared, float_weights};
+use super::bind::{ops_of, source_of};
+use super::layout::Network;
+use super::prepare::{Prepared, float_weights};
 use super::spec::{ConvSpec, Form, Kind, OpSpec, PartSpec, Place, Span, Step, Storage, ValueSpec};
 use super::weights::Weights;
 use crate::arch::{Activation, BLOCK_ROWS, Block, Cuts, Isa, Order, Row, Tiles, blocks_for, numbers, numbers_mut};
 use crate::executor::Executor;
-use crate::kernels::{
-    Conv, ConvWeights, Data, Norm, Op, Output, Part, Pool, Resample, Source, Statistics, Stored, Sum, Upsample,
-    UpsampleWeights,
-};
+use crate::kernels::{Conv, ConvWeights, Data, Norm, Op, Output, Pool, Source, Statistics, Sum};
 use crate::patch::{Patch, PatchMut};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Called before and after each step with its number; for measuring.
@@ -357,60 +355,4 @@ fn tables_of(value: &ValueSpec, f: &mut impl FnMut(usize)) {
             }
         }
     }
-}
-
-fn ops_of<'a>(
-    ops: &[OpSpec],
-    table: &impl Fn(usize) -> Option<(&'a [f32], &'a [f32])>,
-    weights: &'a Weights<'_>,
-) -> Vec<Op<'a>> {
-    ops.iter()
-        .map(|op| match op {
-            OpSpec::Table(t) => {
-                let (scale, shift) = table(*t).unwrap_or_default();
-                Op::Affine(scale, shift)
-            }
-            OpSpec::Affine(scale, shift) => Op::Affine(weights.get(*scale), weights.get(*shift)),
-            OpSpec::Act(a) => Op::Act(*a),
-            OpSpec::Grid(q) => Op::Grid(*q),
-        })
-        .collect()
-}
-
-/// Binds a value to the memory it lies in. `data` gives a tensor's numbers, their order, and how many before them are
-/// gone; `float` the weights in the order of [`float_weights`].
-pub(super) fn source_of<'a>(
-    value: &'a ValueSpec,
-    data: &impl Fn(Place) -> Option<(Data<'a>, Order, usize)>,
-    table: &impl Fn(usize) -> Option<(&'a [f32], &'a [f32])>,
-    weights: &'a Weights<'_>,
-    float: &mut impl FnMut() -> &'a [f32],
-) -> Source<'a> {
-    let parts = value
-        .parts
-        .iter()
-        .map(|part| match part {
-            PartSpec::Stored { place, channels, ops } => {
-                let (data, order, gone) = data(*place).unwrap_or((Data::F32(&[]), Order::Planes, 0));
-                Part::Stored(Stored { data, channels: *channels, order, gone, ops: ops_of(ops, table, weights) })
-            }
-            PartSpec::Upsampled { low, cout, kernel, bias, activation, grids, .. } => {
-                let own = float();
-                Part::Upsampled(Upsample {
-                    low: Box::new(source_of(low, data, table, weights, float)),
-                    cout: *cout,
-                    kernel: *kernel,
-                    weights: UpsampleWeights { weights: own, bias: weights.get(*bias) },
-                    activation: *activation,
-                    grids: grids.clone(),
-                })
-            }
-            PartSpec::Spread { low, by } => Part::Spread(source_of(low, data, table, weights, float), *by),
-            PartSpec::Resampled { low, axes: [z, y, x] } => {
-                let low = Box::new(source_of(low, data, table, weights, float));
-                Part::Resampled(Resample { low, axes: [z, y, x] })
-            }
-        })
-        .collect();
-    Source { parts, grid: value.grid }
 }

@@ -29,6 +29,15 @@ fn scratch_elements(isa: Isa) -> usize {
     if isa.lanes() == 16 { 160 * 1024 } else { 64 * 1024 }
 }
 
+/// After how many taps, each `dilation` from the last, the remainders by `stride` repeat.
+fn period(stride: usize, dilation: usize) -> usize {
+    let (mut a, mut b) = (stride, dilation);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    stride / a
+}
+
 /// Whether Winograd's method is expected to be faster: its six products for twelve, against the work of the transforms
 /// and the rows computed in vain. Operations on vectors are counted for one output voxel.
 fn winograd_pays(g: &ConvGeometry) -> bool {
@@ -55,15 +64,10 @@ impl Conv {
         let (bands, tall) = if winograd { (BANDS, BAND_ROWS) } else { (1, 1) };
         // Bands have no kernel along y left.
         let tap_rows = if winograd { 1 } else { ky };
-        let mut phases: Vec<(usize, usize)> = Vec::new();
-        for y in 0..tap_rows {
-            for x in 0..kx {
-                let phase = ((y * dy) % sy, (x * dx) % sx);
-                if !phases.contains(&phase) {
-                    phases.push(phase);
-                }
-            }
-        }
+        // Along an axis the phases of the taps repeat; before they do, they differ.
+        let (phases_y, phases_x) = (tap_rows.min(period(sy, dy)), kx.min(period(sx, dx)));
+        let phases: Vec<(usize, usize)> =
+            (0..phases_y).flat_map(|y| (0..phases_x).map(move |x| ((y * dy) % sy, (x * dx) % sx))).collect();
         let halo_y = (tap_rows - 1) * dy / sy;
         let (lead, pitch) = if sx == 1 {
             let after = (g.output[2] + (kx - 1) * dx).saturating_sub(g.pad[2] + g.input[2]);
@@ -79,15 +83,12 @@ impl Conv {
             Precision::Int(_) => isa.int_group(),
         };
         let lanes = g.cin.div_ceil(group);
-        let elements = |lines: usize| lanes * g.kernel[0] * bands * phases.len() * (lines + halo_y) * pitch;
+        let line = lanes * g.kernel[0] * bands * phases.len() * pitch;
         // At least one strip of lines, or of vectors of each band, for weights pass by once for each tile, and those of
         // many channels come from far; beyond that as many lines as fit the cache.
         let least = if winograd { (POSITIONS / pitch).max(1) } else { LINES };
         let whole = g.output[1].div_ceil(tall);
-        let mut lines = 1;
-        while lines < whole && (elements(lines + 1) <= scratch_elements(isa) || lines < least) {
-            lines += 1;
-        }
+        let mut lines = (scratch_elements(isa) / line).saturating_sub(halo_y).max(least).min(whole);
         // Equal tiles: no thin last one; and whole strips.
         lines = whole.div_ceil(whole.div_ceil(lines));
         if !winograd {
@@ -119,8 +120,7 @@ impl Conv {
         let mut tap_yx = Vec::with_capacity(tap_rows * kx);
         for y in 0..tap_rows {
             for x in 0..kx {
-                let phase = ((y * dy) % sy, (x * dx) % sx);
-                let p = phases.iter().position(|&q| q == phase).unwrap_or(0);
+                let p = y % phases_y * phases_x + x % phases_x;
                 let x = if sx == 1 { lead + x * dx - g.pad[2] } else { x * dx / sx };
                 tap_yx.push(p * phase_len + y * dy / sy * pitch + x);
             }
