@@ -52,50 +52,52 @@ pub(super) struct Arena {
 }
 
 /// A tensor to be placed.
-struct Tenant {
+#[derive(Clone, Copy)]
+struct Buffer {
     /// First and last step that use it.
     first: usize,
     last: usize,
+    /// Blocks; 0 where there is nothing to place.
     len: usize,
-    /// Tensors with a common party lie at fixed distances: which one, and how far from its start.
-    party: usize,
-    at: usize,
+    /// Tensors of one group overlap on purpose and lie at fixed distances: the number of the group, and the place of this
+    /// tensor in it. Places of a group begin at 0 once all of its tensors are known, and may be negative before.
+    alias_group: usize,
+    at: isize,
+}
+
+impl Buffer {
+    fn is_used_beside(&self, other: &Buffer) -> bool {
+        other.first <= self.last && self.first <= other.last
+    }
 }
 
 impl Arena {
     /// Places the tensors of `graph`, whose steps prepare `weights` blocks of weights each; with `band` convolutions write
     /// over their input, so many planes at a time.
+    ///
+    /// The graph is a checked one. All its tensors one after the other have less than `isize::MAX` blocks.
     pub(super) fn new(graph: &Graph, weights: &[usize], band: Option<usize>) -> Arena {
-        let mut tenants: Vec<Tenant> =
-            (0..graph.buffers).map(|b| Tenant { first: usize::MAX, last: 0, len: 0, party: b, at: 0 }).collect();
-        for (i, step) in graph.steps.iter().enumerate() {
-            let mut used = |p: Place, len: usize| {
-                if let Place::Buffer(b) = p {
-                    let tenant = &mut tenants[b];
-                    tenant.first = tenant.first.min(i);
-                    tenant.last = tenant.last.max(i);
-                    tenant.len = tenant.len.max(len);
-                }
-            };
-            used(step.place, blocks_for(step.bytes()));
-            step.inputs.iter().for_each(|v| v.places(&mut |p| used(p, 0)));
-        }
+        let mut buffers = lifetimes(graph);
         let mut overwritten = vec![None; graph.steps.len()];
         if let Some(band) = band {
+            let mut writers = vec![None; graph.buffers];
             for (i, over) in overwritten.iter_mut().enumerate() {
-                *over = join(graph, i, &mut tenants, band);
+                *over = overwrite_input(graph, i, &mut buffers, &writers, band);
+                if let Place::Buffer(b) = graph.steps[i].place {
+                    writers[b] = Some(i);
+                }
             }
         }
         for (i, &len) in weights.iter().enumerate() {
-            tenants.push(Tenant { first: i, last: i, len, party: tenants.len(), at: 0 });
+            buffers.push(Buffer { first: i, last: i, len, alias_group: buffers.len(), at: 0 });
         }
-        let offsets = pack(&tenants);
+        let offsets = pack(&buffers);
         let mut regions: Vec<Region> =
-            tenants.iter().zip(&offsets).map(|(t, &offset)| Region { offset, len: t.len }).collect();
+            buffers.iter().zip(&offsets).map(|(b, &offset)| Region { offset, len: b.len }).collect();
         let mut blocks = regions.iter().map(|r| r.end()).max().unwrap_or(0);
         let weights = regions.split_off(graph.buffers);
         let tables = graph.tables.iter().map(|channels| {
-            let len = blocks_for(8 * channels);
+            let len = table_blocks(*channels);
             blocks += len;
             Region { offset: blocks - len, len }
         });
@@ -115,6 +117,30 @@ impl Arena {
     }
 }
 
+/// Blocks for the scale and shift of an instance norm.
+pub(super) fn table_blocks(channels: usize) -> usize {
+    blocks_for(8 * channels)
+}
+
+/// When each buffer is in use, and how large it is; each is in a group of its own.
+fn lifetimes(graph: &Graph) -> Vec<Buffer> {
+    let unused = |b| Buffer { first: usize::MAX, last: 0, len: 0, alias_group: b, at: 0 };
+    let mut buffers: Vec<Buffer> = (0..graph.buffers).map(unused).collect();
+    for (i, step) in graph.steps.iter().enumerate() {
+        let mut used = |p: Place, len: usize| {
+            if let Place::Buffer(b) = p {
+                let buffer = &mut buffers[b];
+                buffer.first = buffer.first.min(i);
+                buffer.last = buffer.last.max(i);
+                buffer.len = buffer.len.max(len);
+            }
+        };
+        used(step.place, blocks_for(step.bytes()));
+        step.inputs.iter().for_each(|v| v.places(&mut |p| used(p, 0)));
+    }
+    buffers
+}
+
 /// Runs of `band` planes.
 fn bands(planes: usize, band: usize) -> impl Iterator<Item = Range<usize>> {
     (0..planes).step_by(band).map(move |z| z..planes.min(z.saturating_add(band)))
@@ -128,77 +154,101 @@ fn first_read(step: &Step, z: usize) -> usize {
     }
 }
 
-/// Lets step `i` write over the largest tensor that it is the last to read, where it can.
-fn join(graph: &Graph, i: usize, tenants: &mut [Tenant], band: usize) -> Option<usize> {
+/// Lets step `i` write over the largest tensor that it is the last to read, where it can. `writers` holds the step before
+/// it that last wrote each buffer.
+fn overwrite_input(
+    graph: &Graph,
+    i: usize,
+    buffers: &mut [Buffer],
+    writers: &[Option<usize>],
+    band: usize,
+) -> Option<usize> {
     let step = &graph.steps[i];
     let Place::Buffer(out) = step.place else { return None };
-    if !matches!(step.kind, Kind::Conv(..)) || tenants[out].first != i {
+    if !matches!(step.kind, Kind::Conv(..)) || buffers[out].first != i {
         return None;
     }
     let mut reads = Vec::new();
-    step.inputs.iter().for_each(|v| v.places(&mut |p| reads.push(p)));
+    step.inputs.iter().for_each(|v| {
+        v.places(&mut |p| {
+            if let Place::Buffer(b) = p {
+                reads.push(b);
+            }
+        })
+    });
+    reads.sort_unstable();
+    let read_once = |b: usize| reads.partition_point(|&r| r <= b) - reads.partition_point(|&r| r < b) == 1;
     let parts = step.inputs.iter().flat_map(|v| &v.parts);
     let last_read = parts.filter_map(|part| match part {
-        PartSpec::Stored { place: place @ Place::Buffer(b), .. } => {
-            (tenants[*b].last == i && reads.iter().filter(|p| *p == place).count() == 1).then_some(*b)
-        }
+        PartSpec::Stored { place: Place::Buffer(b), .. } => (buffers[*b].last == i && read_once(*b)).then_some(*b),
         _ => None,
     });
-    let over = last_read.max_by_key(|&b| tenants[b].len)?;
-    let writer = graph.steps[..i].iter().rfind(|s| s.place == Place::Buffer(over))?;
+    let over = last_read.max_by_key(|&b| buffers[b].len)?;
+    let writer = &graph.steps[writers[over]?];
     let plane = |s: &Step| s.bytes() / s.grid[0];
     let needed = bands(step.grid[0], band).map(|band| {
         blocks_for(band.end * plane(step))
             .saturating_sub(first_read(step, band.start) * plane(writer) / size_of::<Block>())
     });
     let distance = needed.max()?;
-    if distance >= tenants[out].len {
+    if distance >= buffers[out].len {
         return None;
     }
-    // The output before the input: the whole party moves up where it would begin below zero.
-    let party = tenants[over].party;
-    let lift = distance.saturating_sub(tenants[over].at);
-    tenants.iter_mut().filter(|t| t.party == party).for_each(|t| t.at += lift);
-    (tenants[out].party, tenants[out].at) = (party, tenants[over].at - distance);
+    // The output before the input.
+    (buffers[out].alias_group, buffers[out].at) = (buffers[over].alias_group, buffers[over].at - distance as isize);
     Some(over)
 }
 
-/// Offsets for tensors with lifetimes, the largest party first, each at the lowest place where all its tensors are free
-/// while they live.
-fn pack(tenants: &[Tenant]) -> Vec<usize> {
-    let mut parties: Vec<Vec<usize>> = Vec::new();
-    let mut order: Vec<usize> = (0..tenants.len()).collect();
-    order.sort_by_key(|&i| core::cmp::Reverse(tenants[i].len));
-    for &i in &order {
-        match parties.iter_mut().find(|p| tenants[p[0]].party == tenants[i].party) {
-            Some(party) => party.push(i),
-            None => parties.push(vec![i]),
-        }
+/// The tensors that have to be placed, group by group, the group of the largest first; and in each the largest first.
+/// Gives each tensor with its place in the group, counted from the group's start.
+fn groups(buffers: &[Buffer]) -> Vec<Vec<(usize, usize)>> {
+    let mut starts = vec![0isize; buffers.len()];
+    for b in buffers.iter().filter(|b| b.len > 0) {
+        starts[b.alias_group] = starts[b.alias_group].min(b.at);
     }
-    let mut offsets = vec![0; tenants.len()];
-    let mut placed: Vec<usize> = Vec::new();
-    for party in &parties {
-        // Where a tensor of the party ends up behind one that lives beside it, or at the start.
-        let beside = |i: usize, j: usize| tenants[j].first <= tenants[i].last && tenants[i].first <= tenants[j].last;
-        let mut starts = vec![0];
-        for &i in party {
-            let ends = placed.iter().filter(|&&j| beside(i, j)).map(|&j| offsets[j] + tenants[j].len);
-            starts.extend(ends.map(|end| end.saturating_sub(tenants[i].at)));
+    let mut order: Vec<usize> = (0..buffers.len()).filter(|&i| buffers[i].len > 0).collect();
+    order.sort_by_key(|&i| core::cmp::Reverse(buffers[i].len));
+    let mut numbers = vec![usize::MAX; buffers.len()];
+    let mut groups: Vec<Vec<(usize, usize)>> = Vec::new();
+    for i in order {
+        let Buffer { alias_group, at, .. } = buffers[i];
+        if numbers[alias_group] == usize::MAX {
+            numbers[alias_group] = groups.len();
+            groups.push(Vec::new());
         }
-        starts.sort_unstable();
-        let free = |start: usize| {
-            party.iter().all(|&i| {
-                let at = start + tenants[i].at;
-                placed
-                    .iter()
-                    .filter(|&&j| beside(i, j))
-                    .all(|&j| at + tenants[i].len <= offsets[j] || offsets[j] + tenants[j].len <= at)
-            })
-        };
-        // Behind everything there is always room.
-        let start = starts.iter().copied().find(|&s| free(s)).unwrap_or(0);
-        party.iter().for_each(|&i| offsets[i] = start + tenants[i].at);
-        placed.extend(party);
+        groups[numbers[alias_group]].push((i, (at - starts[alias_group]) as usize));
+    }
+    groups
+}
+
+/// Offsets for tensors with lifetimes: group by group, each at the lowest place where all its tensors are free while they
+/// are in use. Tensors of no length get 0.
+fn pack(buffers: &[Buffer]) -> Vec<usize> {
+    let mut offsets = vec![0; buffers.len()];
+    let mut placed: Vec<usize> = Vec::new();
+    let mut taken: Vec<Range<usize>> = Vec::new();
+    for group in groups(buffers) {
+        // Where the group must not start: there, one of its tensors would overlap one that is in use beside it.
+        taken.clear();
+        for &(i, at) in &group {
+            let beside = placed.iter().filter(|&&j| buffers[i].is_used_beside(&buffers[j]));
+            taken.extend(beside.filter_map(|&j| {
+                let end = (offsets[j] + buffers[j].len).checked_sub(at).filter(|&end| end > 0)?;
+                Some((offsets[j] + 1).saturating_sub(at + buffers[i].len)..end)
+            }));
+        }
+        taken.sort_unstable_by_key(|range| range.start);
+        let mut start = 0;
+        for range in &taken {
+            if range.start > start {
+                break;
+            }
+            start = start.max(range.end);
+        }
+        for (i, at) in group {
+            offsets[i] = start + at;
+            placed.push(i);
+        }
     }
     offsets
 }
@@ -228,24 +278,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_that_live_together_never_overlap() {
-        for parties in [60, 17] {
-            let tenants: Vec<Tenant> = (0..60)
+    fn tensors_in_use_together_never_overlap() {
+        for groups in [60, 17] {
+            let buffers: Vec<Buffer> = (0..60)
                 .map(|i| {
                     let first = (i * 7) % 23;
-                    // Those of one party do not live together, as those that overlap in a run do not.
-                    let last = if parties == 60 { first + (i * 5) % 9 } else { first };
-                    Tenant { first, last, len: 1 + (i * 37) % 101, party: i % parties, at: i / parties * 11 }
+                    // Those of one group are not in use together, as those that overlap in a run are not.
+                    let last = if groups == 60 { first + (i * 5) % 9 } else { first };
+                    let at = (i / groups * 11) as isize - 20;
+                    Buffer { first, last, len: 1 + (i * 37) % 101, alias_group: i % groups, at }
                 })
                 .collect();
-            let at = pack(&tenants);
-            for i in 0..tenants.len() {
-                for j in (0..i).filter(|j| tenants[*j].party != tenants[i].party) {
-                    let together = tenants[i].first <= tenants[j].last && tenants[j].first <= tenants[i].last;
-                    let apart = at[i] + tenants[i].len <= at[j] || at[j] + tenants[j].len <= at[i];
-                    assert!(!together || apart, "{i} and {j}");
+            let at = pack(&buffers);
+            for i in 0..buffers.len() {
+                for j in 0..i {
+                    let (a, b) = (&buffers[i], &buffers[j]);
+                    if a.alias_group == b.alias_group {
+                        assert_eq!(at[i] as isize - at[j] as isize, a.at - b.at, "{i} and {j}");
+                        continue;
+                    }
+                    let apart = at[i] + a.len <= at[j] || at[j] + b.len <= at[i];
+                    assert!(!a.is_used_beside(b) || apart, "{i} and {j}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_no_step_uses_takes_no_place() {
+        let used = Buffer { first: 0, last: 3, len: 7, alias_group: 0, at: 0 };
+        let unused = |i| Buffer { first: usize::MAX, last: 0, len: 0, alias_group: i, at: 0 };
+        let buffers: Vec<Buffer> = core::iter::once(used).chain((1..50_000).map(unused)).collect();
+        assert_eq!(groups(&buffers), [[(0, 0)]]);
+        assert_eq!(pack(&buffers).iter().sum::<usize>(), 0);
     }
 }
