@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use proptest::prelude::*;
-use scanside_core::arch::{Activation, Affine, Block, Correlation, Isa, Order, numbers_mut};
+use scanside_core::arch::{Activation, Affine, Block, Correlation, CorrelationRows, Isa, Order, numbers_mut};
 use scanside_core::executor::Executor;
 use scanside_core::kernels::{ConvGeometry, Data, DataGradient, Into, Op, Part, Source, Stored, WeightGradient};
 
@@ -270,11 +270,10 @@ proptest! {
         let (rows, shifted) = (values(count * (len + 3), seed), values(len + 60, seed + 1));
         for isa in Isa::available() {
             let mut sums = vec![0.25f32; count * offsets.len()];
-            isa.correlate(Correlation {
-                rows: &rows, pitch: len + 3, count, shifted: &shifted, offsets: &offsets, len, sums: &mut sums,
-            });
+            let rows = CorrelationRows { data: &rows, pitch: len + 3, count, len };
+            isa.correlate(Correlation::new(rows, &shifted, &offsets, &mut sums).unwrap());
             for (i, got) in sums.iter().enumerate() {
-                let row = &rows[i / offsets.len() * (len + 3)..][..len];
+                let row = &rows.data[i / offsets.len() * (len + 3)..][..len];
                 let other = &shifted[offsets[i % offsets.len()]..][..len];
                 let products = || row.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b));
                 let (sum, size) = (0.25 + products().sum::<f64>(), products().map(f64::abs).sum());

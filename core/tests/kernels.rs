@@ -178,7 +178,7 @@ fn run_layer(p: &Problem, isa: Isa, quant: Option<(Quant, &[i8])>, workers: usiz
     let mut out = vec![f32::NAN; shape.iter().product()];
     let mut scratch = vec![vec![Block::ZERO; conv.scratch_blocks(&source)]; workers];
     scratch.iter_mut().for_each(|s| numbers_mut::<f32>(s).fill(f32::NAN));
-    let cuts = Cuts { shape, order: Order::Channels, step: conv.tile_step(), planes: 0..shape[1] };
+    let cuts = Cuts::whole(shape, Order::Channels, conv.tile_step()).unwrap();
     let mut sums = Statistics::new(cuts.count(), shape[0]);
     let target = Output::F32(Tiles::new(&mut out, cuts, sums.sums()));
     let scratch = scratch.iter_mut().map(Vec::as_mut_slice).collect();

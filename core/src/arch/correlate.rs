@@ -4,42 +4,65 @@
 //! offset, and its gradient one long dot product. A block of [`Simd::ROWS`] rows by three offsets stays in registers;
 //! the three are taps along x as a rule, which read the same cache lines.
 
-use super::Isa;
 use super::simd::{Kernel, Simd};
+use super::strip::RUN_PAD;
+use super::{Isa, span};
 
 /// Offsets that a block takes.
 const OFFSETS: usize = 3;
 
-/// Dot products of some rows with a row from each of some offsets.
-#[derive(Debug)]
-pub struct Correlation<'a> {
+/// Rows that start at equal distances.
+#[derive(Clone, Copy, Debug)]
+pub struct CorrelationRows<'a> {
     /// `[rows][pitch]`.
-    pub rows: &'a [f32],
+    pub data: &'a [f32],
     /// Elements from row to row.
     pub pitch: usize,
     /// Rows wanted.
     pub count: usize,
-    /// What they are multiplied with.
-    pub shifted: &'a [f32],
-    /// Where rows of it start.
-    pub offsets: &'a [usize],
-    /// Elements of every row, a multiple of the widest vector.
+    /// Elements of every row, a multiple of [`RUN_PAD`].
     pub len: usize,
-    /// `[count][offsets]`: the products are added to it.
-    pub sums: &'a mut [f32],
+}
+
+/// Dot products of some rows with a row from each of some offsets, all of which lie in their slices.
+#[derive(Debug)]
+pub struct Correlation<'a> {
+    rows: CorrelationRows<'a>,
+    shifted: &'a [f32],
+    offsets: &'a [usize],
+    sums: &'a mut [f32],
+}
+
+impl<'a> Correlation<'a> {
+    /// Products of `rows` with rows of `shifted` that start at `offsets`; they are added to `sums`, `[count][offsets]`.
+    /// None where a slice is too short for what is asked, nothing is asked, or rows are no whole vectors.
+    pub fn new(
+        rows: CorrelationRows<'a>,
+        shifted: &'a [f32],
+        offsets: &'a [usize],
+        sums: &'a mut [f32],
+    ) -> Option<Self> {
+        let rows_end = span(rows.count, rows.pitch, rows.len)?;
+        let shifted_end = offsets.iter().copied().max()?.checked_add(rows.len)?;
+        let fits = rows_end <= rows.data.len()
+            && shifted_end <= shifted.len()
+            && rows.count.checked_mul(offsets.len())? <= sums.len();
+        (fits && rows.len.is_multiple_of(RUN_PAD)).then_some(Correlation { rows, shifted, offsets, sums })
+    }
 }
 
 impl Kernel for Correlation<'_> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
-        for row in (0..self.count).step_by(S::ROWS) {
-            let rows = (self.count - row).min(S::ROWS);
+        for row in (0..self.rows.count).step_by(S::ROWS) {
+            let rows = (self.rows.count - row).min(S::ROWS);
             for first in (0..self.offsets.len()).step_by(OFFSETS) {
                 let offsets = (self.offsets.len() - first).min(OFFSETS);
                 macro_rules! rows {
                     ($n:literal) => {
-                        // SAFETY: the caller below saw that all rows lie in their slices.
+                        // SAFETY: `rows` more rows and `offsets` more offsets are wanted, and `Correlation::new` saw that
+                        // all rows, and a sum for each pair, lie in their slices.
                         unsafe {
                             match rows {
                                 1 => block::<S, 1, $n>(&mut self, row, first),
@@ -71,13 +94,13 @@ impl Kernel for Correlation<'_> {
 unsafe fn block<S: Simd, const M: usize, const N: usize>(c: &mut Correlation<'_>, row: usize, first: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        let rows = c.rows.as_ptr().add(row * c.pitch);
+        let rows = c.rows.data.as_ptr().add(row * c.rows.pitch);
         let mut shifted = [c.shifted.as_ptr(); N];
         for (j, p) in shifted.iter_mut().enumerate() {
             *p = p.add(*c.offsets.get_unchecked(first + j));
         }
         let mut acc = [[S::splat(0.0); N]; M];
-        S::correlate(&mut acc, rows, c.pitch, shifted, c.len);
+        S::correlate(&mut acc, rows, c.rows.pitch, shifted, c.rows.len);
         for j in 0..N {
             for four in (0..M).step_by(4) {
                 let mut v = [S::splat(0.0); 4];
@@ -95,16 +118,7 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(c: &mut Correlation<'_>
 
 impl Isa {
     /// Adds dot products to sums, the same bits whatever is asked for beside them.
-    ///
-    /// # Panics
-    /// If the slices are too short for what is asked.
     pub fn correlate(self, c: Correlation<'_>) {
-        assert!(c.len.is_multiple_of(self.lanes()), "rows of {} elements", c.len);
-        if c.count > 0 && !c.offsets.is_empty() {
-            let far = c.offsets.iter().copied().max().unwrap_or(0);
-            assert!((c.count - 1) * c.pitch + c.len <= c.rows.len() && far + c.len <= c.shifted.len());
-            assert!(c.count * c.offsets.len() <= c.sums.len());
-            self.run(c);
-        }
+        self.run(c);
     }
 }

@@ -2,7 +2,8 @@
 
 use super::rows::{Affine, MOST};
 use super::simd::{Kernel, Simd};
-use super::{BAND_ROWS, BANDS, Isa};
+use super::winograd::Bands;
+use super::{BAND_ROWS, Isa};
 
 /// Vectors whose sums are made in single precision before they go to double.
 const RUN: usize = 64;
@@ -201,10 +202,10 @@ impl Isa {
     /// # Panics
     /// If the slices are too short for what is asked.
     pub fn winograd_spread(self, src: &[f32], pitch: usize, dst: &mut [f32], band: usize, lines: usize) {
-        let whole = pitch.next_multiple_of(self.lanes());
-        if lines > 0 {
-            assert!((lines * BAND_ROWS - 1) * pitch + whole <= src.len());
-            assert!((BANDS - 1) * band + (lines - 1) * pitch + whole <= dst.len());
+        let bands = Bands { pitch, band, lines };
+        if lines > 0 && pitch > 0 {
+            assert!(bands.fits_rows(src.len(), BAND_ROWS, self.lanes()), "rows end before the last line does");
+            assert!(bands.fits_bands(dst.len(), self.lanes()), "bands end before the last line does");
             self.run(Spread { src, pitch, dst, band, lines });
         }
     }

@@ -29,15 +29,21 @@ mod winograd;
 
 pub use block::{Block, Plain, blocks_for, numbers, numbers_in, numbers_mut};
 pub use bytes::ByteTable;
-pub use correlate::Correlation;
+pub use correlate::{Correlation, CorrelationRows};
 pub use rows::{Affine, Quant, Row, RowMut};
 pub use simd::Activation;
-pub use strip::{BLOCK_ROWS, RUN_PAD, Strip};
+pub use strip::{BLOCK_ROWS, Lines, RUN_PAD, Strip, StripInput, StripSums, StripWeights};
 pub use tiles::{Cuts, Moments, Order, TileBox, TileMut, Tiles};
 pub use winograd::{BAND_REACH, BAND_ROWS, BANDS};
 
 use core::fmt;
 use simd::Kernel;
+
+/// Elements from the start of the first of `count` rows to the end of the last: rows of `len` start every `step`. None
+/// where there are no rows, or the number overflows.
+fn span(count: usize, step: usize, len: usize) -> Option<usize> {
+    count.checked_sub(1)?.checked_mul(step)?.checked_add(len)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {

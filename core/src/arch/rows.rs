@@ -433,7 +433,7 @@ impl Isa {
     /// Asks for a row that will be read in a while; nothing happens where it is not inside `data`.
     pub fn prefetch<T: Plain>(self, data: &[T], start: usize, len: usize) {
         #[cfg(target_arch = "x86_64")]
-        if let Some(row) = data.get(start..start + len) {
+        if let Some(row) = start.checked_add(len).and_then(|end| data.get(start..end)) {
             for line in row.chunks((64 / size_of::<T>()).max(1)) {
                 // SAFETY: the instruction is part of the architecture and reads nothing.
                 unsafe {

@@ -176,7 +176,8 @@ pub(super) unsafe fn channel<S: Simd, const M: usize, const N: usize>(
                     acc[j] = S::fma(w, x[j], acc[j]);
                 }
             }
-            w = w.add(super::BLOCK_ROWS);
+            // After the last tap this may lie behind the weights, and is not read.
+            w = w.wrapping_add(super::BLOCK_ROWS);
         }
     }
 }
@@ -207,7 +208,8 @@ pub(super) unsafe fn group<S: Simd, const M: usize, const N: usize>(
                     acc[j] = S::dot(acc[j], x[j], w);
                 }
             }
-            w = w.add(super::BLOCK_ROWS);
+            // After the last tap this may lie behind the weights, and is not read.
+            w = w.wrapping_add(super::BLOCK_ROWS);
         }
     }
 }

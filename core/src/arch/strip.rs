@@ -6,8 +6,8 @@
 //! vector, a third of the loads are aligned; anything else was seen to cost up to a third of the speed. Sums of one
 //! position are made in one order, whatever the strip.
 
-use super::Isa;
 use super::simd::{Kernel, Simd};
+use super::{Isa, span};
 
 /// Output channels of a block of packed weights.
 pub const BLOCK_ROWS: usize = 8;
@@ -17,37 +17,84 @@ pub const RUN_PAD: usize = 16;
 /// Taps along x as a rule, which lie in the same cache lines: one of them is asked for.
 const AHEAD: usize = 3;
 
-/// One block of output channels over some lines: f32, or i32 whose lanes hold [`Isa::int_group`] input channels each.
-#[derive(Debug)]
-pub struct Strip<'a, T> {
+/// Input rows in scratch: f32, or i32 whose lanes hold [`Isa::int_group`] input channels each.
+#[derive(Clone, Copy, Debug)]
+pub struct StripInput<'a, T> {
     /// Scratch with the input rows.
-    pub src: &'a [T],
-    /// Elements of `src` from one input channel, or group of them, to the next.
+    pub data: &'a [T],
+    /// Elements from one input channel, or group of them, to the next.
     pub channel: usize,
     /// Input channels or groups.
     pub channels: usize,
-    /// Offsets of the taps in a channel of `src`.
+    /// Offsets of the taps in a channel.
     pub taps: &'a [usize],
-    /// `[channels][weight_taps][BLOCK_ROWS]`.
-    pub weights: &'a [T],
-    /// The first tap's place in `weights`.
+}
+
+/// Weights of one block of output channels.
+#[derive(Clone, Copy, Debug)]
+pub struct StripWeights<'a, T> {
+    /// `[channels][taps][BLOCK_ROWS]`.
+    pub data: &'a [T],
+    /// Taps of an input channel.
+    pub taps: usize,
+    /// The place among them of the first tap of the input.
     pub first_tap: usize,
-    /// Taps per channel of `weights`.
-    pub weight_taps: usize,
-    /// Starting value of each row; where there is none, the sums go on from what they are.
-    pub bias: Option<[T; BLOCK_ROWS]>,
-    /// Rows wanted, at most [`BLOCK_ROWS`].
-    pub rows: usize,
-    /// Positions wanted in a line.
+}
+
+/// Positions that are computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines {
+    /// Positions of a line.
     pub len: usize,
-    /// Lines wanted.
-    pub lines: usize,
+    /// Lines.
+    pub count: usize,
     /// Positions from line to line, at least `len`.
-    pub line: usize,
-    /// `[rows][pitch]`, positions as in `src`; a row has room for [`RUN_PAD`] positions past the last.
-    pub sums: &'a mut [T],
-    /// Elements of `sums` from row to row.
+    pub step: usize,
+}
+
+/// Where sums are made.
+#[derive(Debug)]
+pub struct StripSums<'a, T> {
+    /// `[rows][pitch]`, positions as in the input; a row has room for [`RUN_PAD`] positions past the last.
+    pub data: &'a mut [T],
+    /// Elements from row to row.
     pub pitch: usize,
+    /// Rows wanted, one an output channel, at most [`BLOCK_ROWS`].
+    pub rows: usize,
+    /// Starting value of each row; where there is none, the sums go on from what they are.
+    pub start: Option<[T; BLOCK_ROWS]>,
+}
+
+/// One block of output channels over some lines, every access of which lies in its slices.
+#[derive(Debug)]
+pub struct Strip<'a, T> {
+    input: StripInput<'a, T>,
+    weights: StripWeights<'a, T>,
+    lines: Lines,
+    sums: StripSums<'a, T>,
+}
+
+impl<'a, T> Strip<'a, T> {
+    /// One block. None where a slice is too short for what is asked, or nothing is asked.
+    pub fn new(
+        input: StripInput<'a, T>,
+        weights: StripWeights<'a, T>,
+        lines: Lines,
+        sums: StripSums<'a, T>,
+    ) -> Option<Self> {
+        let reach = span(lines.count, lines.step, lines.len.checked_add(RUN_PAD)?)?;
+        let far = input.taps.iter().copied().max().unwrap_or(0).checked_add(reach)?;
+        let input_end = span(input.channels, input.channel, far)?;
+        let last_tap = weights.first_tap.checked_add(input.taps.len())?;
+        let weights_end = input.channels.checked_mul(weights.taps)?.checked_mul(BLOCK_ROWS)?;
+        let sums_end = span(sums.rows, sums.pitch, reach)?;
+        let fits = input_end <= input.data.len()
+            && last_tap <= weights.taps
+            && weights_end <= weights.data.len()
+            && sums_end <= sums.data.len();
+        let apart = lines.count == 1 || lines.step >= lines.len;
+        (fits && apart && weights.taps > 0 && sums.rows <= BLOCK_ROWS).then_some(Strip { input, weights, lines, sums })
+    }
 }
 
 /// What a strip computes with.
@@ -108,34 +155,13 @@ number!(i32, I, VECS_INT, splat_i, load_i, store_i, group);
 
 impl Isa {
     /// Runs one block in f32.
-    ///
-    /// # Panics
-    /// If the slices are too short for what is asked.
     pub fn conv_f32(self, s: Strip<'_, f32>) {
-        s.check();
         self.run(s);
     }
 
     /// Runs one block in integers.
-    ///
-    /// # Panics
-    /// If the slices are too short for what is asked.
     pub fn conv_int(self, s: Strip<'_, i32>) {
-        s.check();
         self.run(s);
-    }
-}
-
-impl<T> Strip<'_, T> {
-    fn check(&self) {
-        let reach = (self.lines - 1) * self.line + self.len + RUN_PAD;
-        assert!(self.channels >= 1 && (1..=BLOCK_ROWS).contains(&self.rows));
-        assert!(self.first_tap + self.taps.len() <= self.weight_taps);
-        assert!(self.weights.len() >= self.channels * self.weight_taps * BLOCK_ROWS);
-        let far = self.taps.iter().copied().max().unwrap_or(0);
-        let last = (self.channels - 1) * self.channel + far + reach;
-        assert!(last <= self.src.len(), "the scratch ends before the last tap does");
-        assert!((self.rows - 1) * self.pitch + reach <= self.sums.len(), "the sums end before the last strip does");
     }
 }
 
@@ -144,16 +170,17 @@ impl<T: Number> Kernel for Strip<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
         // Lines inside: the input rows that neighbouring lines share are still in the first-level cache.
-        for x in (0..self.len).step_by(S::LANES) {
+        for x in (0..self.lines.len).step_by(S::LANES) {
             let mut line = 0;
-            while line < self.lines {
-                let vecs = (self.lines - line).min(T::vectors::<S>());
-                let n = line * self.line + x;
+            while line < self.lines.count {
+                let vecs = (self.lines.count - line).min(T::vectors::<S>());
+                let n = line * self.lines.step + x;
                 let mut row = 0;
-                while row < self.rows {
-                    let rows = (self.rows - row).min(S::ROWS);
-                    // SAFETY: `check` saw that every tap of every channel has RUN_PAD elements past the last line, and
-                    // so has every row of sums; a vector is no longer.
+                while row < self.sums.rows {
+                    let rows = (self.sums.rows - row).min(S::ROWS);
+                    // SAFETY: `x < len`, and `Strip::new` saw that every tap of every channel has RUN_PAD elements past
+                    // the last line, and so has every row of sums; a vector is no longer. `rows` more rows and `vecs`
+                    // more lines are wanted.
                     unsafe {
                         macro_rules! rows {
                             ($v:literal) => {
@@ -186,40 +213,45 @@ impl<T: Number> Kernel for Strip<'_, T> {
 }
 
 /// # Safety
-/// As for [`Strip::run`].
+/// The CPU has the instruction set of `S`. From row `row`, `M` rows are wanted; `n` is the place of `x` in a line, where `x`
+/// is less than the length of a line, and from that line `N` lines are wanted.
 #[inline(always)]
 unsafe fn strip<S: Simd, T: Number, const M: usize, const N: usize>(s: &mut Strip<'_, T>, row: usize, n: usize) {
-    // SAFETY: the caller's promise.
+    let Strip { input, weights, lines, sums } = s;
+    // SAFETY: `Strip::new` saw that all rows of sums and all channels of input reach RUN_PAD elements past the last line,
+    // which a vector that starts before the end of a line does not; and that there are weights for all taps of all
+    // channels.
     unsafe {
-        let sums = s.sums.as_mut_ptr().add(row * s.pitch + n);
+        let to = sums.data.as_mut_ptr().add(row * sums.pitch + n);
         // What the array holds until then does not matter.
-        let mut acc = [[T::load::<S>(sums); N]; M];
+        let mut acc = [[T::load::<S>(to); N]; M];
         for (i, acc) in acc.iter_mut().enumerate() {
-            match s.bias {
-                Some(bias) => *acc = [bias[row + i].splat::<S>(); N],
+            match sums.start {
+                Some(start) => *acc = [start[row + i].splat::<S>(); N],
                 None => {
                     for (j, acc) in acc.iter_mut().enumerate() {
-                        *acc = T::load::<S>(sums.add(i * s.pitch + j * s.line));
+                        *acc = T::load::<S>(to.add(i * sums.pitch + j * lines.step));
                     }
                 }
             }
         }
-        for c in 0..s.channels {
-            let src = s.src.as_ptr().add(c * s.channel + n);
-            let w = s.weights.as_ptr().add((c * s.weight_taps + s.first_tap) * BLOCK_ROWS + row);
+        for c in 0..input.channels {
+            let src = input.data.as_ptr().add(c * input.channel + n);
+            // Where a channel has no taps, this may lie behind the weights, and is not read.
+            let w = weights.data.as_ptr().wrapping_add((c * weights.taps + weights.first_tap) * BLOCK_ROWS + row);
             // The next channel's rows lie far away, a few vectors in each: no CPU foresees them.
-            if c + 1 < s.channels {
-                for &tap in s.taps.iter().step_by(AHEAD) {
+            if c + 1 < input.channels {
+                for &tap in input.taps.iter().step_by(AHEAD) {
                     for j in 0..N {
-                        S::prefetch(src.add(s.channel + tap + j * s.line));
+                        S::prefetch(src.add(input.channel + tap + j * lines.step));
                     }
                 }
             }
-            T::channel::<S, M, N>(&mut acc, src, s.line, w, s.taps);
+            T::channel::<S, M, N>(&mut acc, src, lines.step, w, input.taps);
         }
         for (i, acc) in acc.iter().enumerate() {
             for (j, &v) in acc.iter().enumerate() {
-                T::store::<S>(sums.add(i * s.pitch + j * s.line), v);
+                T::store::<S>(to.add(i * sums.pitch + j * lines.step), v);
             }
         }
     }

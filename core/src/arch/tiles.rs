@@ -4,6 +4,7 @@
 //! one grid of cuts, which makes them disjoint by construction, and each is handed out once, with the sums that belong to
 //! it.
 
+use super::block::Plain;
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -41,27 +42,73 @@ impl Order {
     }
 }
 
-/// How a tensor is cut.
+/// How a tensor is cut into boxes: one regular grid of cuts, so that no two boxes share a row.
 #[derive(Clone, Debug)]
 pub struct Cuts {
-    /// `c, z, y, x`.
-    pub shape: [usize; 4],
-    /// Its order in memory.
-    pub order: Order,
-    /// Channels, planes and rows of a box.
-    pub step: [usize; 3],
-    /// Planes that are written now; in [`Order::Channels`] all of them.
-    pub planes: Range<usize>,
+    shape: [usize; 4],
+    step: [usize; 3],
+    planes: Range<usize>,
+    /// Rows from channel to channel and from plane to plane.
+    strides: [usize; 2],
+    /// Boxes of the whole tensor along channels, planes and rows.
+    boxes: [usize; 3],
 }
 
 impl Cuts {
+    /// Cuts a tensor of `shape` (`c, z, y, x`), whose memory is in `order`, into boxes of `step` channels, planes and
+    /// rows. `planes` are written now; in [`Order::Channels`] these are all planes.
+    ///
+    /// None where an extent or a step is zero, where the number of elements overflows, or where `planes` are not some
+    /// planes of the tensor, or not all of one in [`Order::Channels`].
+    pub fn new(shape: [usize; 4], order: Order, step: [usize; 3], planes: Range<usize>) -> Option<Cuts> {
+        let elements = shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent))?;
+        let inside = planes.start < planes.end && planes.end <= shape[1];
+        let ordered = order == Order::Planes || planes == (0..shape[1]);
+        if elements == 0 || step.contains(&0) || !inside || !ordered {
+            return None;
+        }
+        // Neither product is larger than the number of elements, and no box is larger than the tensor.
+        let step = core::array::from_fn(|a| step[a].min(shape[a]));
+        let boxes = core::array::from_fn(|a| shape[a].div_ceil(step[a]));
+        Some(Cuts { shape, step, planes, strides: order.strides(shape), boxes })
+    }
+
+    /// Cuts all planes of a tensor `c, z, y, x`, as [`Self::new`] does.
+    pub fn whole(shape: [usize; 4], order: Order, step: [usize; 3]) -> Option<Cuts> {
+        Self::new(shape, order, step, 0..shape[1])
+    }
+
     /// Boxes of the whole tensor.
     pub fn count(&self) -> usize {
-        (0..3).map(|i| self.shape[i].div_ceil(self.step[i])).product()
+        self.boxes.iter().product()
+    }
+
+    /// Elements of the planes that are written now.
+    fn elements(&self) -> usize {
+        let [nc, _, ny, nx] = self.shape;
+        nc * self.planes.len() * ny * nx
+    }
+
+    /// Boxes that hold planes which are written now, counted along z.
+    fn layers(&self) -> Range<usize> {
+        self.planes.start / self.step[1]..self.planes.end.div_ceil(self.step[1])
+    }
+
+    /// Where box `at` along an axis lies.
+    fn extent(&self, axis: usize, at: usize) -> Range<usize> {
+        let start = at * self.step[axis];
+        start..self.shape[axis].min(start.saturating_add(self.step[axis]))
     }
 }
 
 /// A tensor, or a band of its planes, cut into boxes that are handed out one after the other, each once.
+///
+/// # Why this is sound
+/// A `Tiles` borrows `data` and `sums` exclusively for its whole life. [`Self::take`] hands out each number below the
+/// count of boxes at most once, whatever the threads do, so each box has at most one [`TileMut`]. Boxes are cells of one
+/// grid over channels, planes and rows; [`Order::strides`] gives different rows of the tensor different rows of memory;
+/// and [`TileMut::rows_mut`] hands out rows of its own box alone, for as long as it is borrowed itself. So no element is
+/// ever reachable by two exclusive references.
 pub struct Tiles<'a, T> {
     data: *mut T,
     sums: *mut Moments,
@@ -72,48 +119,48 @@ pub struct Tiles<'a, T> {
     whole: PhantomData<(&'a mut [T], &'a mut [Moments])>,
 }
 
-// SAFETY: a Tiles gives out exclusive, disjoint parts of what it borrows exclusively, as chunks_mut does.
+// SAFETY: shared, a Tiles only gives out exclusive parts of what it borrows exclusively, each to one thread, as
+// chunks_mut does; T may be sent to that thread.
 unsafe impl<T: Send> Sync for Tiles<'_, T> {}
-// SAFETY: as above.
+// SAFETY: a Tiles stands for two exclusive borrows, which may be sent where T may.
 unsafe impl<T: Send> Send for Tiles<'_, T> {}
 
-impl<'a, T> Tiles<'a, T> {
+impl<'a, T: Plain> Tiles<'a, T> {
     /// Cuts `data`, the planes of the tensor that are written now. `sums` has one entry a channel for each box of the
     /// whole tensor, or is empty.
     ///
     /// # Panics
-    /// If the cuts do not fit the data or the sums, or a step is zero.
+    /// If the cuts do not fit the data or the sums.
     pub fn new(data: &'a mut [T], cuts: Cuts, sums: &'a mut [Moments]) -> Tiles<'a, T> {
-        let [nc, nz, ny, nx] = cuts.shape;
-        let Range { start, end } = cuts.planes;
-        assert!(start < end && end <= nz, "planes {start}..{end} of {nz}");
-        assert!(cuts.order == Order::Planes || (start, end) == (0, nz), "some planes of a tensor by channels");
-        assert_eq!(data.len(), nc * (end - start) * ny * nx, "a tensor of {:?}", cuts.shape);
-        assert!(cuts.step.iter().all(|&s| s > 0), "a step of {:?}", cuts.step);
-        let summed = if sums.is_empty() { 0 } else { nc };
-        assert_eq!(sums.len(), summed * cuts.count(), "sums of {} boxes of {nc} channels", cuts.count());
+        assert_eq!(data.len(), cuts.elements(), "a tensor of {:?}", cuts.shape);
+        let channels = cuts.shape[0];
+        let summed = if sums.is_empty() { 0 } else { channels };
+        let fits = cuts.count().checked_mul(summed) == Some(sums.len());
+        assert!(fits, "{} sums of {} boxes of {channels} channels", sums.len(), cuts.count());
         let (data, sums) = (data.as_mut_ptr(), sums.as_mut_ptr());
         Tiles { data, sums, summed, cuts, next: AtomicUsize::new(0), whole: PhantomData }
     }
 
     /// The next box, until there is none left. One that reaches beyond the planes that are written now is cut to them.
     pub fn take(&self) -> Option<TileMut<'_, T>> {
-        let Cuts { shape, step, planes, .. } = &self.cuts;
-        let layers = planes.start / step[1]..planes.end.div_ceil(step[1]);
-        let [blocks, all_layers, rows] = core::array::from_fn(|a| shape[a].div_ceil(step[a]));
+        let (cuts, layers) = (&self.cuts, self.cuts.layers());
+        let [blocks, all_layers, rows] = cuts.boxes;
         let i = self.next.fetch_add(1, Ordering::Relaxed);
         if i >= blocks * layers.len() * rows {
-            // Stay near the end: a counter that ran on could wrap round.
+            // Each thread takes back its own step beyond the end, so the counter never falls below the end, and it is
+            // above it by the number of threads at most: there are fewer boxes than bytes of memory, so it cannot wrap.
             self.next.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let at = [i / (layers.len() * rows), layers.start + i / rows % layers.len(), i % rows];
-        let [c, z, y] = core::array::from_fn(|a| at[a] * step[a]..((at[a] + 1) * step[a]).min(shape[a]));
-        let tile = TileBox { c, z: z.start.max(planes.start)..z.end.min(planes.end), y };
+        let [c, z, y] = core::array::from_fn(|a| cuts.extent(a, at[a]));
+        let tile = TileBox { c, z: z.start.max(cuts.planes.start)..z.end.min(cuts.planes.end), y };
         let number = (at[0] * all_layers + at[1]) * rows + at[2];
-        // SAFETY: `new` saw that there are sums for every number, and each box is handed out once.
+        // SAFETY: `number` is below `cuts.count()`, for which `new` saw `summed` sums each; the counter gave this number
+        // to this call alone, so nobody else has these sums; and the sums are borrowed exclusively for longer than
+        // `self` is borrowed here.
         let sums = unsafe { core::slice::from_raw_parts_mut(self.sums.add(number * self.summed), self.summed) };
-        Some(TileMut { data: self.data, sums, cuts: &self.cuts, tile, part: PhantomData })
+        Some(TileMut { data: self.data, sums, cuts, tile, part: PhantomData })
     }
 }
 
@@ -126,7 +173,7 @@ pub struct TileMut<'a, T> {
     part: PhantomData<&'a mut [T]>,
 }
 
-impl<T> TileMut<'_, T> {
+impl<T: Plain> TileMut<'_, T> {
     /// Where the box lies.
     pub fn bounds(&self) -> &TileBox {
         &self.tile
@@ -138,6 +185,9 @@ impl<T> TileMut<'_, T> {
     }
 
     /// Adds to the sums of a channel.
+    ///
+    /// # Panics
+    /// If no sums are kept, or the tensor has no such channel.
     pub fn add(&mut self, c: usize, (sum, squares): Moments) {
         let s = &mut self.sums[c];
         *s = (s.0 + sum, s.1 + squares);
@@ -152,9 +202,11 @@ impl<T> TileMut<'_, T> {
         let inside = rows && self.tile.c.contains(&c) && self.tile.z.contains(&z);
         assert!(inside, "rows {c}, {z}, {y:?} are outside {:?}", self.tile);
         let nx = self.cuts.shape[3];
-        let [channel, plane] = self.cuts.order.strides(self.cuts.shape);
+        let [channel, plane] = self.cuts.strides;
         let row = c * channel + (z - self.cuts.planes.start) * plane + y.start;
-        // SAFETY: the rows lie in the planes whose length was checked, and in this box, which nobody else has.
+        // SAFETY: the box lies inside the tensor and inside the planes that are written now, whose elements
+        // `Tiles::new` counted in `data` without overflow, so the rows lie in `data`. They lie in this box, of which
+        // there is one TileMut, and that is borrowed exclusively for as long as the rows are.
         unsafe { core::slice::from_raw_parts_mut(self.data.add(row * nx), y.len() * nx) }
     }
 }
@@ -173,7 +225,7 @@ mod tests {
             let mut start = 0;
             for end in ends {
                 let planes = std::mem::replace(&mut start, end)..end;
-                let cuts = Cuts { shape, order, step: [2, 3, 4], planes: planes.clone() };
+                let cuts = Cuts::new(shape, order, [2, 3, 4], planes.clone()).expect("cuts");
                 let band = &mut data[5 * 7 * 3 * planes.start..5 * 7 * 3 * planes.end];
                 let tiles = Tiles::new(band, cuts, &mut sums);
                 while let Some(mut tile) = tiles.take() {
@@ -200,7 +252,7 @@ mod tests {
     #[should_panic(expected = "outside")]
     fn rows_of_another_box_are_refused() {
         let mut data = [0u8; 16];
-        let cuts = Cuts { shape: [1, 2, 4, 2], order: Order::Planes, step: [1, 1, 2], planes: 0..2 };
+        let cuts = Cuts::whole([1, 2, 4, 2], Order::Planes, [1, 1, 2]).expect("cuts");
         let tiles = Tiles::new(&mut data, cuts, &mut []);
         if let Some(mut tile) = tiles.take() {
             tile.rows_mut(0, 0, 1..3)[0] = 1;

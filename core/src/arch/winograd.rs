@@ -5,9 +5,9 @@
 //! sums become four rows of output. The points are 0, 1, -1, 1/2, -1/2 and infinity, whose transforms lose less
 //! precision than those of 2 and -2.
 
-use super::Isa;
 use super::simd::{Kernel, Simd};
 use super::strip::BLOCK_ROWS;
+use super::{Isa, span};
 
 /// Products for one group of outputs.
 pub const BANDS: usize = 6;
@@ -141,6 +141,31 @@ impl Kernel for Weights<'_> {
     }
 }
 
+/// Lines whose rows lie `pitch` apart, and whose bands lie `band` apart.
+pub(super) struct Bands {
+    pub(super) pitch: usize,
+    pub(super) band: usize,
+    pub(super) lines: usize,
+}
+
+impl Bands {
+    /// Whether `most` elements hold all lines' rows, each line [`BAND_ROWS`] rows after the last and `reach` rows high,
+    /// with up to a vector past the end of the last row.
+    pub(super) fn fits_rows(&self, most: usize, reach: usize, lanes: usize) -> bool {
+        let whole = self.pitch.checked_next_multiple_of(lanes);
+        let rows = span(self.lines, BAND_ROWS, reach);
+        let end = rows.zip(whole).and_then(|(rows, whole)| span(rows, self.pitch, whole));
+        end.is_some_and(|end| end <= most)
+    }
+
+    /// Whether `most` elements hold the six bands of all lines, with up to a vector past the end of the last line.
+    pub(super) fn fits_bands(&self, most: usize, lanes: usize) -> bool {
+        let whole = self.pitch.checked_next_multiple_of(lanes);
+        let lines = whole.and_then(|whole| span(self.lines, self.pitch, whole));
+        lines.and_then(|lines| span(BANDS, self.band, lines)).is_some_and(|end| end <= most)
+    }
+}
+
 impl Isa {
     /// For each of some lines, six rows of input, `pitch` apart, to six bands, `band` apart; the input of the next line
     /// starts [`BAND_ROWS`] rows further, its bands one. Up to a vector past the end of a line is read and written.
@@ -148,10 +173,10 @@ impl Isa {
     /// # Panics
     /// If the slices are too short for what is asked; so for the others.
     pub fn winograd_split(self, src: &[f32], pitch: usize, dst: &mut [f32], band: usize, lines: usize) {
-        let whole = pitch.next_multiple_of(self.lanes());
-        if lines > 0 {
-            assert!(((lines - 1) * BAND_ROWS + BAND_REACH - 1) * pitch + whole <= src.len());
-            assert!((BANDS - 1) * band + (lines - 1) * pitch + whole <= dst.len());
+        let bands = Bands { pitch, band, lines };
+        if lines > 0 && pitch > 0 {
+            assert!(bands.fits_rows(src.len(), BAND_REACH, self.lanes()), "rows end before the last line does");
+            assert!(bands.fits_bands(dst.len(), self.lanes()), "bands end before the last line does");
             self.run(Split { src, pitch, dst, band, lines });
         }
     }
@@ -159,14 +184,20 @@ impl Isa {
     /// Six sums, `band` apart, to four rows of output, `pitch` apart, and the bias added. Up to a vector past `len` is
     /// read and written.
     pub fn winograd_join(self, sums: &[f32], band: usize, bias: f32, dst: &mut [f32], pitch: usize, len: usize) {
-        let whole = len.next_multiple_of(self.lanes());
-        assert!((BANDS - 1) * band + whole <= sums.len() && (BAND_ROWS - 1) * pitch + whole <= dst.len());
+        let whole = len.checked_next_multiple_of(self.lanes());
+        let fits = |count, step, most| whole.and_then(|len| span(count, step, len)).is_some_and(|n| n <= most);
+        assert!(fits(BANDS, band, sums.len()), "bands end before the sums do");
+        assert!(fits(BAND_ROWS, pitch, dst.len()), "rows end before the sums do");
         self.run(Join { sums, band, bias, dst, pitch, len });
     }
 
     /// Packed weights `[block][cin][kz][3][kx][BLOCK_ROWS]` to `[block][BANDS][cin][kz][kx][BLOCK_ROWS]`.
     pub fn winograd_weights(self, src: &[f32], dst: &mut [f32], cin: usize, kernel: [usize; 3]) {
-        assert!(kernel[1] == 3 && 3 * dst.len() == BANDS * src.len());
+        let product = |factors: &[usize]| factors.iter().try_fold(1usize, |n, &f| n.checked_mul(f));
+        let block = product(&[cin, kernel[0], kernel[1], kernel[2], BLOCK_ROWS]).filter(|&n| n > 0);
+        assert!(kernel[1] == 3 && block.is_some(), "weights of {cin} channels and a kernel of {kernel:?}");
+        // No slice of f32 is so long that these products overflow.
+        assert_eq!(3 * dst.len(), BANDS * src.len(), "elements of transforms and of weights");
         self.run(Weights { src, dst, cin, kernel });
     }
 }

@@ -163,8 +163,7 @@ impl DataGradient {
         let zeros = alloc::vec![0f32; g.cin];
         let mut run = |r: &Remainder, out: &mut [f32]| {
             let shape = [r.g.cout, r.g.output[0], r.g.output[1], r.g.output[2]];
-            let planes = 0..r.g.output[0];
-            let cuts = Cuts { shape, order: Order::Channels, step: r.conv.tile_step(), planes };
+            let cuts = Cuts::whole(shape, Order::Channels, r.conv.tile_step()).expect("a gradient has elements");
             let tiles = Output::F32(Tiles::new(out, cuts, &mut []));
             let weights = ConvWeights::F32(&weights[r.weights.clone()], &zeros);
             let scratch = scratch.iter_mut().map(|s| &mut **s).collect();

@@ -1,5 +1,6 @@
 //! Maximum and average over windows.
 
+use super::conv::{is_tensor, is_window};
 use super::output::Output;
 use super::source::{Source, Target};
 use super::{blocks, split};
@@ -29,6 +30,17 @@ pub struct PoolGeometry {
     pub output: [usize; 3],
 }
 
+impl PoolGeometry {
+    /// Whether pooling of this shape can be run: all extents are at least 1, tensors have at most 2^31 elements, and the
+    /// window, stride and padding are at most 1024 along each axis.
+    pub fn is_possible(&self) -> bool {
+        [self.kernel, self.stride].into_iter().all(|w| is_window(w, 1))
+            && is_window(self.pad, 0)
+            && is_tensor(self.channels, self.input)
+            && is_tensor(self.channels, self.output)
+    }
+}
+
 /// Pooling of one tensor.
 pub struct Pool;
 
@@ -44,6 +56,10 @@ impl Pool {
     }
 
     /// Runs it; `scratch` holds one slice a worker.
+    ///
+    /// # Panics
+    /// If the geometry is not [possible](PoolGeometry::is_possible), the source or the output is of another shape, or the
+    /// scratch is too small.
     pub fn run<E: Executor>(
         isa: Isa,
         g: &PoolGeometry,
@@ -52,6 +68,8 @@ impl Pool {
         mut scratch: Vec<&mut [Block]>,
         executor: &E,
     ) {
+        assert!(g.is_possible(), "impossible pooling: {g:?}");
+        assert_eq!((source.channels(), source.grid), (g.channels, g.input), "a source of another shape");
         let window = |axis: usize, o: usize| {
             let start = o * g.stride[axis];
             let lo = start.max(g.pad[axis]) - g.pad[axis];

@@ -180,10 +180,21 @@ impl Source<'_> {
         self.parts.iter().map(Part::channels).sum()
     }
 
+    /// # Panics
+    /// If the grid has no such rows.
+    fn check(&self, z: usize, rows: &Range<usize>) {
+        let [nz, ny, nx] = self.grid;
+        assert!(z < nz && rows.start < rows.end && rows.end <= ny && nx > 0, "rows {rows:?} of plane {z}");
+    }
+
     /// Reads rows `rows` of plane `z`, all channels; row `rows.start` becomes row 0 of the target.
     ///
     /// `aux` has [`Self::aux_blocks`] for as many rows.
+    ///
+    /// # Panics
+    /// If the grid has no such rows, or the tensors, the target or `aux` are too small.
     pub fn read(&self, isa: Isa, z: usize, rows: Range<usize>, target: &mut Target<'_>, aux: &mut [Block]) {
+        self.check(z, &rows);
         let mut first = 0;
         for part in &self.parts {
             part.read(isa, self.grid, z, rows.clone(), first, target, aux);
@@ -223,6 +234,7 @@ impl Source<'_> {
         channel: usize,
         aux: &mut [Block],
     ) {
+        self.check(z, &rows);
         let nx = self.grid[2];
         let n = rows.len() * nx;
         let mut first = 0;

@@ -6,7 +6,9 @@
 
 use super::source::{Source, Target};
 use super::{blocks, split};
-use crate::arch::{Activation, BLOCK_ROWS, Block, Isa, Quant, RUN_PAD, Strip};
+use crate::arch::{
+    Activation, BLOCK_ROWS, Block, Isa, Lines, Quant, RUN_PAD, Strip, StripInput, StripSums, StripWeights,
+};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -121,22 +123,13 @@ impl Upsample<'_> {
             for (i, v) in bias[..in_block].iter_mut().enumerate() {
                 *v = self.weights.bias[(b * BLOCK_ROWS + i) / per_channel];
             }
-            isa.conv_f32(Strip {
-                src,
-                channel: run,
-                channels: 1,
-                taps: &taps,
-                weights: &plane[b * cin * BLOCK_ROWS..][..cin * BLOCK_ROWS],
-                first_tap: 0,
-                weight_taps: cin,
-                bias: Some(bias),
-                rows: in_block,
-                len: line,
-                lines: len.div_ceil(line),
-                line,
-                sums,
-                pitch: run,
-            });
+            let strip = Strip::new(
+                StripInput { data: src, channel: run, channels: 1, taps: &taps },
+                StripWeights { data: &plane[b * cin * BLOCK_ROWS..][..cin * BLOCK_ROWS], taps: cin, first_tap: 0 },
+                Lines { len: line, count: len.div_ceil(line), step: line },
+                StripSums { data: sums, pitch: run, rows: in_block, start: Some(bias) },
+            );
+            isa.conv_f32(strip.expect("scratch is as large as `aux_blocks` says"));
             for i in (0..in_block).step_by(if kx == 2 { 2 } else { 1 }) {
                 let row = b * BLOCK_ROWS + i;
                 let (o, ty, tx) = (row / per_channel, row / kx % ky, row % kx);

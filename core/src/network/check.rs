@@ -77,6 +77,9 @@ impl Checker<'_> {
                     return bad("a convolution of another shape than its tensors");
                 }
                 self.window(&g.kernel, &g.stride, &g.dilation, &g.pad)?;
+                if !g.is_possible() {
+                    return bad("a convolution of impossible size");
+                }
                 let taps = elements(g.cin, g.kernel)?;
                 elements(g.cout.div_ceil(BLOCK_ROWS) * BLOCK_ROWS, [taps, 1, 1])?;
                 match weights {
@@ -101,6 +104,9 @@ impl Checker<'_> {
                     return bad("pooling of another shape than its tensors");
                 }
                 self.window(&g.kernel, &g.stride, &[1; 3], &g.pad)?;
+                if !g.is_possible() {
+                    return bad("pooling of impossible size");
+                }
             }
             Kind::Squash(_) => {
                 let input = one()?;

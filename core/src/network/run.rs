@@ -128,7 +128,9 @@ impl<E: Executor> Run<'_, '_, E> {
         let shape = [step.channels, nz, ny, nx];
         let plane = step.channels * ny * nx;
         for planes in self.layout.bands(i, step) {
-            let cuts = |order| Cuts { shape, order, step: prepared.step, planes: planes.clone() };
+            let cuts = |order| {
+                Cuts::new(shape, order, prepared.step, planes.clone()).expect("a checked step has a tensor to write")
+            };
             // The output of this band, and what lies behind it.
             let end = out.offset - written.offset + blocks_for(planes.end * plane * step.storage.bytes());
             let (before, behind) = written_out.split_at_mut(if over.is_some() { end } else { written.len });

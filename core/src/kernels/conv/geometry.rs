@@ -1,6 +1,6 @@
 //! The shape of a convolution, and its weights in the order in which the inner loops take them.
 
-use crate::arch::BLOCK_ROWS;
+use crate::arch::{BANDS, BLOCK_ROWS};
 use alloc::vec;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,54 @@ pub struct ConvGeometry {
     pub pad: [usize; 3],
 }
 
+/// The largest kernel, stride, dilation and padding along an axis.
+const MOST_REACH: usize = 1024;
+/// The most taps of a kernel.
+const MOST_TAPS: usize = 1 << 20;
+/// The most elements of a tensor, and of the weights.
+const MOST_ELEMENTS: usize = 1 << 31;
+
+/// Whether a tensor has elements, and not too many.
+pub(in crate::kernels) fn is_tensor(channels: usize, grid: [usize; 3]) -> bool {
+    let elements = grid.iter().try_fold(channels, |n, &extent| n.checked_mul(extent));
+    elements.is_some_and(|n| (1..=MOST_ELEMENTS).contains(&n))
+}
+
+/// Whether numbers of a window along the axes are from `least` to [`MOST_REACH`].
+pub(in crate::kernels) fn is_window(axes: [usize; 3], least: usize) -> bool {
+    axes.iter().all(|n| (least..=MOST_REACH).contains(n))
+}
+
 impl ConvGeometry {
+    /// Whether a convolution of this shape can be laid out and run: all extents are at least 1; tensors and weights have
+    /// at most 2^31 elements and the kernel 2^20 taps; the kernel, stride, dilation and padding are at most 1024 along
+    /// each axis; and memory can hold the scratch.
+    pub fn is_possible(&self) -> bool {
+        let windows = [self.kernel, self.stride, self.dilation].into_iter().all(|w| is_window(w, 1));
+        windows
+            && is_window(self.pad, 0)
+            && is_tensor(self.cin, self.input)
+            && is_tensor(self.cout, self.output)
+            && is_tensor(1, self.kernel)
+            && self.taps() <= MOST_TAPS
+            && is_tensor(self.cin, [self.taps(), self.cout.next_multiple_of(BLOCK_ROWS), 1])
+            && self.most_scratch_bytes() < isize::MAX as f64
+    }
+
+    /// More bytes than a worker's scratch takes, however the layer is laid out.
+    fn most_scratch_bytes(&self) -> f64 {
+        let axes = [self.input, self.output, self.kernel, self.stride, self.dilation, self.pad];
+        let [input, output, kernel, stride, dilation, pad] = axes.map(|axis| axis.map(|n| n as f64));
+        let lines = output[1] + kernel[1] * dilation[1] + 4.0;
+        let pitch = input[2] + output[2] + kernel[2] * dilation[2] + 2.0 * pad[2] + 64.0;
+        let plane = lines * pitch + 128.0;
+        let phases = kernel[1].min(stride[1]) * kernel[2].min(stride[2]);
+        let rows = (kernel[0] + 1.0) * BANDS as f64 * phases * plane;
+        let staged = stride[1] * lines * input[2] + plane;
+        let sums = ((BLOCK_ROWS + 1) * BANDS) as f64 * plane;
+        size_of::<f32>() as f64 * (self.cin as f64 * (rows + staged) + sums)
+    }
+
     /// Taps of the kernel.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()

@@ -56,7 +56,11 @@ fn winograd_pays(g: &ConvGeometry) -> bool {
 
 impl Conv {
     /// Lays out tiles and scratch.
+    ///
+    /// # Panics
+    /// If the geometry is not [possible](ConvGeometry::is_possible).
     pub fn new(isa: Isa, g: &ConvGeometry, precision: Precision) -> Conv {
+        assert!(g.is_possible(), "an impossible convolution: {g:?}");
         let [_, ky, kx] = g.kernel;
         let [_, sy, sx] = g.stride;
         let [_, dy, dx] = g.dilation;

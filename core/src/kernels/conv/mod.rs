@@ -13,6 +13,7 @@ mod layout;
 mod sums;
 
 pub use geometry::ConvGeometry;
+pub(super) use geometry::{is_tensor, is_window};
 pub(super) use layout::apart;
 
 use super::output::{OutTile, Output};
@@ -180,6 +181,23 @@ impl Conv {
         isa.winograd_weights(packed, out, self.g.cin, self.g.kernel);
     }
 
+    /// Whether there are as many weights as the layout says.
+    fn takes(&self, weights: ConvWeights<'_>) -> bool {
+        let g = &self.g;
+        match (weights, self.precision) {
+            (ConvWeights::F32(packed, bias), Precision::F32) => {
+                let prepared = if self.bands == 1 { g.weight_elements() } else { self.prepared_weights() };
+                packed.len() >= prepared && bias.len() >= g.cout
+            }
+            (ConvWeights::Int { words, totals, scale, bias }, Precision::Int(_)) => {
+                let blocks = g.cout.div_ceil(BLOCK_ROWS);
+                let count = blocks * g.cin.div_ceil(self.group) * g.taps() * BLOCK_ROWS;
+                words.len() >= count && [totals.len(), scale.len(), bias.len()].iter().all(|&n| n >= g.cout)
+            }
+            _ => false,
+        }
+    }
+
     /// Blocks of scratch a worker needs.
     pub fn scratch_blocks(&self, source: &Source<'_>) -> usize {
         let aux = match self.precision {
@@ -191,6 +209,9 @@ impl Conv {
 
     /// Runs the layer; `scratch` holds one slice a worker. `grid`: values go to the nearest of it before anything else
     /// sees them.
+    ///
+    /// # Panics
+    /// If weights, scratch or output are smaller than the layout says, or the source is of another shape.
     #[allow(clippy::too_many_arguments)] // A layer's inputs, outputs and surroundings.
     pub fn run<E: Executor>(
         &self,
@@ -202,6 +223,8 @@ impl Conv {
         grid: Option<Quant>,
         executor: &E,
     ) {
+        assert!(self.takes(weights), "weights of another convolution");
+        assert_eq!((source.channels(), source.grid), (self.g.cin, self.g.input), "a source of another shape");
         executor.for_each(&mut scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let [rows, acc, line, staged] = self.sizes();

@@ -1,7 +1,9 @@
 //! The sums of a block of output channels over some lines of scratch.
 
 use super::{Conv, ConvWeights, Precision, Scratch};
-use crate::arch::{BLOCK_ROWS, Block, Isa, Plain, Strip, numbers, numbers_mut};
+use crate::arch::{
+    BLOCK_ROWS, Block, Isa, Lines, Plain, Strip, StripInput, StripSums, StripWeights, numbers, numbers_mut,
+};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -124,21 +126,22 @@ impl Piece<'_> {
         weights: &'a [T],
         bias: Option<[T; BLOCK_ROWS]>,
     ) -> Strip<'a, T> {
-        Strip {
-            src: &numbers(rows)[self.src..],
-            channel: conv.channel(),
-            channels: self.channels,
-            taps: self.taps,
-            weights,
-            first_tap: self.first_tap,
-            weight_taps: self.weight_taps,
-            bias,
-            rows: self.rows,
-            len: self.shape.len,
-            lines: self.shape.lines,
-            line: self.shape.line,
-            sums: &mut numbers_mut(sums)[self.to..],
-            pitch: conv.sums_pitch(),
-        }
+        let strip = Strip::new(
+            StripInput {
+                data: &numbers(rows)[self.src..],
+                channel: conv.channel(),
+                channels: self.channels,
+                taps: self.taps,
+            },
+            StripWeights { data: weights, taps: self.weight_taps, first_tap: self.first_tap },
+            Lines { len: self.shape.len, count: self.shape.lines, step: self.shape.line },
+            StripSums {
+                data: &mut numbers_mut(sums)[self.to..],
+                pitch: conv.sums_pitch(),
+                rows: self.rows,
+                start: bias,
+            },
+        );
+        strip.expect("scratch, weights and sums are as large as the layout says")
     }
 }

@@ -16,7 +16,7 @@ mod layout;
 use super::conv::ConvGeometry;
 use super::source::Stored;
 use super::{blocks, split};
-use crate::arch::{BANDS, Block, Correlation, Isa};
+use crate::arch::{BANDS, Block, Correlation, CorrelationRows, Isa};
 use crate::executor::Executor;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -147,15 +147,16 @@ impl WeightGradient {
                 self.gather_gradients(isa, output, &chunk, s);
                 let len = self.run_len(chunk.z.len());
                 for band in 0..self.bands {
-                    isa.correlate(Correlation {
-                        rows: &s.gradients[band * self.share * self.row()..],
+                    let rows = CorrelationRows {
+                        data: &s.gradients[band * self.share * self.row()..],
                         pitch: self.row(),
                         count: channels.len(),
-                        shifted: &s.inputs[band * g.cin * self.channel()..],
-                        offsets: &offsets,
                         len,
-                        sums: &mut s.sums[band * self.share * offsets.len()..],
-                    });
+                    };
+                    let inputs = &s.inputs[band * g.cin * self.channel()..];
+                    let sums = &mut s.sums[band * self.share * offsets.len()..];
+                    let products = Correlation::new(rows, inputs, &offsets, sums);
+                    isa.correlate(products.expect("scratch is as large as the layout says"));
                 }
             }
         }

@@ -14,7 +14,7 @@ pub(super) fn lend(scratch: &mut [Vec<Block>]) -> Vec<&mut [Block]> {
 
 /// A tensor `[channels, z, y, x]`, all of it, cut into tiles.
 fn whole(channels: usize, [z, y, x]: [usize; 3], step: [usize; 3]) -> Cuts {
-    Cuts { shape: [channels, z, y, x], order: Order::Channels, step, planes: 0..z }
+    Cuts::whole([channels, z, y, x], Order::Channels, step).expect("a layer of a network has elements")
 }
 
 impl NativeNet {
