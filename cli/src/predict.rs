@@ -201,34 +201,18 @@ pub(crate) fn predict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scanside_core::manifest::{Channel, FORMAT_VERSION, Label, Labels, NetworkGrid, Resampling};
+    use scanside_core::manifest::{Channel, Label, Labels, NetworkGrid};
     use scanside_core::pipeline::RunOptions;
     use scanside_core::volume::Box3;
 
     fn manifest(transpose_forward: [usize; 3], normalization: Normalization) -> Manifest {
-        let label = |value: u16| Label { name: value.to_string(), value, snomed: None, rgb: None };
-        Manifest {
-            format: FORMAT_VERSION,
-            name: String::new(),
-            grid: NetworkGrid {
-                patch_zyx: [10; 3],
-                two_dimensional: false,
-                spacing_mm: [Some(1.0); 3],
-                transpose_forward,
-            },
-            channels: vec![Channel { name: String::new(), normalization }],
-            crop_to_nonzero: true,
-            resample_data: Resampling::default(),
-            resample_logits: Resampling::linear(),
-            labels: Labels::Exclusive { heads: (0..3).map(label).collect() },
-            folds: 2,
-            mirror_axes: vec![0, 1],
-            provenance: Default::default(),
-            accuracy: Default::default(),
-            measured: Vec::new(),
-            family: Vec::new(),
-            graph_sha256: None,
-        }
+        let mut grid = NetworkGrid::new([10; 3], [Some(1.0); 3]);
+        grid.transpose_forward = transpose_forward;
+        let heads = (0..3).map(|value| Label::new(value.to_string(), value)).collect();
+        let mut manifest = Manifest::new(grid, vec![Channel::new("", normalization)], Labels::Exclusive { heads });
+        manifest.folds = 2;
+        manifest.mirror_axes = vec![0, 1];
+        manifest
     }
 
     fn layout(manifest: &Manifest, shape: [usize; 3], spacing: [f64; 3]) -> Layout {

@@ -14,7 +14,7 @@ use crate::threads::Threads;
 use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError, EngineFootprint};
 use scanside_core::executor::Executor;
-use scanside_core::manifest::{Manifest, NetworkGrid};
+use scanside_core::manifest::Manifest;
 use scanside_core::memory::MemoryPlan;
 use scanside_core::nifti::{Header, LabelType, LabelWriter};
 use scanside_core::patch::{Patch, PatchMut, PatchNumber};
@@ -95,7 +95,9 @@ fn small_manifest(manifest: &Manifest, layout: &Layout) -> Manifest {
     let heads = manifest.labels.heads().len();
     let most = MOST_TILE_VOXELS.min(MOST_LOGITS / 8 / heads.max(1));
     let patch_zyx = halved(layout.tiling.patch, [LEAST_EXTENT; 3], |patch| patch.iter().product::<usize>() > most);
-    Manifest { grid: NetworkGrid { patch_zyx, ..manifest.grid.clone() }, ..manifest.clone() }
+    let mut small = manifest.clone();
+    small.grid.patch_zyx = patch_zyx;
+    small
 }
 
 /// Extents of the small scan along network axes.

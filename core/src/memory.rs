@@ -14,6 +14,7 @@ use crate::pipeline::Layout;
 use crate::postprocess::{LabelExporter, LabelPlacer};
 use crate::preprocess::{NonzeroMask, SlabSettings, slab_reader_bytes, statistics_bytes};
 use crate::tiling::RollingAccumulator;
+use crate::volume::checked_voxels;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -107,10 +108,11 @@ pub fn plan(
     budget_bytes: Option<usize>,
 ) -> Result<MemoryPlan, DoesNotFit> {
     let budget = budget_bytes.unwrap_or(usize::MAX);
+    let workers = workers.clamp(1, MOST_WORKERS);
     let mut least: Option<usize> = None;
     let ways: &[bool] = if layout.transpose[0] == 0 { &[false] } else { &[true, false] };
     for &resident in ways {
-        for workers in (1..=workers.max(1)).rev() {
+        for workers in (1..=workers).rev() {
             let footprint = engine(workers);
             for least_workspace in [false, true] {
                 let Some(plan) = count(layout, manifest, footprint, surroundings, workers, resident, least_workspace)
@@ -139,12 +141,13 @@ fn count(
 ) -> Option<MemoryPlan> {
     let workspace_blocks = if least_workspace { engine.least_workspace_blocks } else { engine.workspace_blocks };
     // Tiles run side by side within a row; a call without a tile would only hold memory.
-    let tiles = engine.calls.clamp(1, layout.tiling.starts[1].len() * layout.tiling.starts[2].len());
+    let per_row = layout.tiling.starts[1].len().saturating_mul(layout.tiling.starts[2].len());
+    let tiles = engine.calls.clamp(1, per_row);
     let across_slices = layout.transpose[0] != 0;
     let planes_per_read = if across_slices && !resident { PLANES_PER_PASS } else { workers };
     let settings = SlabSettings { transpose: layout.transpose, planes_per_read };
     let (channels, heads) = (manifest.channels.len(), manifest.labels.heads().len());
-    let patch: usize = layout.tiling.patch.iter().product();
+    let patch = checked_voxels(layout.tiling.patch)?;
     let copies = if layout.mirrors.len() > 1 { 2 } else { 1 };
     let number = engine.patch.bytes();
     let tile_buffers = patch.checked_mul(number * copies)?.checked_mul(channels.checked_add(heads)?)?;
@@ -155,14 +158,14 @@ fn count(
     let input_window = network_plane
         .checked_mul(channels)?
         .checked_mul(window_planes.checked_mul(number)?.checked_add(single_plane)?)?;
-    let mask = if crate::pipeline::needs_mask(manifest) { NonzeroMask::bytes(layout.bounds.shape()) } else { 0 };
+    let mask = if crate::pipeline::needs_mask(manifest) { NonzeroMask::bytes(layout.bounds.shape())? } else { 0 };
     let source = if resident { surroundings.resident_source_bytes } else { surroundings.streaming_source_bytes };
     let accumulator = RollingAccumulator::bytes(&layout.tiling, heads, manifest.folds)?;
-    let exporter = LabelExporter::bytes(&layout.logit_map, heads, workers);
+    let exporter = LabelExporter::bytes(&layout.logit_map, heads, workers)?;
     let placer =
-        LabelPlacer::bytes(layout.file_shape, &layout.bounds, layout.transpose, layout.decision.largest_value());
-    let slabs =
-        slab_reader_bytes(&layout.data_map, &settings, channels, workers).max(statistics_bytes(layout.bounds.shape()));
+        LabelPlacer::bytes(layout.file_shape, &layout.bounds, layout.transpose, layout.decision.largest_value())?;
+    let slabs = slab_reader_bytes(&layout.data_map, &settings, channels, workers)?
+        .max(statistics_bytes(layout.bounds.shape())?);
     let items: Vec<MemoryItem> = [
         ("program and model", surroundings.process_bytes.checked_add(engine.shared_bytes)?),
         (if resident { "scan, kept in its stored type" } else { "scan, read again when needed" }, source),
@@ -192,12 +195,14 @@ fn count(
         planes_per_read,
     };
     // Page rounding, allocator headers, thread stacks: what a process takes beyond its buffers.
-    let slack = sum / 50 + ALLOCATOR_SLACK + workers * THREAD_SLACK;
+    let slack = (sum / 50).checked_add(ALLOCATOR_SLACK)?.checked_add(workers.checked_mul(THREAD_SLACK)?)?;
     plan.items.push(MemoryItem { name: "allocator and threads", bytes: slack });
     plan.peak_bytes = plan.peak_bytes.max(sum.checked_add(slack)?);
     Some(plan)
 }
 
+/// More than any machine has threads for; each number of workers down from here may be tried.
+const MOST_WORKERS: usize = 1 << 12;
 /// Bytes a process takes beside its counted buffers.
 const ALLOCATOR_SLACK: usize = 4 << 20;
 /// Bytes a worker thread takes beside its counted buffers.

@@ -1,4 +1,4 @@
-//! Voxel grids, boxes, and where voxels come from.
+//! Voxel grids, boxes, and sources of voxels.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -9,10 +9,20 @@ pub type Index3 = [usize; 3];
 
 /// The number of voxels of a box of this shape, or `None` where it does not fit `usize`.
 pub fn checked_voxels(shape: Index3) -> Option<usize> {
-    shape[0].checked_mul(shape[1])?.checked_mul(shape[2])
+    product(shape)
 }
 
-/// Where an image lies in the patient: ITK's convention, millimetres, LPS.
+/// The product of counts of bytes or voxels, or `None` where it does not fit `usize`.
+pub(crate) fn product(factors: impl IntoIterator<Item = usize>) -> Option<usize> {
+    factors.into_iter().try_fold(1, usize::checked_mul)
+}
+
+/// The sum of counts of bytes; `None` where a part is not known to fit `usize`, or the sum does not.
+pub(crate) fn sum(parts: impl IntoIterator<Item = Option<usize>>) -> Option<usize> {
+    parts.into_iter().try_fold(0usize, |sum, part| sum.checked_add(part?))
+}
+
+/// Position of an image in the patient: ITK's convention, millimetres, LPS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
     /// Voxels per axis, file order: `z, y, x`.
@@ -38,6 +48,12 @@ impl Box3 {
     /// Extents per axis.
     pub fn shape(&self) -> Index3 {
         [self.0[0].len(), self.0[1].len(), self.0[2].len()]
+    }
+
+    /// Extents along these axes, in their order.
+    pub fn shape_along(&self, axes: Index3) -> Index3 {
+        let shape = self.shape();
+        axes.map(|a| shape[a])
     }
 
     /// Voxels inside.

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::{Executor, Serial};
-use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
+use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
 use scanside_core::onnx::{
     OnnxEngine, OnnxError, Settings, embed, extract, graph_sha256, load, parse_model, pb, write_model,
 };
@@ -61,34 +61,14 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn manifest(patch_zyx: [usize; 3], flat: bool, channels: usize, heads: usize, folds: usize) -> Manifest {
-    Manifest {
-        format: 1,
-        name: "test".into(),
-        grid: NetworkGrid {
-            patch_zyx,
-            two_dimensional: flat,
-            spacing_mm: [Some(1.0); 3],
-            transpose_forward: [0, 1, 2],
-        },
-        channels: (0..channels)
-            .map(|i| Channel { name: format!("c{i}"), normalization: Normalization::ZScore { masked: false } })
-            .collect(),
-        crop_to_nonzero: false,
-        resample_data: Resampling::default(),
-        resample_logits: Resampling::linear(),
-        labels: Labels::Exclusive {
-            heads: (0..heads)
-                .map(|i| Label { name: format!("l{i}"), value: i as u16, snomed: None, rgb: None })
-                .collect(),
-        },
-        folds,
-        mirror_axes: vec![],
-        provenance: Default::default(),
-        accuracy: Default::default(),
-        measured: Vec::new(),
-        family: Vec::new(),
-        graph_sha256: None,
-    }
+    let mut grid = NetworkGrid::new(patch_zyx, [Some(1.0); 3]);
+    grid.two_dimensional = flat;
+    let channel = |i: usize| Channel::new(format!("c{i}"), Normalization::ZScore { masked: false });
+    let label = |i: usize| Label::new(format!("l{i}"), i as u16);
+    let labels = Labels::Exclusive { heads: (0..heads).map(label).collect() };
+    let mut manifest = Manifest::new(grid, (0..channels).map(channel).collect(), labels);
+    manifest.folds = folds;
+    manifest
 }
 
 struct Case {

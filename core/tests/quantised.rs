@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
-use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling};
+use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
 use scanside_core::network::{ConvSpec, Kind};
 use scanside_core::onnx::{OnnxEngine, Settings, parse_model, pb};
 use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
@@ -43,30 +43,11 @@ fn case(name: &str) -> Case {
     let proto = parse_model(&std::fs::read(&path).unwrap()).unwrap();
     let graph = proto.graph.as_ref().unwrap();
     let (i, o) = (dims(&graph.input[0]), dims(&graph.output[0]));
-    let label = |i: usize| Label { name: format!("l{i}"), value: i as u16, snomed: None, rgb: None };
-    let channel = |i: usize| Channel { name: format!("c{i}"), normalization: Normalization::ZScore { masked: false } };
-    let manifest = Manifest {
-        format: 1,
-        name: name.into(),
-        grid: NetworkGrid {
-            patch_zyx: [i[2], i[3], i[4]],
-            two_dimensional: false,
-            spacing_mm: [Some(1.0); 3],
-            transpose_forward: [0, 1, 2],
-        },
-        channels: (0..i[1]).map(channel).collect(),
-        crop_to_nonzero: false,
-        resample_data: Resampling::default(),
-        resample_logits: Resampling::linear(),
-        labels: Labels::Exclusive { heads: (0..o[1]).map(label).collect() },
-        folds: 1,
-        mirror_axes: vec![],
-        provenance: Default::default(),
-        accuracy: Default::default(),
-        measured: Vec::new(),
-        family: Vec::new(),
-        graph_sha256: None,
-    };
+    let label = |i: usize| Label::new(format!("l{i}"), i as u16);
+    let channel = |i: usize| Channel::new(format!("c{i}"), Normalization::ZScore { masked: false });
+    let grid = NetworkGrid::new([i[2], i[3], i[4]], [Some(1.0); 3]);
+    let labels = Labels::Exclusive { heads: (0..o[1]).map(label).collect() };
+    let manifest = Manifest::new(grid, (0..i[1]).map(channel).collect(), labels);
     let values = floats(&path.with_extension("f32"));
     let (input, expected) = values.split_at(i[1..].iter().product());
     Case { proto, manifest, input: input.to_vec(), expected: expected.to_vec() }

@@ -3,9 +3,7 @@
 use crate::source::MemoryScan;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
-use scanside_core::manifest::{
-    Channel, FORMAT_VERSION, Label, Labels, Manifest, NetworkGrid, Normalization, Resampling,
-};
+use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
 use scanside_core::memory::{self, MemoryPlan, Surroundings};
 use scanside_core::pipeline::{Layout, PipelineError, RunOptions, segment};
 use scanside_core::postprocess::{LabelSink, SinkError};
@@ -24,31 +22,13 @@ impl LabelSink for Labelled {
 
 /// A manifest with this patch, these many channels and heads, and nothing else special.
 pub fn manifest(patch: [usize; 3], channels: usize, heads: usize) -> Manifest {
-    let label = |i: usize| Label { name: format!("label {i}"), value: i as u16, snomed: None, rgb: None };
-    Manifest {
-        format: FORMAT_VERSION,
-        name: "test".into(),
-        grid: NetworkGrid {
-            patch_zyx: patch,
-            two_dimensional: false,
-            spacing_mm: [Some(1.0); 3],
-            transpose_forward: [0, 1, 2],
-        },
-        channels: (0..channels)
-            .map(|c| Channel { name: format!("channel {c}"), normalization: Normalization::None })
-            .collect(),
-        crop_to_nonzero: true,
-        resample_data: Resampling::default(),
-        resample_logits: Resampling::linear(),
-        labels: Labels::Exclusive { heads: (0..heads).map(label).collect() },
-        folds: 1,
-        mirror_axes: Vec::new(),
-        provenance: Default::default(),
-        accuracy: Default::default(),
-        measured: Vec::new(),
-        family: Vec::new(),
-        graph_sha256: None,
-    }
+    let label = |i: usize| Label::new(format!("label {i}"), i as u16);
+    let channel = |c: usize| Channel::new(format!("channel {c}"), Normalization::None);
+    let labels = Labels::Exclusive { heads: (0..heads).map(label).collect() };
+    let grid = NetworkGrid::new(patch, [Some(1.0); 3]);
+    let mut manifest = Manifest::new(grid, (0..channels).map(channel).collect(), labels);
+    manifest.crop_to_nonzero = true;
+    manifest
 }
 
 /// Runs the pipeline on a scan in memory, with `change` applied to the memory plan.

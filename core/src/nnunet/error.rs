@@ -1,6 +1,7 @@
 //! Why a model folder cannot be imported.
 
 use super::pickle::PickleError;
+use crate::manifest::ManifestError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -98,6 +99,13 @@ pub enum NnUnetError {
         /// The most bytes an ONNX file may have.
         limit: u64,
     },
+    /// The folder's files lead to a manifest that breaks a rule.
+    Manifest {
+        /// The model folder.
+        path: PathBuf,
+        /// The rules that it breaks.
+        source: ManifestError,
+    },
     /// There is no trained fold in the folder.
     NoFold {
         /// The model folder.
@@ -163,6 +171,7 @@ impl fmt::Display for NnUnetError {
                 "{folds} folds of {bytes_per_fold} bytes of weights do not fit one ONNX file, which ends at {limit} \
                  bytes; import fewer folds"
             ),
+            NnUnetError::Manifest { path, source } => write!(f, "{}: {source}", path.display()),
             NnUnetError::NoFold { path, checkpoint } => {
                 write!(f, "{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it", path.display())
             }
@@ -177,6 +186,7 @@ impl std::error::Error for NnUnetError {
             NnUnetError::Json { source, .. } => Some(source),
             NnUnetError::Zip { source, .. } => Some(source),
             NnUnetError::Pickle { source, .. } => Some(source),
+            NnUnetError::Manifest { source, .. } => Some(source),
             _ => None,
         }
     }

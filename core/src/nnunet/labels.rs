@@ -207,7 +207,7 @@ fn label_value(field: &Field<'_>) -> Result<usize, NnUnetError> {
 
 fn label(name: &str, value: usize) -> Label {
     // `label_value` has checked the range.
-    Label { name: name.to_string(), value: value as u16, snomed: None, rgb: None }
+    Label::new(name, value as u16)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub mod trainers;
 
 pub use error::NnUnetError;
 
-use crate::manifest::{Channel, FORMAT_VERSION, Manifest, NetworkGrid};
+use crate::manifest::{Channel, Manifest, NetworkGrid};
 use architecture::UNet;
 use checkpoint::Checkpoint;
 use labels::Dataset;
@@ -151,35 +151,26 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
         provenance.insert(format!("checkpoint_sha256_fold_{fold}"), file_sha256(file)?);
     }
 
-    let manifest = Manifest { folds: folds.len(), mirror_axes, provenance, ..manifest(dataset, &plans, configuration) };
+    let mut manifest = manifest(dataset, &plans, configuration);
+    manifest.folds = folds.len();
+    manifest.mirror_axes = mirror_axes;
+    manifest.provenance = provenance;
+    manifest.check().map_err(|source| NnUnetError::Manifest { path: path.to_path_buf(), source })?;
     let model = builder.finish(&manifest.name);
     Ok((manifest, model))
 }
 
-/// What a model trained by these plans says of itself: one fold, nothing mirrored, of unknown provenance.
+/// The manifest of a model trained by these plans: one fold, no mirroring, unknown provenance.
 pub fn manifest(dataset: Dataset, plans: &Plans, configuration: Configuration) -> Manifest {
-    Manifest {
-        format: FORMAT_VERSION,
-        name: format!("{} {}", plans.dataset_name, configuration.name),
-        grid: grid(plans, &configuration),
-        channels: dataset
-            .channels
-            .into_iter()
-            .zip(configuration.normalization)
-            .map(|(name, normalization)| Channel { name, normalization })
-            .collect(),
-        crop_to_nonzero: true,
-        resample_data: configuration.resample_data,
-        resample_logits: configuration.resample_logits,
-        labels: dataset.labels,
-        folds: 1,
-        mirror_axes: Vec::new(),
-        provenance: BTreeMap::new(),
-        accuracy: BTreeMap::new(),
-        measured: Vec::new(),
-        family: Vec::new(),
-        graph_sha256: None,
-    }
+    let grid = grid(plans, &configuration);
+    let named = dataset.channels.into_iter().zip(configuration.normalization);
+    let channels = named.map(|(name, normalization)| Channel { name, normalization }).collect();
+    let mut manifest = Manifest::new(grid, channels, dataset.labels);
+    manifest.name = format!("{} {}", plans.dataset_name, configuration.name);
+    manifest.crop_to_nonzero = true;
+    manifest.resample_data = configuration.resample_data;
+    manifest.resample_logits = configuration.resample_logits;
+    manifest
 }
 
 fn checkpoint_path(folder: &Path, fold: FoldName, checkpoint: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, StringStringEntryProto, ValueInfoPr
 
 use super::OnnxError;
 use super::file::graph_sha256;
-use crate::manifest::{FORMAT_VERSION, Labels, Manifest, Normalization, Resampling};
+use crate::manifest::{FORMAT_VERSION, Manifest, ManifestError, ManifestFault};
 
 /// The entry of `metadata_props` that holds the manifest.
 const KEY: &str = "scanside";
@@ -48,14 +48,6 @@ pub fn extract(proto: &ModelProto) -> Result<Option<Manifest>, OnnxError> {
         return Err(OnnxError::Changed);
     }
     Ok(Some(manifest))
-}
-
-/// Reads a complete manifest from a `.json` or `.toml` file.
-///
-/// # Errors
-/// A file that cannot be read, or facts that are missing or wrong.
-pub fn read_manifest_file(path: &Path) -> Result<Manifest, OnnxError> {
-    manifest_from_side_car(path, &GraphFacts::default())
 }
 
 /// What the graph's inputs and outputs say by themselves.
@@ -149,7 +141,7 @@ impl GraphFacts {
     }
 }
 
-/// A manifest that fits the graph's shapes and says nothing true of its data: enough to run it and measure.
+/// A placeholder manifest that fits the graph's shapes: enough to run the model and measure it, useless for real scans.
 ///
 /// # Errors
 /// The graph's shapes are not fixed.
@@ -175,7 +167,7 @@ pub(crate) fn missing_everything(path: &Path, facts: &GraphFacts) -> OnnxError {
     ))
 }
 
-/// A manifest beside the model. What the graph tells may be left out.
+/// The manifest in a file beside the model. Facts that the graph holds may be left out.
 pub(crate) fn manifest_from_side_car(path: &Path, facts: &GraphFacts) -> Result<Manifest, OnnxError> {
     let io = |source| OnnxError::Io { path: path.to_path_buf(), source };
     if std::fs::metadata(path).map_err(io)?.len() > MAX_MANIFEST_BYTES {
@@ -249,10 +241,8 @@ fn missing(root: &Map<String, Value>) -> Vec<String> {
 fn typed(value: Value) -> Result<Manifest, OnnxError> {
     // Before anything else: a newer manifest may hold fields this program would call wrong.
     match value.get("format").and_then(Value::as_u64) {
-        Some(v) if v > u64::from(FORMAT_VERSION) => Err(OnnxError::Manifest(format!(
-            "it is written in format {v}, this program reads up to {FORMAT_VERSION}; a newer scanside is needed"
-        ))),
-        Some(0) | None => Err(OnnxError::Manifest("it does not name its format".into())),
+        Some(v) if v > u64::from(FORMAT_VERSION) => Err(ManifestError::from(ManifestFault::NewerFormat(v)).into()),
+        Some(0) | None => Err(ManifestError::from(ManifestFault::NoFormat).into()),
         Some(_) => serde_json::from_value(value).map_err(|e| OnnxError::Manifest(e.to_string())),
     }
 }
@@ -274,65 +264,12 @@ pub(super) fn manifest_from_json(json: &str, facts: &GraphFacts) -> Result<Manif
 }
 
 fn check(m: &Manifest, facts: &GraphFacts) -> Result<(), OnnxError> {
+    m.check()?;
     let mut wrong = String::new();
     let mut say = |text: String| {
         let _ = write!(wrong, "{}{text}", if wrong.is_empty() { "" } else { "; " });
     };
-    let grid = &m.grid;
-    let patch = grid.patch_zyx;
-    let voxels = patch.iter().try_fold(1usize, |n, &p| n.checked_mul(p));
-    if !voxels.is_some_and(|v| v > 0 && v <= 1 << 34) {
-        say(format!("the patch {patch:?} is not possible"));
-    }
-    if grid.two_dimensional && patch[0] != 1 {
-        say(format!("a 2d patch starts with 1, not {}", patch[0]));
-    }
-    if grid.spacing_mm.iter().flatten().any(|s| !(s.is_finite() && *s > 0.0)) {
-        say(format!("the spacing {:?} must be positive", grid.spacing_mm));
-    }
-    if (0..3).any(|a| !grid.transpose_forward.contains(&a)) {
-        say(format!("transpose_forward {:?} does not name each of 0, 1, 2 once", grid.transpose_forward));
-    }
-    let axes = &m.mirror_axes;
-    let first = usize::from(grid.two_dimensional);
-    if axes.iter().enumerate().any(|(i, a)| !(first..3).contains(a) || axes[..i].contains(a)) {
-        say(format!("mirror_axes {axes:?} must be different axes from {first} to 2"));
-    }
-    for (i, c) in m.channels.iter().enumerate() {
-        let bad = match c.normalization {
-            Normalization::Ct { mean, std, lower, upper } => {
-                (![mean, std, lower, upper].iter().all(|v| v.is_finite()) || std < 0.0 || lower > upper)
-                    .then(|| format!("mean {mean}, std {std}, limits {lower} to {upper}"))
-            }
-            Normalization::PercentileTo01 { lower_percent: l, upper_percent: u } => {
-                (!(0.0 <= l && l < u && u <= 100.0)).then(|| format!("percentiles {l} to {u}"))
-            }
-            _ => None,
-        };
-        if let Some(bad) = bad {
-            say(format!("the normalisation of channel {i} \"{}\" is not possible ({bad})", c.name));
-        }
-    }
-    for (what, r) in [("resample_data", m.resample_data), ("resample_logits", m.resample_logits)] {
-        if let Resampling::Spline { order, order_z, .. } = r
-            && (![0, 1, 3].contains(&order) || order_z > 1)
-        {
-            say(format!(
-                "{what} has order {order} and {order_z}; orders are 0, 1 or 3, and 0 or 1 along a separate axis"
-            ));
-        }
-    }
-    let heads = m.labels.heads();
-    if m.channels.is_empty() || heads.is_empty() || m.folds == 0 {
-        say("there must be at least one channel, one label and one fold".into());
-    }
-    if let Labels::Exclusive { heads } = &m.labels {
-        for (i, h) in heads.iter().enumerate() {
-            if let Some(j) = heads[..i].iter().position(|g| g.value == h.value) {
-                say(format!("labels \"{}\" and \"{}\" have the same value {}", heads[j].name, h.name, h.value));
-            }
-        }
-    }
+    let (grid, heads) = (&m.grid, m.labels.heads());
     if facts.inputs != 1 {
         say(format!("the graph has {} inputs, one is needed", facts.inputs));
     }
@@ -342,7 +279,7 @@ fn check(m: &Manifest, facts: &GraphFacts) -> Result<(), OnnxError> {
     if facts.channels.is_some_and(|c| c != m.channels.len()) {
         say(format!("the graph takes {} channels, not {}", facts.channels.unwrap_or(0), m.channels.len()));
     }
-    let own = &patch[3 - facts.patch.len().min(3)..];
+    let own = &grid.patch_zyx[3 - facts.patch.len().min(3)..];
     if facts.patch.iter().zip(own).any(|(g, p)| g.is_some_and(|g| g != *p)) {
         say(format!("the graph's patch is {:?}, not {own:?}", facts.patch.iter().flatten().collect::<Vec<_>>()));
     }

@@ -16,13 +16,14 @@ mod resize;
 mod tract_engine;
 mod tract_plan;
 
+use crate::manifest::ManifestError;
 use std::fmt;
 use std::path::PathBuf;
 
 pub use engine::{OnnxEngine, Settings};
 pub use file::{LoadedModel, graph_sha256, load, parse_model, write_model};
 pub use graph::Summary;
-pub use metadata::{embed, extract, manifest_check, neutral_manifest, read_manifest_file};
+pub use metadata::{embed, extract, manifest_check, neutral_manifest};
 pub use tract_engine::TractEngine;
 pub use tract_onnx::pb;
 
@@ -56,6 +57,12 @@ pub enum OnnxError {
 impl OnnxError {
     fn graph(e: tract_core::internal::TractError) -> OnnxError {
         OnnxError::Graph(format!("{e:#}"))
+    }
+}
+
+impl From<ManifestError> for OnnxError {
+    fn from(e: ManifestError) -> Self {
+        OnnxError::Manifest(e.to_string())
     }
 }
 

@@ -1,10 +1,10 @@
 //! Everything about a run that follows from the model's manifest and the scan's geometry alone.
 
-use crate::manifest::{Manifest, Normalization, Resampling};
+use crate::manifest::{MOST_EXTENT, Manifest, ManifestError, Normalization, Resampling};
 use crate::postprocess::Decision;
 use crate::preprocess::{AxisMap, GridMap, target_shape};
-use crate::tiling::Tiling;
-use crate::volume::{Box3, Index3, checked_voxels};
+use crate::tiling::{Tiling, tile_count};
+use crate::volume::{Box3, Index3, checked_voxels, product};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -37,6 +37,19 @@ pub enum LayoutError {
     },
     /// This kind of resampling is not done.
     Resampling(&'static str),
+    /// The manifest breaks its own rules.
+    Manifest(ManifestError),
+    /// The scan has no voxels, or more than can be addressed, or the box is not inside it.
+    Scan {
+        /// Extents of the scan, `z, y, x`.
+        shape_zyx: Index3,
+        /// The box.
+        bounds: Box3,
+    },
+    /// A distance between the scan's voxels is not a positive finite number of millimetres.
+    Spacing([f64; 3]),
+    /// The distance between tiles is not in `(0, 1]`, or so small that the tiles cannot be counted.
+    Step(f64),
     /// The number of channels differs.
     Channels {
         /// Channels the model wants.
@@ -56,6 +69,21 @@ impl fmt::Display for LayoutError {
                 scan[0], scan[1], scan[2], network[0], network[1], network[2]
             ),
             LayoutError::Resampling(what) => write!(f, "{what}"),
+            LayoutError::Manifest(e) => write!(f, "the model's manifest is wrong: {e}"),
+            LayoutError::Scan { shape_zyx: [z, y, x], bounds: Box3(bounds) } => write!(
+                f,
+                "the box {bounds:?} of a scan of {z} x {y} x {x} voxels cannot be segmented; axes have 1 to \
+                 {MOST_EXTENT} voxels"
+            ),
+            LayoutError::Spacing([z, y, x]) => {
+                write!(f, "the scan's voxels are {z} x {y} x {x} mm apart; each distance must be a positive number")
+            }
+            LayoutError::Step(step) => {
+                write!(
+                    f,
+                    "tiles cannot be placed {step} patches apart; choose a step above 0 and up to 1, for example 0.5"
+                )
+            }
             LayoutError::Channels { expected, got } => {
                 write!(f, "the model takes {expected} channel(s), but {got} were given")
             }
@@ -64,6 +92,57 @@ impl fmt::Display for LayoutError {
 }
 
 impl core::error::Error for LayoutError {}
+
+/// Most voxels of a grid: far above any scan, and low enough that counts of bytes rarely overflow.
+const MOST_VOXELS: u64 = 1 << 40;
+/// Most tiles along an axis.
+const MOST_TILES: usize = 4 * MOST_EXTENT;
+
+/// The tables of a grid of this shape can be made, and its voxels counted.
+fn countable(shape: Index3) -> bool {
+    shape.iter().all(|n| (1..=MOST_EXTENT).contains(n))
+        && checked_voxels(shape).is_some_and(|n| n as u64 <= MOST_VOXELS)
+}
+
+fn check_scan(shape_zyx: Index3, spacing_mm: [f64; 3], bounds: &Box3) -> Result<(), LayoutError> {
+    let inside = bounds.0.iter().zip(shape_zyx).all(|(range, n)| range.start < range.end && range.end <= n);
+    if !inside || !countable(shape_zyx) {
+        return Err(LayoutError::Scan { shape_zyx, bounds: bounds.clone() });
+    }
+    if spacing_mm.iter().any(|mm| !(mm.is_finite() && *mm > 0.0)) {
+        return Err(LayoutError::Spacing(spacing_mm));
+    }
+    Ok(())
+}
+
+fn check_resampling(manifest: &Manifest, data_map: &GridMap, logit_map: &GridMap) -> Result<(), LayoutError> {
+    let cubic = |map: &GridMap| map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_)));
+    if manifest.resample_logits == Resampling::Keep && !logit_map.is_identity() {
+        return Err(LayoutError::Resampling(
+            "the model's plan resamples the scan but keeps the logits' grid, so labels would not fit the scan",
+        ));
+    }
+    if cubic(logit_map) {
+        return Err(LayoutError::Resampling(
+            "the model's plan asks for cubic resampling of logits (order 3), which is not supported; order 1 and 0 are",
+        ));
+    }
+    if data_map.separate.is_some_and(|k| k != 0 && matches!(data_map.axes[k], AxisMap::Linear(_))) && cubic(data_map) {
+        return Err(LayoutError::Resampling(
+            "the model's plan asks for linear resampling (order_z 1) along a separate axis that is not the first, \
+             which is not supported; order_z 0 is",
+        ));
+    }
+    Ok(())
+}
+
+/// Tiles can be placed at this step, and the passes of all of them counted; each tile takes `variants` passes.
+fn check_step(step: f64, padded: Index3, patch: Index3, variants: usize) -> Result<(), LayoutError> {
+    let tiles: Index3 = core::array::from_fn(|k| tile_count(padded[k], patch[k], step));
+    let placeable = step > 0.0 && step <= 1.0 && tiles.iter().all(|&n| n <= MOST_TILES);
+    let countable = product(tiles.into_iter().chain([variants])).is_some();
+    if placeable && countable { Ok(()) } else { Err(LayoutError::Step(step)) }
+}
 
 /// Grids, maps between them, tiles and passes of a run.
 #[derive(Clone, Debug)]
@@ -93,10 +172,13 @@ pub struct Layout {
 impl Layout {
     /// Lays a run out.
     ///
-    /// `file_shape` and `file_spacing` are `z, y, x`; `bounds` is the box that [`crate::preprocess::find_box`] found.
+    /// `file_shape` and `file_spacing` (millimetres) are `z, y, x`; `bounds` is the box that
+    /// [`crate::preprocess::find_box`] found.
     ///
     /// # Errors
-    /// A grid without voxels, or resampling that is not done.
+    /// A manifest that breaks a rule, a scan, spacing or step that cannot be used, a grid without voxels or too large,
+    /// or resampling that is not done. No arguments make it panic, or allocate more than tables with an entry per voxel
+    /// of an axis.
     pub fn new(
         manifest: &Manifest,
         file_shape: Index3,
@@ -104,6 +186,8 @@ impl Layout {
         bounds: Box3,
         options: RunOptions,
     ) -> Result<Layout, LayoutError> {
+        manifest.check().map_err(LayoutError::Manifest)?;
+        check_scan(file_shape, file_spacing, &bounds)?;
         let grid = &manifest.grid;
         let transpose = grid.transpose_forward;
         let scan_shape = bounds.shape_along(transpose);
@@ -114,36 +198,17 @@ impl Layout {
             _ => target_shape(scan_shape, scan_spacing, network_spacing),
         };
         let padded = core::array::from_fn(|k| network_shape[k].max(grid.patch_zyx[k]));
-        // f64 reciprocals of absurd spacings saturate, so the product is checked before any table is made.
-        const MOST_VOXELS: u64 = 1 << 40;
-        let addressable = checked_voxels(padded).is_some_and(|n| n as u64 <= MOST_VOXELS);
-        if network_shape.contains(&0) || !addressable {
+        // Absurd spacings give saturated extents, so they are checked before any table is made.
+        if network_shape.contains(&0) || !countable(padded) {
             return Err(LayoutError::Grid { scan: scan_shape, network: network_shape });
         }
         let data_map = GridMap::new(manifest.resample_data, scan_shape, network_shape, scan_spacing, network_spacing);
         let logit_map =
             GridMap::new(manifest.resample_logits, network_shape, scan_shape, network_spacing, scan_spacing);
-        if manifest.resample_logits == Resampling::Keep && network_shape != scan_shape {
-            return Err(LayoutError::Resampling(
-                "the model's plan resamples the scan but keeps the logits' grid, so labels would not fit the scan",
-            ));
-        }
-        if logit_map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_))) {
-            return Err(LayoutError::Resampling(
-                "the model's plan asks for cubic resampling of logits (order 3), which is not supported; \
-                 order 1 and 0 are",
-            ));
-        }
-        if data_map.separate.is_some_and(|k| k != 0 && matches!(data_map.axes[k], AxisMap::Linear(_)))
-            && data_map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_)))
-        {
-            return Err(LayoutError::Resampling(
-                "the model's plan asks for linear resampling (order_z 1) along a separate axis that is not the first, \
-                 which is not supported; order_z 0 is",
-            ));
-        }
-        let tiling = Tiling::new(network_shape, grid.patch_zyx, options.step, grid.two_dimensional);
+        check_resampling(manifest, &data_map, &logit_map)?;
         let mirrors = if options.mirror { combinations(&manifest.mirror_axes) } else { vec![Vec::new()] };
+        check_step(options.step, padded, grid.patch_zyx, mirrors.len() * manifest.folds)?;
+        let tiling = Tiling::new(network_shape, grid.patch_zyx, options.step, grid.two_dimensional);
         Ok(Layout {
             file_shape,
             bounds,

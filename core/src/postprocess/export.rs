@@ -5,6 +5,7 @@ use crate::executor::Executor;
 use crate::half_float::{f16_to_f32, round_f64_to_f16};
 use crate::preprocess::{AxisMap, GridMap};
 use crate::tiling::{LogitPlane, Tiling};
+use crate::volume::{product, sum};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -78,9 +79,9 @@ impl<'a> LabelExporter<'a> {
     }
 
     /// Bytes an exporter takes.
-    pub(crate) fn bytes(map: &GridMap, heads: usize, workers: usize) -> usize {
-        let scratch = 8 * (2 * heads + 1) * map.old[2] + 8 * map.new[2];
-        2 * map.new[1] * map.new[2] + workers * scratch + map.bytes()
+    pub(crate) fn bytes(map: &GridMap, heads: usize, workers: usize) -> Option<usize> {
+        let scratch = sum([product([8, 2 * heads + 1, map.old[2]]), product([8, map.new[2]])])?;
+        sum([product([2, map.new[1], map.new[2]]), product([workers, scratch]), Some(map.bytes())])
     }
 
     /// Takes the next plane of the padded network grid, calls `emit` for every label plane that it completes, and

@@ -1,6 +1,6 @@
 //! Label planes of the cropped, transposed scan put back into the file's grid.
 
-use crate::volume::{Box3, Index3};
+use crate::volume::{Box3, Index3, checked_voxels, product, sum};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -58,13 +58,13 @@ impl LabelPlacer {
     }
 
     /// Bytes a placer takes.
-    pub(crate) fn bytes(file_shape: Index3, bounds: &Box3, transpose: Index3, largest_value: u16) -> usize {
+    pub(crate) fn bytes(file_shape: Index3, bounds: &Box3, transpose: Index3, largest_value: u16) -> Option<usize> {
         let gathered = match (transpose[0], largest_value) {
-            (0, _) => 0,
-            (_, 0..=255) => bounds.voxels(),
-            _ => 2 * bounds.voxels(),
+            (0, _) => Some(0),
+            (_, 0..=255) => checked_voxels(bounds.shape()),
+            _ => product(bounds.shape().into_iter().chain([2])),
         };
-        2 * file_shape[1] * file_shape[2] + gathered
+        sum([product([2, file_shape[1], file_shape[2]]), gathered])
     }
 
     /// Takes the next plane of the cropped scan, in network axis order.

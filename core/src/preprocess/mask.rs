@@ -1,6 +1,6 @@
 //! The nonzero mask with its holes filled, one bit per voxel.
 
-use crate::volume::Index3;
+use crate::volume::{Index3, product};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -20,8 +20,8 @@ impl NonzeroMask {
     }
 
     /// Bytes of a mask of this shape while its holes are being filled.
-    pub fn bytes(shape: Index3) -> usize {
-        2 * 8 * shape[0] * shape[1] * shape[2].div_ceil(64)
+    pub(crate) fn bytes(shape: Index3) -> Option<usize> {
+        product([2 * 8, shape[0], shape[1], shape[2].div_ceil(64)])
     }
 
     /// Marks the nonzero voxels of row `(z, y)`.

@@ -3,6 +3,7 @@
 use super::axis::{AxisMap, CubicTap, LinearTap, SPLINE_PAD};
 use super::normalize::ValueRange;
 use super::spline::{filter_line, filter_rows};
+use crate::volume::{product, sum};
 use alloc::vec::Vec;
 
 /// Buffers of one worker.
@@ -25,9 +26,10 @@ pub(crate) struct PlaneResampler<'a> {
 
 impl PlaneResampler<'_> {
     /// Bytes of one worker's scratch.
-    pub(crate) fn scratch_bytes(&self) -> usize {
-        4 * self.old[0] * self.old[1]
-            + 8 * ((self.old[1] + 2 * SPLINE_PAD) + (self.old[0] + 2 * SPLINE_PAD) * self.new[1] + self.new[1])
+    pub(crate) fn scratch_bytes(&self) -> Option<usize> {
+        let ([n1, n2], m2) = (self.old, self.new[1]);
+        let (rows, line) = (n1 + 2 * SPLINE_PAD, n2 + 2 * SPLINE_PAD);
+        sum([product([4, n1, n2]), product([8, line]), product([8, rows, m2]), product([8, m2])])
     }
 
     /// Resamples the scratch's plane along axis 2, then axis 1.

@@ -5,7 +5,7 @@ use super::mask::NonzeroMask;
 use super::normalize::{Moments, Normalizer, ValueRange};
 use super::percentile::RankFinder;
 use crate::manifest::{Channel, Normalization};
-use crate::volume::{Box3, Index3, VoxelSource};
+use crate::volume::{Box3, Index3, VoxelSource, product};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -35,9 +35,9 @@ pub struct ScanFacts {
 }
 
 /// Bytes the passes of this module take at most: a chunk of planes, the mask, rank counters.
-pub(crate) fn working_bytes(shape: Index3) -> usize {
-    let plane = 4 * shape[1] * shape[2];
-    plane.max(CHUNK_BYTES) + RankFinder::BYTES
+pub(crate) fn working_bytes(shape: Index3) -> Option<usize> {
+    let plane = product([4, shape[1], shape[2]])?;
+    plane.max(CHUNK_BYTES).checked_add(RankFinder::BYTES)
 }
 
 /// Ranges of planes whose voxels fit the chunk.

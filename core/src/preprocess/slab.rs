@@ -7,7 +7,7 @@ use super::normalize::ValueRange;
 use super::plane::{PlaneResampler, PlaneScratch, blend_cubic, blend_linear, clip};
 use super::scan::ScanFacts;
 use crate::executor::Executor;
-use crate::volume::{Box3, Index3, VoxelSource};
+use crate::volume::{Index3, VoxelSource, product, sum};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -21,9 +21,9 @@ pub struct SlabSettings {
 }
 
 /// Bytes that reading slabs takes beside the source and the planes given out.
-pub(crate) fn reader_bytes(map: &GridMap, settings: &SlabSettings, channels: usize, workers: usize) -> usize {
-    let plane_in = map.old[1] * map.old[2];
-    let plane_out = map.new[1] * map.new[2];
+pub(crate) fn reader_bytes(map: &GridMap, settings: &SlabSettings, channels: usize, workers: usize) -> Option<usize> {
+    let plane_in = product([map.old[1], map.old[2]])?;
+    let plane_out = product([map.new[1], map.new[2]])?;
     let held = match &map.axes[0] {
         AxisMap::Cubic(_) => SplineColumn::planes(map.old[0]),
         AxisMap::Linear(_) => 3,
@@ -32,11 +32,13 @@ pub(crate) fn reader_bytes(map: &GridMap, settings: &SlabSettings, channels: usi
     let jobs = workers.min(settings.planes_per_read);
     let copies = if settings.transpose == [0, 1, 2] { 1 } else { 2 };
     let resampler = plane_resampler(map);
-    channels * (held + settings.planes_per_read) * 8 * plane_out
-        + copies * settings.planes_per_read * 4 * plane_in
-        + jobs * resampler.scratch_bytes()
-        + 8 * plane_out
-        + map.bytes()
+    sum([
+        product([channels, held + settings.planes_per_read, 8, plane_out]),
+        product([copies, settings.planes_per_read, 4, plane_in]),
+        product([jobs, resampler.scratch_bytes()?]),
+        product([8, plane_out]),
+        Some(map.bytes()),
+    ])
 }
 
 fn plane_resampler(map: &GridMap) -> PlaneResampler<'_> {
@@ -300,13 +302,5 @@ fn transpose(source: &[f32], shape: Index3, axes: Index3, target: &mut [f32]) {
                 at += s2;
             }
         }
-    }
-}
-
-impl Box3 {
-    /// The box's extents in network order.
-    pub(crate) fn shape_along(&self, axes: Index3) -> Index3 {
-        let shape = self.shape();
-        axes.map(|a| shape[a])
     }
 }

@@ -4,7 +4,7 @@ use super::Tiling;
 use crate::executor::Executor;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 use crate::patch::PatchNumber;
-use crate::volume::Index3;
+use crate::volume::{Index3, product, sum};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
@@ -89,10 +89,10 @@ impl RollingAccumulator {
 
     /// Bytes of the planes and the importance map at their most.
     pub fn bytes(tiling: &Tiling, heads: usize, folds: usize) -> Option<usize> {
-        let plane = tiling.padded[1].checked_mul(tiling.padded[2])?;
-        let per_plane = plane.checked_mul(heads.checked_mul(folds)?.checked_add(1)?)?.checked_mul(2)?;
+        let parts = heads.checked_mul(folds)?.checked_add(1)?;
         let planes = tiling.patch[0].min(tiling.padded[0]) + 1;
-        per_plane.checked_mul(planes)?.checked_add(tiling.patch.iter().product::<usize>() * 2)
+        let importance = product(tiling.patch.into_iter().chain([2]));
+        sum([product([2, parts, tiling.padded[1], tiling.padded[2], planes]), importance])
     }
 
     /// Adds the logits `[heads, z, y, x]` of the tile at `start` to the sums of `fold`.

@@ -13,18 +13,24 @@ use crate::half_float::round_half_even;
 use crate::volume::Index3;
 use alloc::vec::Vec;
 
+/// Number of tiles on one axis of `extent` voxels; the largest count where the arguments are absurd.
+pub(crate) fn tile_count(extent: usize, patch: usize, step: f64) -> usize {
+    let span = extent.saturating_sub(patch) as f64;
+    // A cast from f64 saturates, and takes 0 / 0 for 0.
+    (libm::ceil(span / (patch as f64 * step)) as usize).saturating_add(1)
+}
+
 /// Tile starts on one axis of `extent` voxels (at least `patch`): `round_half_even(a * i)` with the largest equal
 /// step `a` that does not exceed `patch * step`.
 ///
-/// `step` lies in `(0, 1]`.
+/// `step` lies in `(0, 1]`, `patch` in `1..=extent`; [`crate::pipeline::Layout::new`] refuses others.
 pub fn tile_starts(extent: usize, patch: usize, step: f64) -> Vec<usize> {
     debug_assert!(extent >= patch && patch > 0 && step > 0.0 && step <= 1.0);
-    let span = (extent - patch) as f64;
-    let count = libm::ceil(span / (patch as f64 * step)) as usize + 1;
+    let count = tile_count(extent, patch, step);
     if count == 1 {
         return alloc::vec![0];
     }
-    let actual = span / (count - 1) as f64;
+    let actual = (extent - patch) as f64 / (count - 1) as f64;
     (0..count).map(|i| round_half_even(actual * i as f64) as usize).collect()
 }
 

@@ -1,7 +1,6 @@
 // A small run of the whole pipeline: crop, masked z-score, cubic resampling, overlapping tiles with mirroring, two folds,
 // fp16 sums, linear export. Included by the bare program and by a test of the standard build, which must agree.
 
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use scanside_core::arch::Block;
@@ -106,29 +105,14 @@ impl LabelSink for Hash {
 }
 
 fn manifest() -> Manifest {
-    let label = |value: usize| Label { name: String::new(), value: value as u16, snomed: None, rgb: None };
-    Manifest {
-        format: FORMAT_VERSION,
-        name: String::new(),
-        grid: NetworkGrid {
-            patch_zyx: PATCH,
-            two_dimensional: false,
-            spacing_mm: [Some(1.3), Some(0.9), Some(1.0)],
-            transpose_forward: [0, 1, 2],
-        },
-        channels: vec![Channel { name: String::new(), normalization: Normalization::ZScore { masked: true } }],
-        crop_to_nonzero: true,
-        resample_data: Resampling::default(),
-        resample_logits: Resampling::linear(),
-        labels: Labels::Exclusive { heads: (0..HEADS).map(label).collect() },
-        folds: 2,
-        mirror_axes: vec![0, 2],
-        provenance: Default::default(),
-        accuracy: Default::default(),
-        measured: Vec::new(),
-        family: Vec::new(),
-        graph_sha256: None,
-    }
+    let grid = NetworkGrid::new(PATCH, [Some(1.3), Some(0.9), Some(1.0)]);
+    let channels = vec![Channel::new("", Normalization::ZScore { masked: true })];
+    let heads = (0..HEADS).map(|value| Label::new("", value as u16)).collect();
+    let mut manifest = Manifest::new(grid, channels, Labels::Exclusive { heads });
+    manifest.crop_to_nonzero = true;
+    manifest.folds = 2;
+    manifest.mirror_axes = vec![0, 2];
+    manifest
 }
 
 /// Runs the scene; `None` if anything fails.

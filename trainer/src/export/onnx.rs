@@ -78,14 +78,12 @@ pub fn model(
     builder.add_fold(&mut ByLastName::new(network)).or_exit(Exit::BadModel)?;
     // A 2d network's two axes are the last of the manifest's three.
     let missing = 3 - unet.axes();
-    let manifest = Manifest {
-        mirror_axes: facts.mirror_axes.iter().map(|axis| axis + missing).collect(),
-        provenance: facts.provenance.clone(),
-        accuracy: facts.accuracy.clone(),
-        measured: facts.measured.clone(),
-        family: facts.family.clone(),
-        ..nnunet::manifest(dataset, &plans, configuration)
-    };
+    let mut manifest = nnunet::manifest(dataset, &plans, configuration);
+    manifest.mirror_axes = facts.mirror_axes.iter().map(|axis| axis + missing).collect();
+    manifest.provenance = facts.provenance.clone();
+    manifest.accuracy = facts.accuracy.clone();
+    manifest.measured = facts.measured.clone();
+    manifest.family = facts.family.clone();
     let proto = builder.finish(&manifest.name);
     Ok((manifest, proto))
 }

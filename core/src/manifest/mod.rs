@@ -1,7 +1,13 @@
-//! What a model file says of itself: grid, channels, normalisation, labels, provenance.
+//! The manifest of a model: grid, channels, normalisation, labels, provenance.
 //!
 //! The manifest is stored as JSON in the `scanside` entry of an ONNX file's `metadata_props`, or beside a foreign ONNX
-//! file as JSON or TOML. It holds every fact the pipeline needs besides the graph.
+//! file as JSON or TOML. It holds every fact the pipeline needs besides the graph. [`Manifest::check`] holds the rules
+//! that every manifest must keep, whichever way it was read.
+
+mod check;
+
+pub(crate) use check::MOST_EXTENT;
+pub use check::{ManifestError, ManifestFault};
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -11,9 +17,12 @@ use serde::{Deserialize, Serialize};
 /// The manifest version this crate writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What a model file says of itself.
+/// The description that a model file carries.
+///
+/// [`Manifest::new`] fills in the defaults; set the other fields afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Version of this description; readers refuse a newer one.
     pub format: u32,
@@ -33,7 +42,7 @@ pub struct Manifest {
     /// How logits are brought back to the scan's grid.
     #[serde(default = "Resampling::linear")]
     pub resample_logits: Resampling,
-    /// What the network's heads mean.
+    /// The meaning of the network's heads.
     pub labels: Labels,
     /// Graph outputs, one per fold; their logits are averaged.
     #[serde(default = "one")]
@@ -41,7 +50,7 @@ pub struct Manifest {
     /// Spatial axes of the network grid along which mirrored passes are averaged; empty: none.
     #[serde(default)]
     pub mirror_axes: Vec<usize>,
-    /// Where the model comes from: free text by key (source, trainer, licence, checkpoint hashes ...).
+    /// Origin of the model: free text by key (source, trainer, licence, checkpoint hashes ...).
     #[serde(default)]
     pub provenance: BTreeMap<String, String>,
     /// Measured accuracy by name, for example `mean_dice`.
@@ -50,7 +59,7 @@ pub struct Manifest {
     /// Speed and memory of this model where they were measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<Measurement>,
-    /// The models made together with this one that none of the others beats, as they were measured.
+    /// Models trained together with this one; no member is worse than another in accuracy, time and memory at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub family: Vec<FamilyMember>,
     /// SHA-256 over graph and weights, lower-case hex; written by this program, checked when present.
@@ -59,8 +68,30 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest without what was measured on the finished model, and without the hash of its graph: what labels
-    /// depend on. Two models with the same such facts and the same graph give the same labels.
+    /// The manifest of a model with one fold, no mirroring and unknown provenance. Everything else has the value that
+    /// the file format gives to a missing key: no cropping, cubic splines for the scan, linear ones for the logits.
+    pub fn new(grid: NetworkGrid, channels: Vec<Channel>, labels: Labels) -> Manifest {
+        Manifest {
+            format: FORMAT_VERSION,
+            name: String::new(),
+            grid,
+            channels,
+            crop_to_nonzero: false,
+            resample_data: Resampling::default(),
+            resample_logits: Resampling::linear(),
+            labels,
+            folds: one(),
+            mirror_axes: Vec::new(),
+            provenance: BTreeMap::new(),
+            accuracy: BTreeMap::new(),
+            measured: Vec::new(),
+            family: Vec::new(),
+            graph_sha256: None,
+        }
+    }
+
+    /// The manifest without the measurements on the finished model and without the hash of its graph: all that labels
+    /// depend on. Two models with equal such manifests and the same graph give the same labels.
     pub fn without_measurements(&self) -> Manifest {
         Manifest {
             accuracy: BTreeMap::new(),
@@ -76,7 +107,7 @@ impl Manifest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
-    /// The CPU, as it calls itself.
+    /// The CPU's own name for itself.
     pub machine: String,
     /// Threads that ran the network.
     pub threads: usize,
@@ -86,7 +117,7 @@ pub struct Measurement {
     pub precision: String,
     /// Seconds of one pass of one patch, the median.
     pub seconds_per_window: f64,
-    /// The most memory that a process held which loaded the model and ran patches.
+    /// Peak memory of a process that loaded the model and ran patches.
     pub peak_rss_bytes: u64,
 }
 
@@ -113,6 +144,7 @@ fn one() -> usize {
 /// The grid the network works on. Axes are those of the network, after `transpose_forward`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct NetworkGrid {
     /// Voxels per tile. A 2d network has 1 on its first axis.
     pub patch_zyx: [usize; 3],
@@ -124,6 +156,13 @@ pub struct NetworkGrid {
     /// Network axis `i` is file axis `transpose_forward[i]` (file axes are z, y, x).
     #[serde(default = "identity_axes")]
     pub transpose_forward: [usize; 3],
+}
+
+impl NetworkGrid {
+    /// The grid of a three-dimensional network whose axes are the file's `z, y, x`.
+    pub fn new(patch_zyx: [usize; 3], spacing_mm: [Option<f64>; 3]) -> NetworkGrid {
+        NetworkGrid { patch_zyx, two_dimensional: false, spacing_mm, transpose_forward: identity_axes() }
+    }
 }
 
 fn identity_axes() -> [usize; 3] {
@@ -138,6 +177,13 @@ pub struct Channel {
     pub name: String,
     /// How its intensities are brought to the network's range.
     pub normalization: Normalization,
+}
+
+impl Channel {
+    /// A channel of this name.
+    pub fn new(name: impl Into<String>, normalization: Normalization) -> Channel {
+        Channel { name: name.into(), normalization }
+    }
 }
 
 /// How intensities of a channel are brought to the network's range, in float32 and before resampling.
@@ -211,7 +257,7 @@ impl Resampling {
     }
 }
 
-/// What the network's heads mean.
+/// The meaning of the network's heads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Labels {
@@ -239,6 +285,7 @@ impl Labels {
 /// One head: a name and the value written for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Label {
     /// The name the training data gave it.
     pub name: String,
@@ -250,4 +297,11 @@ pub struct Label {
     /// Display colour, red green blue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rgb: Option<[u8; 3]>,
+}
+
+impl Label {
+    /// A label without code and colour.
+    pub fn new(name: impl Into<String>, value: u16) -> Label {
+        Label { name: name.into(), value, snomed: None, rgb: None }
+    }
 }
