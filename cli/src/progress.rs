@@ -1,36 +1,21 @@
 //! Progress: a bar with the time left on a terminal, plain lines elsewhere, nothing when asked to be quiet.
 
-use crate::interrupt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use scanside_core::pipeline::{Observer, Phase};
+use scanside_app::units::human_seconds;
+use scanside_core::pipeline::Observer;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Plain lines come at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Seconds spent in each phase of a run.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
-pub struct PhaseSeconds {
-    /// Looking at the scan.
-    pub prepare: f64,
-    /// The network.
-    pub network: f64,
-    /// Adding up overlapping tiles.
-    pub stitch: f64,
-    /// Bringing logits to the scan's grid, and writing labels.
-    pub export: f64,
-}
-
-/// Shows how far a case is, measures its phases, and passes a wish to stop on.
+/// Shows how far a case is.
 pub(crate) struct Progress {
     case: String,
     bar: Option<ProgressBar>,
     lines: bool,
     started: Instant,
     last_line: Instant,
-    phase: Option<(Phase, Instant)>,
-    pub(crate) seconds: PhaseSeconds,
 }
 
 impl Progress {
@@ -44,44 +29,11 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Progress {
-            case: case.to_owned(),
-            bar,
-            lines: !terminal && !quiet,
-            started: now,
-            last_line: now,
-            phase: None,
-            seconds: PhaseSeconds::default(),
-        }
-    }
-
-    /// Ends the current phase and takes the bar away.
-    pub(crate) fn finish(&mut self) {
-        self.close_phase();
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn close_phase(&mut self) {
-        if let Some((phase, since)) = self.phase.take() {
-            let sum = match phase {
-                Phase::Prepare => &mut self.seconds.prepare,
-                Phase::Network => &mut self.seconds.network,
-                Phase::Stitch => &mut self.seconds.stitch,
-                Phase::Export => &mut self.seconds.export,
-            };
-            *sum += since.elapsed().as_secs_f64();
-        }
+        Progress { case: case.to_owned(), bar, lines: !terminal && !quiet, started: now, last_line: now }
     }
 }
 
 impl Observer for Progress {
-    fn phase(&mut self, phase: Phase) {
-        self.close_phase();
-        self.phase = Some((phase, Instant::now()));
-    }
-
     fn tiles_done(&mut self, done: usize, tiles: usize) -> bool {
         if let Some(bar) = &self.bar {
             bar.set_length(tiles as u64);
@@ -91,21 +43,14 @@ impl Observer for Progress {
             let left = self.started.elapsed().as_secs_f64() / done as f64 * (tiles - done) as f64;
             eprintln!("{}: {done} of {tiles} tiles, about {} left", self.case, human_seconds(left));
         }
-        !interrupt::requested()
+        true
     }
 }
 
-/// Seconds for people.
-pub fn human_seconds(seconds: f64) -> String {
-    if seconds < 99.5 {
-        format!("{seconds:.1} s")
-    } else {
-        format!("{} min {:02} s", (seconds / 60.0) as u64, (seconds % 60.0) as u64)
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
     }
-}
-
-/// Bytes for people, decimal.
-pub fn human_bytes(bytes: usize) -> String {
-    let bytes = bytes as f64;
-    if bytes >= 1e9 { format!("{:.2} GB", bytes / 1e9) } else { format!("{:.0} MB", (bytes / 1e6).ceil()) }
 }

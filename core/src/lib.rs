@@ -1,7 +1,7 @@
 //! Segments 3D medical images with nnU-Net's labels, in memory that is bounded and known before the run.
 //!
 //! The crate is for programs that embed segmentation: a command line, a box beside a scanner, a microcontroller.
-//! It is `no_std` + `alloc`; files, JSON and ONNX come with the features `std`, `nifti` and `tract`.
+//! It is `no_std` + `alloc`; JSON and ONNX come with the features `std` and `tract`; files of scans are read by the crate `scanside-formats`.
 //!
 //! # Layers
 //!
@@ -26,7 +26,6 @@
 //! | [`metrics`] | Dice, surface distances, bootstrap intervals |
 //! | `onnx` | feature `tract`: ONNX files, their manifest, and the engine that runs them |
 //! | `nnunet` | feature `tract`: nnU-Net v2 model folders, read without running pickle code |
-//! | `nifti` | feature `nifti`: volumes from and to NIfTI files, slice by slice |
 //!
 //! Axis order is `z, y, x` with `x` fastest everywhere inside; conversions happen at file borders.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -43,8 +42,6 @@ pub mod manifest;
 pub mod memory;
 pub mod metrics;
 pub mod network;
-#[cfg(feature = "nifti")]
-pub mod nifti;
 #[cfg(feature = "tract")]
 pub mod nnunet;
 #[cfg(feature = "tract")]

@@ -1,7 +1,7 @@
 //! A made-up CT: a body of noisy tissue with bones in air, of any size, written plane by plane.
 
-use scanside_core::nifti::{ImageWriter, NiftiError};
 use scanside_core::volume::{Grid, VoxelType};
+use scanside_formats::nifti::{ImageWriter, NiftiError};
 use std::io::Write;
 
 /// Writes a CT of `shape_zyx` voxels at `spacing_mm` as 16-bit integers.

@@ -35,7 +35,7 @@ fn compile(folder: &Path, extra: &[&str]) -> PathBuf {
 
 /// The voxels alone: the header names the model that made them.
 fn voxels(file: &Path) -> Vec<u32> {
-    scanside_core::nifti::read_labels(file).expect("labels").labels
+    scanside_formats::read_labels(file).expect("labels").labels
 }
 
 #[test]

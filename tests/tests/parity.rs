@@ -7,13 +7,13 @@
 use scanside_core::executor::Serial;
 use scanside_core::half_float::{f16_to_f32, f32_to_f16};
 use scanside_core::manifest::{Manifest, Normalization, Resampling};
-use scanside_core::nifti::{ChannelFiles, NiftiSource};
 use scanside_core::nnunet::{FoldName, ImportOptions, import_folder};
 use scanside_core::pipeline::{Layout, RunOptions};
 use scanside_core::postprocess::LabelExporter;
 use scanside_core::preprocess::{SlabReader, SlabSettings, find_box, measure};
 use scanside_core::tiling::{LogitPlane, RollingAccumulator, importance_map};
 use scanside_core::volume::VoxelSource;
+use scanside_formats::nifti::{ChannelFiles, NiftiSource};
 use scanside_tests::npy::{self, Array};
 use serde_json::Value;
 use std::path::PathBuf;

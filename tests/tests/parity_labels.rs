@@ -1,6 +1,6 @@
 //! Labels from file to file against nnU-Net's command line, through the program itself.
 
-use scanside_core::nifti::read_labels;
+use scanside_formats::read_labels;
 use scanside_tests::{data, golden, program::scanside};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

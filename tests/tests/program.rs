@@ -1,6 +1,6 @@
 //! The program's behaviour around a run: folders, resuming, records, interruption, places that cannot be written.
 
-use scanside_core::nifti::read_labels;
+use scanside_formats::read_labels;
 use scanside_tests::{golden, program::scanside, workspace};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

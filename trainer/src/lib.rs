@@ -6,6 +6,8 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`exit`] | exit codes |
+//! | [`stop`] | whether the user asked to stop |
 //! | [`work`] | the folder that a training works in: where its files lie |
 //! | [`targets`] | what the heads are trained to say |
 //! | [`plan`] | nnU-Net's experiment planner: from a fingerprint to `plans.json`; a plan as training needs it |
@@ -28,6 +30,7 @@ pub mod augment;
 pub mod commands;
 pub mod dataset;
 pub mod distill;
+pub mod exit;
 pub mod export;
 pub mod loader;
 pub mod loss;
@@ -35,6 +38,7 @@ pub mod network;
 pub mod optimise;
 pub mod plan;
 pub mod report;
+pub mod stop;
 pub mod targets;
 pub mod training;
 pub mod validate;

@@ -1,12 +1,10 @@
 //! The trainer's program.
 
 use clap::{Parser, Subcommand};
-use scanside::{bench, choose, interrupt};
-use scanside_trainer::commands;
+use scanside_app::worker;
+use scanside_trainer::exit::{EXIT_CODES, Exit};
+use scanside_trainer::{commands, stop};
 use std::process::ExitCode;
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model, 5 does not fit, 6 could not write, \
-                          7 some cases failed, 130 interrupted.";
 
 /// Trains nnU-Net networks and hands them on. Research software, not for diagnosis.
 #[derive(Debug, Parser)]
@@ -31,17 +29,14 @@ enum Command {
     Report(commands::report::ReportArgs),
     /// Say what has run in a work folder, and how it went.
     Status(commands::status::StatusArgs),
-    /// What `measure` runs in processes of their own.
+    /// One job for another process of this project.
     #[command(hide = true)]
-    Bench(bench::BenchArgs),
-    /// What `distill --budget` runs in processes of their own.
-    #[command(hide = true)]
-    Choose(choose::ChooseArgs),
+    Worker,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = interrupt::listen().and_then(|()| match &cli.command {
+    let outcome = stop::on_signals(Exit::Interrupted as i32).and_then(|()| match &cli.command {
         Command::Plan(args) => commands::plan::run(args),
         Command::Teacher(args) => commands::teacher::run(args),
         Command::Distill(args) => commands::distill::run(args),
@@ -50,12 +45,11 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report::run(args),
         Command::Status(args) => commands::status::run(args),
         Command::Measure(args) => commands::measure::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Choose(args) => choose::run(args),
+        Command::Worker => worker::serve(std::io::stdin().lock(), std::io::stdout().lock()).map(|()| Exit::Done),
     });
-    let exit = outcome.unwrap_or_else(|failure| {
-        eprintln!("scanside-train: {failure}");
-        failure.exit
+    let exit = outcome.unwrap_or_else(|error| {
+        eprintln!("scanside-train: {}", error.chain());
+        Exit::from(error.kind())
     });
     ExitCode::from(exit as u8)
 }

@@ -10,7 +10,7 @@
 //!   report.html                                                            the page that compares them
 //! ```
 
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -90,13 +90,13 @@ impl Work {
 ///
 /// # Errors
 /// It cannot be read, or is larger than such files are.
-pub fn read_text(path: &Path) -> Result<String, Failure> {
+pub fn read_text(path: &Path) -> Result<String, Error> {
     let told = || format!("{} cannot be read", path.display());
     let mut text = String::new();
-    let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
-    file.take(MAX_JSON + 1).read_to_string(&mut text).or_exit_with(Exit::BadInput, told)?;
+    let file = File::open(path).or_error_with(ErrorKind::Input, told)?;
+    file.take(MAX_JSON + 1).read_to_string(&mut text).or_error_with(ErrorKind::Input, told)?;
     if text.len() as u64 > MAX_JSON {
-        return Err(Failure::says(Exit::BadInput, format!("{} has more than {MAX_JSON} bytes", path.display())));
+        return Err(Error::new(ErrorKind::Input, format!("{} has more than {MAX_JSON} bytes", path.display())));
     }
     Ok(text)
 }

@@ -1,6 +1,6 @@
 //! A dataset prepared into a work folder: again, changed, interrupted, and by another plan.
 
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_trainer::dataset::cache::CachedCase;
 use scanside_trainer::dataset::prepare::{Cache, Outcome};
 use scanside_trainer::dataset::raw::RawDataset;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Prepares as the program does.
-fn prepare(raw: &RawDataset, plan: &TrainingPlan, work: &Work, overwrite: bool) -> Result<Outcome, Failure> {
+fn prepare(raw: &RawDataset, plan: &TrainingPlan, work: &Work, overwrite: bool) -> Result<Outcome, Error> {
     let cache = Cache::check(raw, plan, work, overwrite)?;
     let source = Source::of(raw, Source::read(work).unwrap_or_default());
     source.write(work)?;
@@ -91,8 +91,8 @@ fn a_cache_of_another_plan_is_refused() {
     other.manifest.grid.spacing_mm[1] = Some(1.5);
     other.manifest.grid.spacing_mm[2] = Some(1.5);
     let failure = prepare(&raw, &other, &work, false).unwrap_err();
-    assert_eq!(failure.exit, Exit::BadInput);
-    assert!(failure.to_string().contains("3 case(s) that another plan has preprocessed"), "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Input);
+    assert!(failure.chain().contains("3 case(s) that another plan has preprocessed"), "{failure}");
     let replaced = prepare(&raw, &other, &work, true).unwrap();
     assert_eq!(replaced.prepared, 3);
     assert_eq!(CachedCase::open(&work.case("thick")).unwrap().shape_zyx()[1], 22);
@@ -109,7 +109,7 @@ fn faulty_cases_are_told_together_and_leave_nothing() {
     }
     let work = Work::new(folder.path().join("work"));
     let failure = prepare(&RawDataset::open(&root).unwrap(), &plan(&root), &work, false).unwrap_err();
-    let text = failure.to_string();
+    let text = failure.chain();
     assert!(text.contains("case thick") && text.contains("case thin") && !text.contains("case same"), "{text}");
     let cached: Vec<_> = std::fs::read_dir(work.cache()).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(cached, ["same.scase"]);
@@ -131,7 +131,7 @@ fn a_full_disk_leaves_no_half_case() {
     let whole = left.iter().all(|path| CachedCase::open(path).and_then(|case| case.verify()).is_ok());
     Command::new("umount").arg(folder.path()).status().unwrap();
     let failure = result.unwrap_err();
-    assert_eq!(failure.exit, Exit::CouldNotWrite, "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Output, "{failure}");
     assert!(whole && left.len() < 3, "{left:?}");
 }
 

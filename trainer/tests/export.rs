@@ -3,7 +3,7 @@
 mod libtorch;
 
 use libtorch::OnLibtorch;
-use scanside::exit::Exit;
+use scanside_app::error::ErrorKind;
 use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
@@ -209,10 +209,10 @@ fn a_file_that_answers_otherwise_does_not_appear() {
         Ok(logits)
     };
     let failure = export::onnx::write(&path, &network, &facts, Precision::F32, &mut wrong).unwrap_err();
-    assert_eq!(failure.exit, Exit::BadModel);
-    assert!(failure.to_string().contains("more than the 1e-3 that rounding explains"), "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Model);
+    assert!(failure.chain().contains("more than the 1e-3 that rounding explains"), "{failure}");
     let failure = export::onnx::write(&path, &network, &facts, Precision::F32, &mut |_| Ok(vec![0.0])).unwrap_err();
-    assert!(failure.to_string().contains("gives 1 logits"), "{failure}");
+    assert!(failure.chain().contains("gives 1 logits"), "{failure}");
     assert_eq!(entries(place.path()), 0);
 }
 
@@ -263,7 +263,7 @@ fn a_folder_takes_further_folds_of_its_own_training_only() {
     assert_eq!(onnx::graph_sha256(&their_graph), onnx::graph_sha256(&our_graph));
 
     let again = nnunet::write(&folder, &first, &facts).unwrap_err();
-    assert_eq!(again.exit, Exit::CouldNotWrite);
+    assert_eq!(again.kind(), ErrorKind::Output);
     assert!(again.to_string().contains("fold_0 is there already"), "{again}");
     let (other, mut other_facts) = network("plain_bare", 0);
     other_facts.fold = FoldName::All;
@@ -290,7 +290,7 @@ fn weights_that_do_not_fit_are_named() {
 
     let large = with(&|w| w.get_mut(head).unwrap().1[0] = 1e5).unwrap();
     let failure = model(&large, &facts, Precision::F16).unwrap_err();
-    assert!(failure.to_string().contains("half precision ends at 65504"), "{failure}");
+    assert!(failure.chain().contains("half precision ends at 65504"), "{failure}");
     model(&large, &facts, Precision::F32).unwrap();
 }
 
@@ -318,8 +318,8 @@ fn places_that_cannot_be_written_are_named() {
         tensors::write(&inside, &network, &facts).unwrap_err(),
         export::onnx::write(&inside, &network, &facts, Precision::F32, &mut |_| Ok(vec![])).unwrap_err(),
     ] {
-        assert_eq!(failure.exit, Exit::CouldNotWrite, "{failure}");
-        assert!(failure.to_string().contains("file/m cannot be written"), "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Output, "{failure}");
+        assert!(failure.chain().contains("file/m cannot be written"), "{failure}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands on a work folder: a run as training leaves it, and a dataset of real cases.
 
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{ImportOptions, import_folder};
@@ -10,6 +10,7 @@ use scanside_trainer::commands::status::{self, StatusArgs};
 use scanside_trainer::commands::validate::{self, ValidateArgs};
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::source::Source;
+use scanside_trainer::exit::Exit;
 use scanside_trainer::export::plans::Described;
 use scanside_trainer::export::{Tensor, tensors};
 use scanside_trainer::report::run::{FORMAT, RunFacts, RunFolder};
@@ -109,7 +110,7 @@ fn teacher(work: &Work) -> RunFolder {
     RunFolder::new(work.runs().join("teacher"))
 }
 
-fn export(run: &RunFolder, change: impl FnOnce(&mut ExportArgs)) -> Result<Exit, Failure> {
+fn export(run: &RunFolder, change: impl FnOnce(&mut ExportArgs)) -> Result<Exit, Error> {
     let mut args = ExportArgs {
         run: run.path().into(),
         output: None,
@@ -129,7 +130,7 @@ fn a_run_becomes_files_of_its_averaged_weights() {
     let work = work(place.path());
     let run = teacher(&work);
     let nothing = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
-    assert_eq!(nothing.exit, Exit::BadInput);
+    assert_eq!(nothing.kind(), ErrorKind::Input);
     assert!(nothing.to_string().contains("has no checkpoint yet"), "{nothing}");
 
     write_checkpoint(&run);
@@ -151,7 +152,7 @@ fn a_run_becomes_files_of_its_averaged_weights() {
     assert_eq!(tensors::read_tensors(&safetensors).unwrap().tensors, weights(1.0));
 
     let again = export(&run, |args| args.output = Some(onnx_file.clone())).unwrap_err();
-    assert_eq!(again.exit, Exit::CouldNotWrite);
+    assert_eq!(again.kind(), ErrorKind::Output);
     let last = |args: &mut ExportArgs| {
         args.safetensors = Some(safetensors.clone());
         args.overwrite = true;
@@ -168,11 +169,11 @@ fn a_checkpoint_of_another_network_is_named() {
     let run = teacher(&work);
     tensors::write_tensors(&run.last(), &[("x", &[1], &[1.0])], &BTreeMap::new()).unwrap();
     let failure = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
-    assert_eq!(failure.exit, Exit::BadModel);
-    assert!(failure.to_string().contains("does not fit the run's plans.json"), "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Model);
+    assert!(failure.chain().contains("does not fit the run's plans.json"), "{failure}");
     fs::write(run.last(), b"torn").unwrap();
     let failure = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
-    assert!(failure.to_string().contains("cannot be read as safetensors"), "{failure}");
+    assert!(failure.chain().contains("cannot be read as safetensors"), "{failure}");
     assert!(!place.path().join("m.onnx").exists());
 }
 
@@ -201,7 +202,7 @@ fn held_back_cases_are_measured_and_seen_in_the_runs_folder() {
     write_checkpoint(&run);
     // A run by its name in the work folder; the golden network is for the labels of its own dataset.json.
     let other = validate::run(&validate_args(&work, Path::new("teacher"))).unwrap_err();
-    assert_eq!(other.exit, Exit::BadModel, "{other}");
+    assert_eq!(other.kind(), ErrorKind::Model, "{other}");
     fs::copy(run.dataset(), work.dataset()).unwrap();
     assert_eq!(validate::run(&validate_args(&work, Path::new("teacher"))).unwrap(), Exit::Done);
     let found = Validation::read(&run.validation()).unwrap();
@@ -226,9 +227,9 @@ fn held_back_cases_are_measured_and_seen_in_the_runs_folder() {
 
     args.fold = Some("1".parse().unwrap());
     let empty = validate::run(&args).unwrap_err();
-    assert_eq!(empty.exit, Exit::BadInput);
+    assert_eq!(empty.kind(), ErrorKind::Input);
     assert!(empty.to_string().contains("holds no case back"), "{empty}");
     let missing = validate::run(&validate_args(&work, Path::new("nobody"))).unwrap_err();
-    assert_eq!(missing.exit, Exit::BadModel);
+    assert_eq!(missing.kind(), ErrorKind::Model);
     assert!(missing.to_string().contains("neither a file, nor a folder, nor a run"), "{missing}");
 }

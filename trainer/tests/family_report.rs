@@ -1,6 +1,6 @@
 //! A family compared by the program: shares, differences and intervals against numbers worked out here, and what is left out.
 
-use scanside::model::Model;
+use scanside_app::model::{Model, ModelOptions};
 use scanside_trainer::report::log::{EpochLog, EpochRecord};
 use scanside_trainer::report::run::{FORMAT, RunFacts, RunFolder};
 use scanside_trainer::validate::{Options, ValidationCase, cases};
@@ -23,7 +23,8 @@ fn validation(folder: &Path) -> Value {
         images: vec![examples.join(format!("images/{id}_0000.nii.gz"))],
         label: examples.join(format!("labels/{id}.nii.gz")),
     };
-    let model = Model::load(&workspace().join("models/hippocampus-nnunet-slim.onnx")).unwrap();
+    let model =
+        Model::open(&workspace().join("models/hippocampus-nnunet-slim.onnx"), &ModelOptions::default()).unwrap();
     let options = Options { mirror: false, ..Options::new(DATASET) };
     let path = folder.join("validation.json");
     cases(&model, &CASES.map(case), &options).unwrap().write(&path).unwrap();

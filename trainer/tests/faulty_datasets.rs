@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Raw, grid, write};
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::volume::VoxelType;
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::ready::{Ready, ReadyOptions, make_ready};
@@ -13,7 +13,7 @@ use std::path::Path;
 
 const OPTIONS: ReadyOptions = ReadyOptions { planner: Planner::Default, threads: 2, overwrite: false };
 
-fn ready(raw: &Raw, work: &Path) -> Result<Ready, Failure> {
+fn ready(raw: &Raw, work: &Path) -> Result<Ready, Error> {
     make_ready(&RawDataset::open(&raw.root)?, &Work::new(work), OPTIONS, &|_, _| {})
 }
 
@@ -24,9 +24,9 @@ fn complaint(spoil: impl FnOnce(&Raw)) -> String {
     spoil(&raw);
     let work = folder.path().join("work");
     let failure = ready(&raw, &work).unwrap_err();
-    assert_eq!(failure.exit, Exit::BadInput, "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Input, "{failure}");
     assert!(!work.exists(), "something was written in spite of: {failure}");
-    failure.to_string()
+    failure.chain()
 }
 
 /// Spoils a dataset a little and returns the warnings.

@@ -4,7 +4,7 @@ mod common;
 
 use clap::Parser;
 use common::{Raw, grid, write};
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::volume::VoxelType;
 use scanside_trainer::commands::plan::{PlanArgs, run};
 use scanside_trainer::dataset::cache::CachedCase;
@@ -12,6 +12,7 @@ use scanside_trainer::dataset::prepare::Outcome;
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::ready::{Ready, ReadyOptions, Step, make_ready};
 use scanside_trainer::dataset::splits::{Split, k_fold, to_json};
+use scanside_trainer::exit::Exit;
 use scanside_trainer::plan::{Planner, TrainingPlan};
 use scanside_trainer::work::Work;
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ impl Place {
     }
 
     /// Makes ready, and says how many cases were examined.
-    fn ready(&self, options: ReadyOptions) -> Result<(Ready, usize), Failure> {
+    fn ready(&self, options: ReadyOptions) -> Result<(Ready, usize), Error> {
         let examined = Mutex::new(0);
         let count = |_: &str, step: Step| *examined.lock().unwrap() += usize::from(step == Step::Examined);
         let ready = make_ready(&RawDataset::open(&self.raw.root)?, &self.work, options, &count)?;
@@ -72,7 +73,7 @@ struct Program {
     plan: PlanArgs,
 }
 
-fn program(arguments: &[&Path]) -> Result<Exit, Failure> {
+fn program(arguments: &[&Path]) -> Result<Exit, Error> {
     let arguments = [Path::new("plan")].into_iter().chain(arguments.iter().copied());
     run(&Program::parse_from(arguments.map(Path::as_os_str)).plan)
 }
@@ -135,8 +136,8 @@ fn constants_of_all_cases_make_a_cache_of_another_plan() {
     let before = place.files();
     write(&place.raw.image("b", 1), &grid(place.raw.shape), VoxelType::I16, &place.raw.voxels(40, 3));
     let failure = place.ready(OPTIONS).unwrap_err();
-    assert_eq!(failure.exit, Exit::BadInput);
-    assert!(failure.to_string().contains("5 case(s) that another plan has preprocessed"), "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Input);
+    assert!(failure.chain().contains("5 case(s) that another plan has preprocessed"), "{failure}");
     assert_eq!(place.files(), before, "a refusal leaves everything as it was");
     assert_eq!(place.outcome(ReadyOptions { overwrite: true, ..OPTIONS }), (5, outcome(5, 0, 0)));
 }
@@ -160,14 +161,14 @@ fn plans_that_were_edited_are_kept_until_the_dataset_changes() {
         .replace("\"spacing\": [", "\"spacing\": [2.0, 1.0, 1.0], \"patch_size\": [12, 10, 10], \"old_spacing\": [");
     std::fs::write(place.work.plans(), &coarse).unwrap();
     let failure = place.ready(OPTIONS).unwrap_err();
-    assert!(failure.to_string().contains("another plan has preprocessed"), "{failure}");
+    assert!(failure.chain().contains("another plan has preprocessed"), "{failure}");
     let (ready, _) = place.ready(ReadyOptions { overwrite: true, ..OPTIONS }).unwrap();
     assert_eq!((ready.plan.spacing_mm, ready.outcome), ([2.0, 1.0, 1.0], outcome(5, 0, 0)));
     assert_eq!(CachedCase::open(&place.work.case("a")).unwrap().shape_zyx(), [6, 10, 9]);
 
     let resenc = ReadyOptions { planner: Planner::ResencM, ..OPTIONS };
     let failure = place.ready(resenc).unwrap_err();
-    assert!(failure.to_string().contains("was edited or comes from elsewhere"), "{failure}");
+    assert!(failure.chain().contains("was edited or comes from elsewhere"), "{failure}");
     let (ready, _) = place.ready(ReadyOptions { overwrite: true, ..resenc }).unwrap();
     assert_eq!((ready.plan.plans_name.as_str(), ready.outcome), ("nnUNetResEncUNetMPlans", outcome(5, 0, 0)));
 }
@@ -179,7 +180,7 @@ fn training_runs_keep_their_plan() {
     std::fs::create_dir_all(place.work.runs().join("first")).unwrap();
     let resenc = ReadyOptions { planner: Planner::ResencM, ..OPTIONS };
     let failure = place.ready(resenc).unwrap_err();
-    assert!(failure.to_string().contains("training runs by another plan"), "{failure}");
+    assert!(failure.chain().contains("training runs by another plan"), "{failure}");
     assert_eq!(place.outcome(OPTIONS).1, outcome(0, 5, 0));
 }
 
@@ -191,7 +192,7 @@ fn folds_of_the_dataset_are_taken() {
     assert_eq!(place.ready(OPTIONS).unwrap().0.splits, own);
     std::fs::write(place.raw.root.join("splits_final.json"), r#"[{"train": ["x"], "val": []}]"#).unwrap();
     let failure = place.ready(OPTIONS).unwrap_err();
-    assert!(failure.to_string().contains("fold 0 trains on x, but the dataset has no such case"), "{failure}");
+    assert!(failure.chain().contains("fold 0 trains on x, but the dataset has no such case"), "{failure}");
 
     // So are those that somebody laid into the work folder.
     std::fs::remove_file(place.raw.root.join("splits_final.json")).unwrap();
@@ -205,8 +206,8 @@ fn folds_of_the_dataset_are_taken() {
 fn the_dataset_itself_is_no_place_to_work() {
     let place = Place::new();
     let failure = program(&[&place.raw.root, Path::new("-o"), &place.raw.root]).unwrap_err();
-    assert_eq!(failure.exit, Exit::Usage);
+    assert_eq!(failure.kind(), ErrorKind::Usage);
     let failure = program(&[&place.raw.root.join("imagesTr")]).unwrap_err();
-    assert_eq!(failure.exit, Exit::BadInput);
-    assert!(failure.to_string().contains("dataset.json"), "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Input);
+    assert!(failure.chain().contains("dataset.json"), "{failure}");
 }

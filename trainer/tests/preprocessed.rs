@@ -1,7 +1,7 @@
 //! Cases prepared for training equal those of nnU-Net: `golden/preprocessed`, made by `golden/make_preprocessed.py`.
 
-use scanside_core::nifti::{ChannelFiles, NiftiSource};
 use scanside_core::volume::{Box3, VoxelSource};
+use scanside_formats::nifti::{ChannelFiles, NiftiSource};
 use scanside_trainer::dataset::preprocess::{Preprocessed, preprocess};
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::plan::{CONFIGURATION, TrainingPlan};

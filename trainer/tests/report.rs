@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use scanside::model::Model;
-use scanside_core::nifti::{ChannelFiles, NiftiSource};
+use scanside_app::model::{Model, ModelOptions};
 use scanside_core::volume::{Box3, VoxelSource};
+use scanside_formats::nifti::{ChannelFiles, NiftiSource};
 use scanside_trainer::report::log::{EpochLog, EpochRecord};
 use scanside_trainer::report::page;
 use scanside_trainer::report::run::{FORMAT, RunFacts, RunFolder};
@@ -82,7 +82,8 @@ fn run(folder: &Path, epochs: usize, done: usize, classes: &[&str]) -> RunFolder
 }
 
 fn validated(run: &RunFolder) {
-    let model = Model::load(&workspace().join("models/hippocampus-nnunet-slim.onnx")).unwrap();
+    let model =
+        Model::open(&workspace().join("models/hippocampus-nnunet-slim.onnx"), &ModelOptions::default()).unwrap();
     let labels = run.labels();
     let options = Options { mirror: false, labels: Some(&labels), ..Options::new(DATASET) };
     cases(&model, &hippocampi(), &options).unwrap().write(&run.validation()).unwrap();

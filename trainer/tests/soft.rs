@@ -94,7 +94,7 @@ fn teachers_say_of_whole_cases_what_they_segment() {
         let Some(id) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".nii.gz")) else {
             continue;
         };
-        let volume = scanside_core::nifti::read_labels(&path).unwrap();
+        let volume = scanside_formats::read_labels(&path).unwrap();
         let case = SoftCase::open(&soft.join(format!("{id}.ssoft"))).unwrap();
         assert_eq!(case.facts().shape_zyx, volume.grid().shape_zyx);
         let likeliest = case.labels().records.chunks_exact(4).map(|record| u32::from(record[0]));

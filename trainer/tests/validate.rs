@@ -1,8 +1,9 @@
 //! Whole cases validated: against the labels and the Dice of nnU-Net itself, which lie under `tests/golden`.
 
-use scanside::exit::Exit;
-use scanside::model::Model;
-use scanside_core::nifti::{ChannelFiles, LabelType, LabelWriter, read_labels};
+use scanside_app::error::ErrorKind;
+use scanside_app::model::{Model, ModelOptions};
+use scanside_formats::nifti::{ChannelFiles, LabelWriter};
+use scanside_formats::{LabelType, read_labels};
 use scanside_trainer::validate::{Options, Validation, ValidationCase, cases};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ fn workspace() -> PathBuf {
 }
 
 fn model() -> Model {
-    Model::load(&workspace().join("models/hippocampus-nnunet-slim.onnx")).unwrap()
+    Model::open(&workspace().join("models/hippocampus-nnunet-slim.onnx"), &ModelOptions::default()).unwrap()
 }
 
 fn hippocampi() -> Vec<ValidationCase> {
@@ -37,7 +38,7 @@ fn golden_dice(kind: &str) -> Vec<Vec<f64>> {
 }
 
 fn dice(validation: &Validation) -> Vec<Vec<f64>> {
-    let row = |case: &scanside::evaluate::CaseReport| case.classes.iter().map(|c| c.dice.unwrap()).collect();
+    let row = |case: &scanside_app::evaluate::CaseReport| case.classes.iter().map(|c| c.dice.unwrap()).collect();
     validation.agreement.cases.iter().map(row).collect()
 }
 
@@ -96,7 +97,7 @@ fn regions_are_measured_as_regions() {
         images: vec![folder.join("pad/pad_0000.nii.gz")],
         label: folder.join("pad/labels.nii.gz"),
     };
-    let model = Model::load(&folder.join("model")).unwrap();
+    let model = Model::open(&folder.join("model"), &ModelOptions::default()).unwrap();
     let found = cases(&model, &[case], &Options::new(&dataset)).unwrap();
     let names: Vec<&str> = found.agreement.classes.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["whole", "core", "enh"]);
@@ -141,8 +142,8 @@ fn a_model_for_other_data_is_refused() {
     let model = model();
     let refusal = |dataset: &str| {
         let failure = cases(&model, &hippocampi(), &Options::new(dataset)).unwrap_err();
-        assert_eq!(failure.exit, Exit::BadModel);
-        failure.to_string()
+        assert_eq!(failure.kind(), ErrorKind::Model);
+        failure.chain()
     };
     let two = DATASET.replace(r#"{"0": "MRI"}"#, r#"{"0": "T1", "1": "T2"}"#);
     assert_eq!(refusal(&two), "the model takes 1 channel(s), the dataset has 2 (T1, T2)");
@@ -173,9 +174,9 @@ fn broken_cases_are_named_and_the_others_measured() {
     assert_eq!(found.agreement.cases.len(), 1);
 
     let none = cases(&model(), &[], &options).unwrap_err();
-    assert_eq!((none.exit, none.to_string().as_str()), (Exit::BadInput, "there is no case to validate on"));
+    assert_eq!((none.kind(), none.to_string().as_str()), (ErrorKind::Input, "there is no case to validate on"));
     fs::write(place.path().join("file"), b"").unwrap();
     let labels = place.path().join("file/labels");
     let unwritable = cases(&model(), &hippocampi(), &Options { labels: Some(&labels), ..options }).unwrap_err();
-    assert_eq!(unwritable.exit, Exit::CouldNotWrite);
+    assert_eq!(unwritable.kind(), ErrorKind::Output);
 }

@@ -73,10 +73,10 @@ impl fmt::Display for PipelineError {
 impl core::error::Error for PipelineError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            PipelineError::Preprocess(e) => Some(e),
-            PipelineError::Engine(e) => Some(e),
-            PipelineError::Accumulate(e) => Some(e),
-            PipelineError::Sink(e) => Some(e),
+            PipelineError::Preprocess(e) => e.source(),
+            PipelineError::Engine(e) => e.source(),
+            PipelineError::Accumulate(e) => e.source(),
+            PipelineError::Sink(e) => e.source(),
             PipelineError::Cancelled => None,
         }
     }

@@ -81,7 +81,7 @@ impl fmt::Display for PreprocessError {
 impl core::error::Error for PreprocessError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            PreprocessError::Source(e) => Some(e),
+            PreprocessError::Source(e) => e.source(),
             _ => None,
         }
     }

@@ -5,9 +5,9 @@ use crate::dataset::splits::Split;
 use crate::plan::TrainingPlan;
 use crate::report::run::{FORMAT, RunFacts, RunFolder, TAKEN_FROM};
 use crate::work::Work;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::model::Model;
-use scanside::output::PendingFile;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::model::{Model, ModelOptions};
+use scanside_app::output::PendingFile;
 use scanside_core::nnunet::{self, FoldName, ImportOptions};
 use scanside_core::onnx;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const GRAPH: &str = "graph_sha256";
 const HASH_DIGITS: usize = 8;
 
 /// The name of a network's run, and where it lies or can be made: that of the model, unless another network has it.
-fn place(work: &Work, name: &str, graph: &str) -> Result<(String, RunFolder), Failure> {
+fn place(work: &Work, name: &str, graph: &str) -> Result<(String, RunFolder), Error> {
     let mut name = name.to_owned();
     loop {
         let run = RunFolder::new(work.runs().join(&name));
@@ -44,14 +44,14 @@ pub(super) fn adopt(
     fold: FoldName,
     split: &Split,
     seen: Option<&[String]>,
-) -> Result<RunFolder, Failure> {
+) -> Result<RunFolder, Error> {
     let (manifest, mut proto) = if nnunet::is_model_folder(given) {
-        nnunet::import_folder(given, &ImportOptions::default()).or_exit(Exit::BadModel)?
+        nnunet::import_folder(given, &ImportOptions::default()).or_error(ErrorKind::Model)?
     } else {
-        let loaded = onnx::load(given, None).or_exit(Exit::BadModel)?;
+        let loaded = onnx::load(given, None).or_error(ErrorKind::Model)?;
         (loaded.manifest, loaded.proto)
     };
-    let whole = given.canonicalize().or_exit(Exit::BadModel)?;
+    let whole = given.canonicalize().or_error(ErrorKind::Model)?;
     let name = if given.is_dir() { whole.file_name() } else { whole.file_stem() };
     let name = format!("{}_fold_{fold}", name.unwrap_or_default().to_string_lossy());
     let graph = onnx::graph_sha256(&proto);
@@ -59,13 +59,13 @@ pub(super) fn adopt(
     if run.facts().is_file() {
         return Ok(run);
     }
-    onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
+    onnx::embed(&mut proto, &manifest).or_error(ErrorKind::Model)?;
     let mut file = PendingFile::create(&run.model())?;
     onnx::write_model(&mut file, &proto)
-        .or_exit_with(Exit::CouldNotWrite, || format!("{} cannot be written", run.model().display()))?;
+        .or_error_with(ErrorKind::Output, || format!("{} cannot be written", run.model().display()))?;
     drop(proto);
     file.publish()?;
-    let model = Model::load(&run.model())?;
+    let model = Model::open(&run.model(), &ModelOptions::default())?;
     let classes = plan.manifest.labels.heads().iter().filter(|head| head.value != 0);
     let facts = RunFacts {
         format: FORMAT,

@@ -1,6 +1,6 @@
 //! Which students a budget of time and memory allows: told by networks of their shapes, before anything is trained.
 
-use super::{measuring_program, say};
+use super::{measuring_worker, say};
 use crate::dataset::raw::{RawCase, RawDataset};
 use crate::dataset::source::Source;
 use crate::distill::family::Pupil;
@@ -13,8 +13,9 @@ use crate::report::run::{RunFolder, TRAINER};
 use crate::work::{Work, read_text};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use scanside::choose::{self, Budget, nothing_fits};
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::choose::{self, Budget, Candidate, WeighOptions, nothing_fits};
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::units::{parse_bytes, parse_seconds};
 use scanside_core::nnunet::FoldName;
 use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::layers::{Layers, Role};
@@ -34,13 +35,13 @@ pub(super) fn keep_within(
     budget: Budget,
     threads: Option<u16>,
     resume: bool,
-) -> Result<Vec<Pupil>, Failure> {
+) -> Result<Vec<Pupil>, Error> {
     let begun = |pupil: &Pupil| RunFolder::new(work.runs().join(&pupil.member.name)).facts().is_file();
     if resume && pupils.iter().any(begun) {
         return Ok(pupils.into_iter().filter(begun).collect());
     }
     let case = largest_case(work)?;
-    let folder = tempfile::tempdir().or_exit_with(Exit::CouldNotWrite, || "no temporary folder could be made")?;
+    let folder = tempfile::tempdir().or_error_with(ErrorKind::Output, || "no temporary folder could be made")?;
     let mut networks: Vec<(UNet, PathBuf)> = Vec::new();
     for pupil in &pupils {
         if networks.iter().all(|(unet, _)| *unet != pupil.member.unet) {
@@ -50,8 +51,11 @@ pub(super) fn keep_within(
             networks.push((pupil.member.unet.clone(), file));
         }
     }
-    let files: Vec<PathBuf> = networks.iter().map(|(_, file)| file.clone()).collect();
-    let candidates = choose::weigh(&measuring_program()?, &files, &case.images, budget, threads)?;
+    let worker = measuring_worker()?;
+    // A training image is a scan, whatever it looks like.
+    let options = WeighOptions { budget, threads, allow_label_input: true, ..WeighOptions::new(case.images.clone()) };
+    let weighed = networks.iter().map(|(_, file)| Ok(worker.weigh(file, &options)?.candidate));
+    let candidates = weighed.collect::<Result<Vec<Candidate>, Error>>()?;
     say(&format!("for {}, the largest case, on this machine:\n{}", case.id, choose::table(&candidates, None)));
     let fits = |pupil: &Pupil| {
         let network = networks.iter().position(|(unet, _)| *unet == pupil.member.unet);
@@ -59,24 +63,44 @@ pub(super) fn keep_within(
     };
     let kept: Vec<Pupil> = pupils.into_iter().filter(fits).collect();
     if kept.is_empty() {
-        return Err(Failure::says(Exit::DoesNotFit, nothing_fits(&candidates, budget, ["ram=", "latency="])));
+        return Err(Error::new(ErrorKind::DoesNotFit, nothing_fits(&candidates, budget, ["ram=", "latency="])));
     }
     Ok(kept)
 }
 
+/// Reads limits: `latency=20s,ram=1G`, either or both.
+///
+/// # Errors
+/// A sentence that says how to write them.
+pub(super) fn parse(text: &str) -> Result<Budget, String> {
+    let mut budget = Budget::default();
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let twice = match key.trim() {
+            "latency" => budget.seconds.replace(parse_seconds(value)?).is_some(),
+            "ram" => budget.ram_bytes.replace(parse_bytes(value)?).is_some(),
+            _ => return Err("give latency=20s, ram=1G, or both with a comma between them".into()),
+        };
+        if twice {
+            return Err(format!("{} is given twice", key.trim()));
+        }
+    }
+    Ok(budget)
+}
+
 /// The case that covers the most space.
-fn largest_case(work: &Work) -> Result<RawCase, Failure> {
+fn largest_case(work: &Work) -> Result<RawCase, Error> {
     let raw = RawDataset::open(&Source::read(work)?.folder)?;
     let fingerprint: Fingerprint = serde_json::from_str(&read_text(&work.fingerprint())?)
-        .or_exit_with(Exit::BadInput, || format!("{} cannot be read", work.fingerprint().display()))?;
+        .or_error_with(ErrorKind::Input, || format!("{} cannot be read", work.fingerprint().display()))?;
     let sizes = fingerprint.shapes_after_crop.iter().zip(&fingerprint.spacings);
     let volumes = sizes.map(|(shape, spacing)| (0..3).map(|axis| shape[axis] as f64 * spacing[axis]).product::<f64>());
     let largest = raw.cases.iter().zip(volumes).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(case, _)| case.clone());
-    largest.ok_or_else(|| Failure::says(Exit::BadInput, "the dataset holds no case"))
+    largest.ok_or_else(|| Error::new(ErrorKind::Input, "the dataset holds no case"))
 }
 
 /// A network that nobody trained, which takes as long as one that somebody did.
-fn untrained(plan: &TrainingPlan, unet: &UNet) -> Result<(TrainedNetwork, ModelFacts), Failure> {
+fn untrained(plan: &TrainingPlan, unet: &UNet) -> Result<(TrainedNetwork, ModelFacts), Error> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
     let mut weights = BTreeMap::new();
     for tensor in Layers::of(unet).expected() {
@@ -100,4 +124,18 @@ fn untrained(plan: &TrainingPlan, unet: &UNet) -> Result<(TrainedNetwork, ModelF
         family: Vec::new(),
     };
     Ok((TrainedNetwork::new(unet.clone(), weights)?, facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_written_in_one_word() {
+        assert_eq!(parse("latency=20s,ram=1G"), Ok(Budget { ram_bytes: Some(1_000_000_000), seconds: Some(20.0) }));
+        assert_eq!(parse("ram=800M"), Ok(Budget { ram_bytes: Some(800_000_000), seconds: None }));
+        for wrong in ["", "20s", "latency=20", "ram=1G,ram=2G", "time=20s", "latency=20s,"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ use crate::distill::source::{TeacherNetwork, TeacherSource, check_leaks, seen_by
 use crate::distill::student::Student;
 use crate::distill::teachers::Teachers;
 use crate::distill::whole_case::SoftFolder;
+use crate::exit::Exit;
 use crate::export::TrainedNetwork;
 use crate::export::plans::Described;
 use crate::export::tensors::sha256;
@@ -29,9 +30,9 @@ use crate::training::patches;
 use crate::training::settings::{LiftSettings, Member, Start};
 use crate::work::{Work, read_text};
 use clap::{Args, ValueEnum};
-use scanside::choose::Budget;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::model::DEFAULT_CHECKPOINT;
+use scanside_app::choose::Budget;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet;
 use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::checkpoint::Checkpoint;
@@ -84,7 +85,7 @@ pub struct DistillArgs {
     pub jacobian_weight: f64,
     /// Train those students only that segment the dataset's largest case in this time and memory on this machine, from file
     /// to file: latency=20s,ram=1G, or one of them.
-    #[arg(long, value_name = "BUDGET")]
+    #[arg(long, value_name = "BUDGET", value_parser = super::budget::parse)]
     pub budget: Option<Budget>,
     /// When teachers are asked: about every patch as its student sees it, or once about every whole case, mirrored and tile by
     /// tile. The answers are kept, and training costs what the students cost; features need the former.
@@ -127,7 +128,7 @@ pub enum LossChoice {
 ///
 /// # Errors
 /// A teacher cannot be read, does not fit, or knows what students are judged by; and as [`family::train`].
-pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
+pub fn run(args: &DistillArgs) -> Result<Exit, Error> {
     let mut settings = args.schedule.settings(Some(args.ema))?;
     settings.autograd = args.losses.contains(&LossChoice::Jacobian);
     let work = Work::new(&args.work);
@@ -147,8 +148,8 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
             Some(choose(&split.train, count as usize, args.schedule.seed as u32))
         }
         Some(count) => {
-            return Err(Failure::says(
-                Exit::Usage,
+            return Err(Error::new(
+                ErrorKind::Usage,
                 format!("--labelled {count}: the fold trains on {} cases", split.train.len()),
             ));
         }
@@ -212,7 +213,7 @@ pub fn run(args: &DistillArgs) -> Result<Exit, Failure> {
         exit = judge(&work, &runs, args.schedule.threads)?;
         match report::write(&work, None, &work.page()) {
             Ok(_) => say(&work.page().display().to_string()),
-            Err(failure) => eprintln!("the students are not compared with their teacher: {failure}"),
+            Err(failure) => eprintln!("the students are not compared with their teacher: {}", failure.chain()),
         }
     }
     for student in &students {
@@ -238,7 +239,7 @@ fn choose(ids: &[String], count: usize, seed: u32) -> Vec<String> {
 }
 
 /// The networks of a run, a model folder or a model file.
-fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<TeacherSource>, Failure> {
+fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<TeacherSource>, Error> {
     if let Some(run) = runs::find(work, given) {
         let facts = RunFacts::read(&run)?;
         let known = facts.dataset == plan.dataset_name && !facts.training_cases.is_empty();
@@ -259,22 +260,22 @@ fn sources_of(work: &Work, plan: &TrainingPlan, given: &Path) -> Result<Vec<Teac
         return Ok(vec![TeacherSource { name: given.display().to_string(), network, seen }]);
     }
     if !nnunet::is_model_folder(given) {
-        return Err(Failure::says(
-            Exit::BadModel,
+        return Err(Error::new(
+            ErrorKind::Model,
             format!("{} is neither a training run, nor an nnU-Net v2 model folder, nor a model file", given.display()),
         ));
     }
     let read = |name: &str| read_text(&given.join(name));
     let (plans, dataset) = (read("plans.json")?, read("dataset.json")?);
     let mut sources = Vec::new();
-    for fold in nnunet::folds_of(given, DEFAULT_CHECKPOINT).or_exit(Exit::BadModel)? {
+    for fold in nnunet::folds_of(given, DEFAULT_CHECKPOINT).or_error(ErrorKind::Model)? {
         let path = given.join(format!("fold_{fold}")).join(DEFAULT_CHECKPOINT);
-        let mut checkpoint = Checkpoint::open(&path).or_exit(Exit::BadModel)?;
+        let mut checkpoint = Checkpoint::open(&path).or_error(ErrorKind::Model)?;
         let (configuration, trainer) = (checkpoint.configuration().to_string(), checkpoint.trainer_name().to_string());
         let described = Described::read(&plans, &dataset, &configuration, &trainer)?;
         let mut weights = BTreeMap::new();
         for tensor in Layers::of(&described.unet).expected() {
-            let values = checkpoint.read_f32(tensor.name()).or_exit(Exit::BadModel)?;
+            let values = checkpoint.read_f32(tensor.name()).or_error(ErrorKind::Model)?;
             weights.insert(tensor.names[0].clone(), (tensor.shape, values));
         }
         let network = TeacherNetwork::Trained(TrainedNetwork::new(described.unet, weights)?);
@@ -289,8 +290,8 @@ fn pupils(
     plan: &TrainingPlan,
     sources: &[TeacherSource],
     teachers: &[RunFolder],
-) -> Result<Vec<Pupil>, Failure> {
-    let names = teachers.iter().map(|run| Ok(RunFacts::read(run)?.name)).collect::<Result<Vec<String>, Failure>>()?;
+) -> Result<Vec<Pupil>, Error> {
+    let names = teachers.iter().map(|run| Ok(RunFacts::read(run)?.name)).collect::<Result<Vec<String>, Error>>()?;
     let mut suffix = format!("_fold_{}", args.schedule.fold);
     if args.schedule.seed != 0 {
         suffix += &format!("_seed_{}", args.schedule.seed);
@@ -315,7 +316,7 @@ fn pupils(
     let mut pupils = Vec::new();
     for &divisor in &args.family {
         if divisor == 0 {
-            return Err(Failure::says(Exit::Usage, "--family: channels cannot be divided by 0"));
+            return Err(Error::new(ErrorKind::Usage, "--family: channels cannot be divided by 0"));
         }
         let student = Student { divisor: divisor.into(), floor: args.floor.into(), light_top: args.light_top };
         // The student is the plan's network made narrow as its teacher would be: a wider teacher may teach it.
@@ -346,14 +347,14 @@ fn pupils(
         }
     }
     if pupils.is_empty() {
-        return Err(Failure::says(Exit::Usage, format!("--family names no student of {}", names.join("; "))));
+        return Err(Error::new(ErrorKind::Usage, format!("--family names no student of {}", names.join("; "))));
     }
     Ok(pupils)
 }
 
 /// The network of the only teacher, if its activations are asked for.
-fn layers_of<'a>(args: &DistillArgs, sources: &'a [TeacherSource]) -> Result<Option<&'a UNet>, Failure> {
-    let usage = |sentence: &'static str| Err(Failure::says(Exit::Usage, sentence));
+fn layers_of<'a>(args: &DistillArgs, sources: &'a [TeacherSource]) -> Result<Option<&'a UNet>, Error> {
+    let usage = |sentence: &'static str| Err(Error::new(ErrorKind::Usage, sentence));
     let has = |choice| args.losses.contains(&choice);
     let (feature, jacobian) = (has(LossChoice::Feature), has(LossChoice::Jacobian));
     if !feature && !jacobian {

@@ -2,13 +2,14 @@
 
 use super::runs::{self, Trained, WhichWeights};
 use super::{say, speed};
+use crate::exit::Exit;
 use crate::export::onnx::{self, Precision};
 use crate::export::reference::on_libtorch;
 use crate::export::{ModelFacts, TrainedNetwork, nnunet, tensors};
 use crate::report::run::RunFolder;
 use crate::validate::Validation;
 use clap::Args;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use std::path::{Path, PathBuf};
 
 /// What to export, and where to.
@@ -43,11 +44,11 @@ pub struct ExportArgs {
 /// # Errors
 /// The run has no usable checkpoint, a file is there already or cannot be written, or the written model answers
 /// otherwise than the trained network.
-pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ExportArgs) -> Result<Exit, Error> {
     for path in [&args.output, &args.safetensors].into_iter().flatten() {
         if path.exists() && !args.overwrite {
-            return Err(Failure::says(
-                Exit::CouldNotWrite,
+            return Err(Error::new(
+                ErrorKind::Output,
                 format!("{} is there already; --overwrite replaces it", path.display()),
             ));
         }
@@ -72,7 +73,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     }
     if let Some(path) = &args.output {
         add_measurements(&run, &network, &mut facts, args.precision)?;
-        let mut reference = on_libtorch(&network, &facts).map_err(|error| Failure { exit: Exit::BadModel, error })?;
+        let mut reference = on_libtorch(&network, &facts).or_error(ErrorKind::Model)?;
         let deviation = onnx::write(path, &network, &facts, args.precision, &mut *reference)?;
         say(&format!(
             "{}; logits differ from the trained network's by {:.1e} of their standard deviation at most, {:.1e} in the mean",
@@ -86,7 +87,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
 
 fn written(path: &Path) -> String {
     let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
-    format!("{}: {}", path.display(), scanside::progress::human_bytes(bytes as usize))
+    format!("{}: {}", path.display(), scanside_app::units::human_bytes(bytes))
 }
 
 /// What was measured of the run, if it was this very graph: how accurate it is, how fast, and which runs beside it are
@@ -96,7 +97,7 @@ fn add_measurements(
     network: &TrainedNetwork,
     facts: &mut ModelFacts,
     precision: Precision,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let (_, proto) = onnx::model(network, facts, precision)?;
     let graph_sha256 = scanside_core::onnx::graph_sha256(&proto);
     drop(proto);

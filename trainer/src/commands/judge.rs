@@ -1,12 +1,13 @@
 //! What follows a training: its networks judged on the cases held back, and their speed and memory measured.
 
 use super::{measure, say, validate};
+use crate::exit::Exit;
 use crate::report::progress::human_duration;
 use crate::report::run::{RunFacts, RunFolder};
 use crate::work::Work;
-use scanside::bench::PrecisionChoice;
-use scanside::exit::{Exit, Failure};
-use scanside::progress::human_bytes;
+use scanside_app::error::{Error, ErrorKind};
+use scanside_app::model::PrecisionChoice;
+use scanside_app::units::human_bytes;
 use scanside_core::nnunet::FoldName;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use std::time::Instant;
 ///
 /// # Errors
 /// The user interrupts.
-pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Result<Exit, Failure> {
+pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
     let mut table =
         format!("{:<32} {:>12} {:>10} {:>11} {:>10}\n", "network", "parameters", "mean Dice", "ms/window", "peak RAM");
@@ -27,9 +28,9 @@ pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Re
                     exit = Exit::SomeFailed;
                 }
             }
-            Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+            Err(failure) if failure.kind() == ErrorKind::Interrupted => return Err(failure),
             Err(failure) => {
-                eprintln!("{} is trained, but could not be judged: {failure}", run.path().display());
+                eprintln!("{} is trained, but could not be judged: {}", run.path().display(), failure.chain());
                 exit = Exit::SomeFailed;
             }
         }
@@ -39,7 +40,7 @@ pub(super) fn judge(work: &Work, runs: &[RunFolder], threads: Option<u16>) -> Re
 }
 
 /// A run's line, and whether all its cases could be measured.
-fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<(String, bool), Failure> {
+fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<(String, bool), Error> {
     let facts = RunFacts::read(run)?;
     let mut all = true;
     // Of a network that has seen every case no accuracy can be told.
@@ -63,7 +64,7 @@ fn line(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<(String, b
         facts.parameters,
         dice.map_or("-".into(), |dice| format!("{dice:.4}")),
         1e3 * measured.median_seconds,
-        measured.peak_rss_bytes.map_or("-".into(), human_bytes),
+        measured.peak_rss_bytes.map_or("-".into(), |bytes| human_bytes(bytes as u64)),
     );
     Ok((line, all))
 }

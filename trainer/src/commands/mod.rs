@@ -15,16 +15,21 @@ pub mod status;
 pub mod teacher;
 pub mod validate;
 
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::Error;
+use scanside_app::worker::Worker;
 use std::io::Write;
-use std::path::PathBuf;
 
-/// The program to measure models with: `scanside`, where it lies beside this one. The libtorch that is loaded here is not memory
-/// that a model takes.
-fn measuring_program() -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe().or_exit(Exit::BadModel)?;
-    let beside = own.with_file_name(format!("scanside{}", std::env::consts::EXE_SUFFIX));
-    Ok(if beside.is_file() { beside } else { own })
+/// Measures models: `scanside`, where it lies beside this program and is of the same version. Otherwise this program, whose
+/// libtorch then counts as memory of the model; that is said on standard error.
+fn measuring_worker() -> Result<Worker, Error> {
+    if let Some(worker) = Worker::beside_this_program("scanside")? {
+        return Ok(worker);
+    }
+    eprintln!(
+        "scanside-train: warning: there is no scanside {} beside this program, so memory is measured with libtorch in it",
+        env!("CARGO_PKG_VERSION")
+    );
+    Worker::this_program()
 }
 
 /// Prints results. A reader that went away (`| head`) is no reason to stop.

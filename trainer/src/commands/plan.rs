@@ -3,11 +3,12 @@
 use crate::dataset::cache::CachedCase;
 use crate::dataset::raw::RawDataset;
 use crate::dataset::ready::{Ready, ReadyOptions, Step, make_ready};
+use crate::exit::Exit;
 use crate::plan::{Cost, Planner};
 use crate::targets::Heads;
 use crate::work::Work;
 use clap::Args;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::manifest::Normalization;
 use scanside_core::nnunet::architecture::Encoder;
 use std::fmt::Write as _;
@@ -40,12 +41,12 @@ pub struct PlanArgs {
 ///
 /// # Errors
 /// The dataset has faults, or the work folder cannot be written or holds something of another plan.
-pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
+pub fn run(args: &PlanArgs) -> Result<Exit, Error> {
     let raw = RawDataset::open(&args.dataset)?;
     let folder = match &args.work {
         Some(folder) => folder.clone(),
         None if raw.name.is_empty() => {
-            return Err(Failure::says(Exit::Usage, "the dataset's folder has no name; say where to work with -o"));
+            return Err(Error::new(ErrorKind::Usage, "the dataset's folder has no name; say where to work with -o"));
         }
         None => PathBuf::from(&raw.name),
     };
@@ -54,7 +55,7 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
             "{} is the raw dataset itself, which is never written to; say where to work with -o",
             folder.display()
         );
-        return Err(Failure::says(Exit::Usage, what));
+        return Err(Error::new(ErrorKind::Usage, what));
     }
     let work = Work::new(folder);
     let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);

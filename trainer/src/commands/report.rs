@@ -2,13 +2,14 @@
 
 use super::validate::held_back;
 use super::{runs, say};
+use crate::exit::Exit;
 use crate::report::family::{Family, page};
 use crate::report::run::RunFolder;
 use crate::validate::ValidationCase;
 use crate::work::Work;
 use clap::Args;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output;
 use std::path::{Path, PathBuf};
 
 /// What to compare.
@@ -33,14 +34,14 @@ pub struct ReportArgs {
 ///
 /// # Errors
 /// As [`Family::read`]; the teacher asked for is no run; the page cannot be written.
-pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
     let work = Work::new(&args.work);
     let teacher = match &args.teacher {
         None => None,
         Some(given) => Some(runs::find(&work, given).ok_or_else(|| {
             let sentence =
                 format!("{} is neither a run's folder nor a run of {}", given.display(), args.work.display());
-            Failure::says(Exit::BadModel, sentence)
+            Error::new(ErrorKind::Model, sentence)
         })?),
     };
     let target = args.output.clone().unwrap_or_else(|| work.page());
@@ -50,7 +51,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         eprintln!("{} is not compared: {}", left.run, left.reason);
     }
     if args.json {
-        say(&serde_json::to_string_pretty(document).or_exit(Exit::CouldNotWrite)?);
+        say(&serde_json::to_string_pretty(document).or_error(ErrorKind::Output)?);
     } else {
         say(&target.display().to_string());
     }
@@ -61,10 +62,10 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// As [`run`].
-pub(super) fn write(work: &Work, teacher: Option<&RunFolder>, target: &Path) -> Result<Family, Failure> {
+pub(super) fn write(work: &Work, teacher: Option<&RunFolder>, target: &Path) -> Result<Family, Error> {
     let family = Family::read(work, teacher)?;
     let cases = raw_cases(work, &family.document().settings.fold).unwrap_or_else(|failure| {
-        eprintln!("there are no pictures of cases: {failure}");
+        eprintln!("there are no pictures of cases: {}", failure.chain());
         Vec::new()
     });
     output::write_whole(target, page::render(&family, &cases)?.as_bytes())?;
@@ -72,6 +73,6 @@ pub(super) fn write(work: &Work, teacher: Option<&RunFolder>, target: &Path) -> 
 }
 
 /// The cases of a fold as the raw dataset has them, which is needed for pictures alone.
-fn raw_cases(work: &Work, fold: &str) -> Result<Vec<ValidationCase>, Failure> {
-    held_back(work, fold.parse().or_exit_with(Exit::BadInput, || format!("{fold:?} is no fold"))?)
+fn raw_cases(work: &Work, fold: &str) -> Result<Vec<ValidationCase>, Error> {
+    held_back(work, fold.parse().or_error_with(ErrorKind::Input, || format!("{fold:?} is no fold"))?)
 }

@@ -5,8 +5,8 @@ use crate::export::{ModelFacts, TrainedNetwork, tensors};
 use crate::report::run::{RunFacts, RunFolder, TRAINER, is_run};
 use crate::work::{Work, read_text};
 use clap::ValueEnum;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::relatives::RUN;
+use scanside_app::choose::relatives::RUN;
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::nnunet::FoldName;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,11 +53,11 @@ pub(super) fn taken_over(run: &RunFolder) -> Option<PathBuf> {
 ///
 /// # Errors
 /// It has no checkpoint yet, or its files do not fit each other.
-pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Failure> {
+pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Error> {
     let facts = RunFacts::read(run)?;
     let checkpoint = [run.last(), run.latest()].into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        Failure::says(
-            Exit::BadInput,
+        Error::new(
+            ErrorKind::Input,
             match taken_over(run) {
                 Some(model) => {
                     format!("{} was taken over as {} and not trained here", run.path().display(), model.display())
@@ -73,14 +73,14 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Fail
     let unet = Described::read(&plans, &dataset, &facts.configuration, TRAINER)?.unet;
     let file = tensors::read_tensors(&checkpoint)?;
     let weights = choose(file.tensors, which, &checkpoint)?;
-    let network = TrainedNetwork::new(unet, weights).map_err(|failure| Failure {
-        error: failure.error.context(format!("{} does not fit the run's plans.json", checkpoint.display())),
-        ..failure
+    let network = TrainedNetwork::new(unet, weights).map_err(|error| {
+        let sentence = format!("{} does not fit the run's plans.json", checkpoint.display());
+        Error::with_source(error.kind(), sentence, error)
     })?;
     let fold: FoldName = facts
         .fold
         .parse()
-        .or_exit_with(Exit::BadInput, || format!("{}: {:?} is no fold", run.facts().display(), facts.fold))?;
+        .or_error_with(ErrorKind::Input, || format!("{}: {:?} is no fold", run.facts().display(), facts.fold))?;
     let epochs = file.metadata.get(tensors::EPOCHS_DONE).cloned();
     let mut provenance = BTreeMap::from([
         ("source".to_owned(), "trained with scanside-train".to_owned()),
@@ -113,7 +113,7 @@ fn choose(
     all: BTreeMap<String, crate::export::Tensor>,
     which: WhichWeights,
     checkpoint: &Path,
-) -> Result<BTreeMap<String, crate::export::Tensor>, Failure> {
+) -> Result<BTreeMap<String, crate::export::Tensor>, Error> {
     let (mut averaged, mut last) = (BTreeMap::new(), BTreeMap::new());
     for (name, tensor) in all {
         if let Some(name) = name.strip_prefix(tensors::AVERAGE) {
@@ -123,8 +123,8 @@ fn choose(
         }
     }
     match which {
-        WhichWeights::Averaged if averaged.is_empty() => Err(Failure::says(
-            Exit::BadInput,
+        WhichWeights::Averaged if averaged.is_empty() => Err(Error::new(
+            ErrorKind::Input,
             format!("{} holds no averaged weights; take the last ones", checkpoint.display()),
         )),
         WhichWeights::Auto if averaged.is_empty() => Ok(last),

@@ -3,7 +3,7 @@
 use crate::network::Precision;
 use crate::training::settings::RunSettings;
 use clap::{Args, ValueEnum};
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::nnunet::FoldName;
 use tch::{Cuda, Device};
 
@@ -75,7 +75,7 @@ impl ScheduleArgs {
     ///
     /// # Errors
     /// The device is not there.
-    pub(super) fn settings(&self, average: Option<f64>) -> Result<RunSettings, Failure> {
+    pub(super) fn settings(&self, average: Option<f64>) -> Result<RunSettings, Error> {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.map_or_else(all, usize::from);
         tch::set_num_threads(threads as i32);
@@ -101,12 +101,12 @@ impl ScheduleArgs {
     }
 }
 
-fn device(choice: DeviceChoice) -> Result<Device, Failure> {
+fn device(choice: DeviceChoice) -> Result<Device, Error> {
     match (choice, Cuda::is_available()) {
         (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, false) => Ok(Device::Cpu),
         (_, true) => Ok(Device::Cuda(0)),
-        (DeviceChoice::Cuda, false) => Err(Failure::says(
-            Exit::Usage,
+        (DeviceChoice::Cuda, false) => Err(Error::new(
+            ErrorKind::Usage,
             "this libtorch has no GPU; build with LIBTORCH set to one that has, or use --device cpu",
         )),
     }

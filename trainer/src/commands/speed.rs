@@ -3,16 +3,16 @@
 use crate::report::run::{self, RunFolder};
 use crate::validate::Validation;
 use crate::work::{Work, read_text};
-use scanside::bench::Measured;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::measure::Measured;
+use scanside_app::output;
 use scanside_core::manifest::{FamilyMember, Measurement};
 
 /// Reads a run's `speed.json`; nothing where it was not measured.
 ///
 /// # Errors
 /// The file is there and cannot be read.
-pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Failure> {
+pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Error> {
     let path = run.speed();
     if !path.is_file() {
         return Ok(None);
@@ -20,15 +20,15 @@ pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Failure> {
     let text = read_text(&path)?;
     serde_json::from_str(&text)
         .map(Some)
-        .or_exit_with(Exit::BadInput, || format!("{} is not what measure writes", path.display()))
+        .or_error_with(ErrorKind::Input, || format!("{} is not what measure writes", path.display()))
 }
 
 /// Writes a run's `speed.json`, whole or not at all.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write(run: &RunFolder, measured: &Measured) -> Result<(), Failure> {
-    output::write_whole(&run.speed(), &serde_json::to_vec_pretty(measured).or_exit(Exit::CouldNotWrite)?)
+pub(super) fn write(run: &RunFolder, measured: &Measured) -> Result<(), Error> {
+    output::write_whole(&run.speed(), &serde_json::to_vec_pretty(measured).or_error(ErrorKind::Output)?)
 }
 
 /// A measurement as manifests hold it; nothing where the system did not tell the memory.
@@ -49,7 +49,7 @@ pub(super) fn family(run: &RunFolder, own: &Measured) -> Vec<FamilyMember> {
     let Ok(validation) = Validation::read(&run.validation()) else { return Vec::new() };
     let work = std::path::absolute(run.path()).ok().and_then(|path| Some(Work::new(path.parent()?.parent()?)));
     let beside = work.map(|work| run::list(&work).unwrap_or_default()).unwrap_or_default();
-    let member = |other: &RunFolder| -> Result<Option<FamilyMember>, Failure> {
+    let member = |other: &RunFolder| -> Result<Option<FamilyMember>, Error> {
         if !other.validation().is_file() {
             return Ok(None);
         }
@@ -74,7 +74,7 @@ pub(super) fn family(run: &RunFolder, own: &Measured) -> Vec<FamilyMember> {
     for other in &beside {
         match member(other) {
             Ok(found) => members.extend(found),
-            Err(failure) => eprintln!("{} is left out of the family: {failure}", other.path().display()),
+            Err(failure) => eprintln!("{} is left out of the family: {}", other.path().display(), failure.chain()),
         }
     }
     pareto(members)

@@ -1,12 +1,13 @@
 //! `scanside-train status`: the runs of a work folder at a glance.
 
 use super::say;
+use crate::exit::Exit;
 use crate::report::log::{self, EpochRecord};
 use crate::report::progress::{Progress, State, human_duration};
 use crate::report::run::{self, RunFacts, RunFolder};
 use crate::work::Work;
 use clap::Args;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use std::path::PathBuf;
 
 /// Characters of a curve.
@@ -25,10 +26,10 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// The folder cannot be read. A run with damaged files is named among the others.
-pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
+pub fn run(args: &StatusArgs) -> Result<Exit, Error> {
     let work = Work::new(&args.work);
     if !work.root().is_dir() {
-        return Err(Failure::says(Exit::BadInput, format!("{} is no folder", work.root().display())));
+        return Err(Error::new(ErrorKind::Input, format!("{} is no folder", work.root().display())));
     }
     let runs = run::list(&work)?;
     if runs.is_empty() {
@@ -38,13 +39,13 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     for run in runs {
         match describe(&run) {
             Ok(text) => say(&text),
-            Err(failure) => say(&format!("{}\n  {failure}\n", run.path().display())),
+            Err(failure) => say(&format!("{}\n  {}\n", run.path().display(), failure.chain())),
         }
     }
     Ok(Exit::Done)
 }
 
-fn describe(run: &RunFolder) -> Result<String, Failure> {
+fn describe(run: &RunFolder) -> Result<String, Error> {
     let facts = RunFacts::read(run)?;
     let log = log::read(&run.log())?;
     let progress = Progress::of(run, &facts, &log);

@@ -4,6 +4,7 @@ use super::judge::judge;
 use super::say;
 use super::schedule::{ScheduleArgs, decay};
 use crate::distill::family::imbalance;
+use crate::exit::Exit;
 use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
 use crate::report::progress::human_duration;
@@ -13,7 +14,7 @@ use crate::training::step::StepValue;
 use crate::training::teacher::{self, Progress};
 use crate::work::Work;
 use clap::Args;
-use scanside::exit::{Exit, Failure};
+use scanside_app::Error;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ pub struct TeacherArgs {
 ///
 /// # Errors
 /// As [`teacher::train`], and a device that is not there.
-pub fn run(args: &TeacherArgs) -> Result<Exit, Failure> {
+pub fn run(args: &TeacherArgs) -> Result<Exit, Error> {
     let settings = args.schedule.settings(args.ema)?;
     let work = Work::new(&args.work);
     let plan = TrainingPlan::read(&work)?;

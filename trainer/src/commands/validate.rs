@@ -5,14 +5,15 @@ use super::say;
 use crate::dataset::raw::RawDataset;
 use crate::dataset::source::Source;
 use crate::dataset::splits;
+use crate::exit::Exit;
 use crate::export::onnx::{self, Precision};
 use crate::report::page;
 use crate::report::run::{RunFacts, RunFolder};
 use crate::validate::{self, Options, Validation, ValidationCase};
 use crate::work::{Work, read_text};
 use clap::Args;
-use scanside::exit::{Exit, Failure};
-use scanside::model::Model;
+use scanside_app::error::{Error, ErrorKind};
+use scanside_app::model::{Model, ModelOptions};
 use scanside_core::nnunet::FoldName;
 use std::path::PathBuf;
 
@@ -70,7 +71,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// The fold holds no case back, the model cannot be run or is for other data, or results cannot be written.
-pub fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ValidateArgs) -> Result<Exit, Error> {
     let (validation, places) = judged(args)?;
     if args.json {
         say(&validation.to_json()?);
@@ -90,7 +91,7 @@ pub fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// As [`run`].
-pub(super) fn of_run(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<Validation, Failure> {
+pub(super) fn of_run(work: &Work, run: &RunFolder, threads: Option<u16>) -> Result<Validation, Error> {
     let args = ValidateArgs {
         work: work.root().to_owned(),
         model: run.path().to_owned(),
@@ -107,7 +108,7 @@ pub(super) fn of_run(work: &Work, run: &RunFolder, threads: Option<u16>) -> Resu
     Ok(judged(&args)?.0)
 }
 
-fn judged(args: &ValidateArgs) -> Result<(Validation, Places), Failure> {
+fn judged(args: &ValidateArgs) -> Result<(Validation, Places), Error> {
     let work = Work::new(&args.work);
     let dataset = read_text(&work.dataset())?;
     let own = runs::find(&work, &args.model);
@@ -115,8 +116,8 @@ fn judged(args: &ValidateArgs) -> Result<(Validation, Places), Failure> {
     let fold = args.fold.or(own_fold).unwrap_or(FoldName::Number(0));
     let cases = held_back(&work, fold)?;
     if cases.is_empty() {
-        return Err(Failure::says(
-            Exit::BadInput,
+        return Err(Error::new(
+            ErrorKind::Input,
             format!("fold {fold} of {} holds no case back to measure", work.splits().display()),
         ));
     }
@@ -140,11 +141,11 @@ fn judged(args: &ValidateArgs) -> Result<(Validation, Places), Failure> {
 }
 
 /// The model, and the fold it was trained on where that is known.
-fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<FoldName>), Failure> {
+fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<FoldName>), Error> {
     let Some(run) = run else {
         if !args.model.exists() {
-            return Err(Failure::says(
-                Exit::BadModel,
+            return Err(Error::new(
+                ErrorKind::Model,
                 format!(
                     "{} is neither a file, nor a folder, nor a run of {}",
                     args.model.display(),
@@ -152,11 +153,11 @@ fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<F
                 ),
             ));
         }
-        return Ok((Model::load(&args.model)?, None));
+        return Ok((Model::open(&args.model, &ModelOptions::default())?, None));
     };
     if let Some(model) = runs::taken_over(run) {
         let fold = RunFacts::read(run)?.fold;
-        return Ok((Model::load(&model)?, fold.parse().ok()));
+        return Ok((Model::open(&model, &ModelOptions::default())?, fold.parse().ok()));
     }
     let trained = runs::read(run, args.weights)?;
     let (manifest, proto) = onnx::model(&trained.network, &trained.facts, args.precision)?;
@@ -166,7 +167,7 @@ fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<F
 }
 
 /// The cases that a fold does not train on.
-pub fn held_back(work: &Work, fold: FoldName) -> Result<Vec<ValidationCase>, Failure> {
+pub fn held_back(work: &Work, fold: FoldName) -> Result<Vec<ValidationCase>, Error> {
     let raw = RawDataset::open(&Source::read(work)?.folder)?;
     let ids: Vec<String> = raw.cases.iter().map(|case| case.id.clone()).collect();
     let split = splits::fold(&splits::read(&work.splits(), &ids)?, &ids, fold)?;

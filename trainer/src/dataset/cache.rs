@@ -17,8 +17,8 @@
 //! ```
 
 use super::mapping::Mapping;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output::PendingFile;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output::PendingFile;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -109,19 +109,16 @@ impl CachedCase {
     ///
     /// # Errors
     /// The file cannot be read, is none of a cached case, is cut off or damaged.
-    pub fn open(path: &Path) -> Result<CachedCase, Failure> {
+    pub fn open(path: &Path) -> Result<CachedCase, Error> {
         let bad = |what: &str| {
-            Failure::says(
-                Exit::BadInput,
-                format!("{}: {what}; remove it and prepare the dataset again", path.display()),
-            )
+            Error::new(ErrorKind::Input, format!("{}: {what}; remove it and prepare the dataset again", path.display()))
         };
         let unreadable = || format!("{} cannot be read", path.display());
-        let file = File::open(path).or_exit_with(Exit::BadInput, unreadable)?;
-        if file.metadata().or_exit_with(Exit::BadInput, unreadable)?.len() < 20 {
+        let file = File::open(path).or_error_with(ErrorKind::Input, unreadable)?;
+        if file.metadata().or_error_with(ErrorKind::Input, unreadable)?.len() < 20 {
             return Err(bad("the cached case is cut off"));
         }
-        let mapping = Mapping::new(&file).or_exit_with(Exit::BadInput, unreadable)?;
+        let mapping = Mapping::new(&file).or_error_with(ErrorKind::Input, unreadable)?;
         let bytes = mapping.bytes();
         if &bytes[..8] != MAGIC {
             return Err(bad("this is no cached case"));
@@ -198,7 +195,7 @@ impl CachedCase {
     ///
     /// # Errors
     /// The file is damaged.
-    pub fn verify(&self) -> Result<(), Failure> {
+    pub fn verify(&self) -> Result<(), Error> {
         let bytes = self.mapping.bytes();
         let head = 16 + word(bytes, 12) as usize + 4;
         let end = bytes.len() - 4;
@@ -206,8 +203,8 @@ impl CachedCase {
             return Ok(());
         }
         let path = self.path.display();
-        Err(Failure::says(
-            Exit::BadInput,
+        Err(Error::new(
+            ErrorKind::Input,
             format!(
                 "{path}: the cached case is damaged: its checksum is wrong; remove it and prepare the dataset again"
             ),
@@ -229,16 +226,16 @@ pub fn write(
     image: &[f32],
     labels: &[i16],
     locations: &[Vec<u32>],
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let cannot = || format!("{} cannot be written", path.display());
-    let json = serde_json::to_vec(facts).or_exit_with(Exit::CouldNotWrite, cannot)?;
+    let json = serde_json::to_vec(facts).or_error_with(ErrorKind::Output, cannot)?;
     let parts = Parts::new(facts, json.len())
         .filter(|p| {
             p.image.len() == 4 * image.len()
                 && p.labels.len() == 2 * labels.len()
                 && facts.located.iter().eq(locations.iter().map(Vec::len).collect::<Vec<_>>().iter())
         })
-        .ok_or_else(|| Failure::says(Exit::CouldNotWrite, format!("{}: facts and arrays differ", path.display())))?;
+        .ok_or_else(|| Error::new(ErrorKind::Output, format!("{}: facts and arrays differ", path.display())))?;
     let mut pending = PendingFile::create(path)?;
     let mut write = || -> std::io::Result<()> {
         let mut out = Summed::new(BufWriter::with_capacity(1 << 18, &mut pending));
@@ -258,7 +255,7 @@ pub fn write(
         out.end_sum()?;
         out.into_inner().flush()
     };
-    write().or_exit_with(Exit::CouldNotWrite, cannot)?;
+    write().or_error_with(ErrorKind::Output, cannot)?;
     pending.publish()
 }
 
@@ -364,7 +361,7 @@ mod tests {
             bytes[at] ^= 0x10;
             std::fs::write(&other, &bytes).unwrap();
             let failure = CachedCase::open(&other).and_then(|case| case.verify()).unwrap_err();
-            assert_eq!(failure.exit, Exit::BadInput);
+            assert_eq!(failure.kind(), ErrorKind::Input);
             noticed += 1;
         }
         assert_eq!(noticed, whole.len());

@@ -7,10 +7,10 @@ use super::raw::{RawCase, RawDataset, case_and_channel, files};
 use super::room::Room;
 use crate::plan::fingerprint::{Fingerprint, median};
 use rayon::prelude::*;
-use scanside::exit::{Exit, Failure};
-use scanside_core::nifti::{ChannelFiles, NiftiFile, NiftiSource, ResidentSource};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::preprocess::find_box;
-use scanside_core::volume::{Box3, VoxelSource};
+use scanside_core::volume::{Box3, Grid, VoxelSource};
+use scanside_formats::Scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -62,10 +62,10 @@ pub struct Findings {
 
 impl Findings {
     /// The failure that lists all faults.
-    pub fn failure(&self, raw: &RawDataset) -> Failure {
+    pub fn failure(&self, raw: &RawDataset) -> Error {
         let lines: Vec<String> = self.faults.iter().map(|fault| format!("  {fault}")).collect();
         let text = format!("{} has {} fault(s):\n{}", raw.folder.display(), lines.len(), lines.join("\n"));
-        Failure::says(Exit::BadInput, text)
+        Error::new(ErrorKind::Input, text)
     }
 }
 
@@ -208,7 +208,7 @@ struct Examined {
 /// The bytes that examining a case takes, as its headers tell: its voxels, and which are foreground. What is drawn from the
 /// foreground comes on top, and is small where the foreground is.
 fn bytes_of(case: &RawCase) -> u64 {
-    ChannelFiles::open(&case.images).map_or(0, |files| {
+    Scan::open(&case.images).map_or(0, |files| {
         let voxels: usize = files.grid().shape_zyx.iter().product();
         files.stored_bytes().saturating_add(2 * voxels as u64)
     })
@@ -221,13 +221,13 @@ fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples
     // Every file speaks for itself first: that two do not fit says little while one is damaged.
     let mut sound = true;
     for path in &case.images {
-        if let Err(error) = NiftiFile::open(path) {
+        if let Err(error) = Scan::open(&[path]) {
             fault(error.to_string());
             sound = false;
         }
     }
     let image = if sound {
-        match ChannelFiles::open(&case.images) {
+        match Scan::open(&case.images) {
             Ok(files) => Some(files),
             Err(error) => {
                 fault(error.to_string());
@@ -251,7 +251,7 @@ fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples
     };
     let grid = files.grid().clone();
     if let Some(label) = &label {
-        let theirs = label.file.grid();
+        let theirs = &label.grid;
         let size = |[z, y, x]: [usize; 3]| format!("{x} x {y} x {z}");
         if theirs.shape_zyx != grid.shape_zyx {
             let what =
@@ -272,14 +272,14 @@ fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples
             examined.warnings.push(Remark::of(&case.id, what));
         }
     }
-    let mut source = match ResidentSource::load(files) {
+    let mut source = match files.load() {
         Ok(source) => source,
         Err(error) => {
             examined.faults.push(Remark::of(&case.id, error.to_string()));
             return examined;
         }
     };
-    look_at_voxels(case, &mut source, &mut examined);
+    look_at_voxels(case, source.as_mut(), &mut examined);
     let Some(label) = label else {
         return examined;
     };
@@ -287,8 +287,8 @@ fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples
         return examined;
     }
     // The passes above have read every voxel, so that this one cannot fail on what it finds.
-    match find_box(&mut source, true).map_err(|e| e.to_string()).and_then(|bounds| {
-        let intensities = sample(&mut source, &bounds, &label.foreground, samples).map_err(|e| e.to_string())?;
+    match find_box(source.as_mut(), true).map_err(|e| e.to_string()).and_then(|bounds| {
+        let intensities = sample(source.as_mut(), &bounds, &label.foreground, samples).map_err(|e| e.to_string())?;
         Ok((bounds, intensities))
     }) {
         Ok((bounds, intensities)) => {
@@ -303,7 +303,7 @@ fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples
 }
 
 /// NaN, infinities and images without content.
-fn look_at_voxels(case: &RawCase, source: &mut ResidentSource, examined: &mut Examined) {
+fn look_at_voxels(case: &RawCase, source: &mut dyn VoxelSource, examined: &mut Examined) {
     let [n0, n1, n2] = source.shape_zyx();
     let mut plane = vec![0.0; n1 * n2];
     for channel in 0..source.channels() {
@@ -338,7 +338,7 @@ fn look_at_voxels(case: &RawCase, source: &mut ResidentSource, examined: &mut Ex
 
 /// A label map that was read.
 struct LabelMap {
-    file: NiftiFile,
+    grid: Grid,
     /// Labels above 0.
     foreground: Vec<bool>,
 }
@@ -346,7 +346,7 @@ struct LabelMap {
 /// Reads a label map and holds its values against those of `dataset.json`.
 fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -> Option<LabelMap> {
     let mut fault = |what: String| examined.faults.push(Remark::of(&case.id, what));
-    let files = match ChannelFiles::open(&[&case.label]) {
+    let files = match Scan::open(&[&case.label]) {
         Ok(files) => files,
         Err(error) => {
             fault(error.to_string());
@@ -357,9 +357,9 @@ fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -
         fault(format!("{} has {} channels, but a label map has one", case.label.display(), files.channels()));
         return None;
     }
-    let file = files.files()[0].clone();
-    let [n0, n1, n2] = file.grid().shape_zyx;
-    let mut source = NiftiSource::new(files);
+    let grid = files.grid().clone();
+    let [n0, n1, n2] = grid.shape_zyx;
+    let mut source = files.stream();
     let mut plane = vec![0.0f32; n1 * n2];
     let mut foreground = Vec::new();
     let (mut fractions, mut first_fraction) = (0u64, None);
@@ -404,7 +404,7 @@ fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -
         examined.warnings.push(Remark::of(&case.id, what));
     }
     examined.labels = labels;
-    Some(LabelMap { file, foreground })
+    Some(LabelMap { grid, foreground })
 }
 
 fn fingerprint(cases: Vec<Examined>, channels: usize) -> Fingerprint {

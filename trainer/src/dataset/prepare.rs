@@ -6,10 +6,10 @@ use super::raw::{RawCase, RawDataset};
 use super::room::Room;
 use super::source::Source;
 use crate::plan::TrainingPlan;
+use crate::stop;
 use crate::work::Work;
 use rayon::prelude::*;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::interrupt;
+use scanside_app::error::{Error, ErrorKind, OrError};
 use std::path::PathBuf;
 
 /// What became of the cases.
@@ -35,7 +35,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be listed, or holds cases of another plan and is not to be overwritten.
-    pub fn check(raw: &RawDataset, plan: &TrainingPlan, work: &Work, overwrite: bool) -> Result<Cache, Failure> {
+    pub fn check(raw: &RawDataset, plan: &TrainingPlan, work: &Work, overwrite: bool) -> Result<Cache, Error> {
         let folder = work.cache();
         let mut cache = Cache { plan_sha256: plan.preprocessing_sha256(), without_case: Vec::new() };
         if !folder.is_dir() {
@@ -43,8 +43,8 @@ impl Cache {
         }
         let cannot = || format!("the folder {} cannot be read", folder.display());
         let mut strangers = 0;
-        for entry in std::fs::read_dir(&folder).or_exit_with(Exit::BadInput, cannot)? {
-            let path = entry.or_exit_with(Exit::BadInput, cannot)?.path();
+        for entry in std::fs::read_dir(&folder).or_error_with(ErrorKind::Input, cannot)? {
+            let path = entry.or_error_with(ErrorKind::Input, cannot)?.path();
             let name = path.file_name().and_then(|name| name.to_str());
             let Some(id) = name.and_then(|name| name.strip_suffix(".scase")) else { continue };
             // A damaged one belongs to no plan: it is made again, or removed.
@@ -56,8 +56,8 @@ impl Cache {
             }
         }
         if strangers > 0 && !overwrite {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!(
                     "{} holds {strangers} case(s) that another plan has preprocessed; --overwrite replaces them, and \
                      another work folder keeps both",
@@ -83,12 +83,10 @@ impl Cache {
         work: &Work,
         source: &Source,
         progress: &(dyn Fn(&str, bool) + Sync),
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Error> {
         let room = Room::of_this_machine();
-        let one = |case: &RawCase| -> Result<bool, Failure> {
-            if interrupt::requested() {
-                return Err(interrupt::failure());
-            }
+        let one = |case: &RawCase| -> Result<bool, Error> {
+            stop::check()?;
             let path = work.case(&case.id);
             let raw_sha256 = source.case_sha256(case);
             let current = CachedCase::open(&path).and_then(|cached| {
@@ -108,30 +106,30 @@ impl Cache {
             Ok(new)
         };
         // What cannot be written for one case cannot be written for the next; faults of cases are told together.
-        let done: Vec<Result<bool, Failure>> = raw
+        let done: Vec<Result<bool, Error>> = raw
             .cases
             .par_iter()
             .with_max_len(1)
             .map(|case| match one(case) {
-                Err(failure) if failure.exit != Exit::BadInput => Err(failure),
+                Err(failure) if failure.kind() != ErrorKind::Input => Err(failure),
                 other => Ok(other),
             })
-            .collect::<Result<_, Failure>>()?;
+            .collect::<Result<_, Error>>()?;
         let mut outcome = Outcome::default();
         let mut failures = Vec::new();
         for result in done {
             match result {
                 Ok(true) => outcome.prepared += 1,
                 Ok(false) => outcome.reused += 1,
-                Err(failure) => failures.push(failure.to_string()),
+                Err(failure) => failures.push(failure.chain()),
             }
         }
         if !failures.is_empty() {
-            return Err(Failure::says(Exit::BadInput, failures.join("\n")));
+            return Err(Error::new(ErrorKind::Input, failures.join("\n")));
         }
         for path in &self.without_case {
             std::fs::remove_file(path)
-                .or_exit_with(Exit::CouldNotWrite, || format!("{} cannot be removed", path.display()))?;
+                .or_error_with(ErrorKind::Output, || format!("{} cannot be removed", path.display()))?;
         }
         outcome.removed = self.without_case.len();
         Ok(outcome)

@@ -8,14 +8,14 @@ use super::locations;
 use super::raw::RawCase;
 use crate::plan::TrainingPlan;
 use crate::targets::OUTSIDE;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::executor::Serial;
-use scanside_core::nifti::{ChannelFiles, LabelVolume, ResidentSource, read_labels};
 use scanside_core::pipeline::{Layout, RunOptions};
 use scanside_core::preprocess::{
     GridMap, NonzeroMask, SlabReader, SlabSettings, find_box, measure, nonzero_mask, resample_labels,
 };
-use scanside_core::volume::{Box3, VoxelSource};
+use scanside_core::volume::Box3;
+use scanside_formats::{LabelMap, Scan, read_labels};
 
 /// Planes fetched with one reading of the resident voxels.
 const PLANES_PER_READ: usize = 8;
@@ -35,7 +35,7 @@ pub struct Preprocessed {
 
 /// The most bytes that [`preprocess`] takes, as the headers tell; 0 where they cannot be read.
 pub fn bytes_of(case: &RawCase, plan: &TrainingPlan) -> u64 {
-    let Ok(files) = ChannelFiles::open(&case.images) else {
+    let Ok(files) = Scan::open(&case.images) else {
         return 0;
     };
     let grid = files.grid();
@@ -51,26 +51,26 @@ pub fn bytes_of(case: &RawCase, plan: &TrainingPlan) -> u64 {
 ///
 /// # Errors
 /// Files that cannot be read, do not fit each other or the plan; a case that vanishes on the network grid.
-pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, Failure> {
+pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, Error> {
     let named = || format!("case {}", case.id);
-    let bad = |what: String| Failure::says(Exit::BadInput, format!("case {}: {what}", case.id));
-    let files = ChannelFiles::open(&case.images).or_exit_with(Exit::BadInput, named)?;
+    let bad = |what: String| Error::new(ErrorKind::Input, format!("case {}: {what}", case.id));
+    let files = Scan::open(&case.images).or_error_with(ErrorKind::Input, named)?;
     let (expected, got) = (plan.channels.len(), files.channels());
     if expected != got {
         return Err(bad(format!("has {got} channel(s), but the dataset has {expected}")));
     }
     let grid = files.grid().clone();
-    let volume = read_labels(&case.label).or_exit_with(Exit::BadInput, named)?;
+    let volume = read_labels(&case.label).or_error_with(ErrorKind::Input, named)?;
     if volume.grid().shape_zyx != grid.shape_zyx {
         let [z, y, x] = volume.grid().shape_zyx;
         let [iz, iy, ix] = grid.shape_zyx;
         return Err(bad(format!("the label map has {x} x {y} x {z} voxels, the image {ix} x {iy} x {iz}")));
     }
-    let mut source = ResidentSource::load(files).or_exit_with(Exit::BadInput, named)?;
-    let bounds = find_box(&mut source, plan.manifest.crop_to_nonzero).or_exit_with(Exit::BadInput, named)?;
+    let mut source = files.load().or_error_with(ErrorKind::Input, named)?;
+    let bounds = find_box(source.as_mut(), plan.manifest.crop_to_nonzero).or_error_with(ErrorKind::Input, named)?;
     let options = RunOptions { mirror: false, ..RunOptions::default() };
     let layout = Layout::new(&plan.manifest, grid.shape_zyx, grid.spacing_mm, bounds.clone(), options)
-        .or_exit_with(Exit::BadInput, named)?;
+        .or_error_with(ErrorKind::Input, named)?;
     let map = &layout.data_map;
     let voxels: usize = map.new.iter().product();
     if u32::try_from(voxels).is_err() {
@@ -79,10 +79,11 @@ pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, F
             u32::MAX
         )));
     }
-    let scan = measure(&mut source, &bounds, &plan.channels, layout.clip_axis()).or_exit_with(Exit::BadInput, named)?;
+    let scan =
+        measure(source.as_mut(), &bounds, &plan.channels, layout.clip_axis()).or_error_with(ErrorKind::Input, named)?;
     let mask = match &scan.mask {
         Some(mask) => mask.clone(),
-        None => nonzero_mask(&mut source, &bounds).or_exit_with(Exit::BadInput, named)?,
+        None => nonzero_mask(source.as_mut(), &bounds).or_error_with(ErrorKind::Input, named)?,
     };
 
     let cropped = crop_labels(volume, &bounds, layout.transpose, &mask).map_err(&bad)?;
@@ -96,7 +97,7 @@ pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, F
     let mut image = vec![0.0; expected * voxels];
     let mut slab = vec![0.0; expected * plane];
     for z in 0..map.new[0] {
-        reader.next_plane(&mut source, &Serial, &mut slab).or_exit_with(Exit::BadInput, named)?;
+        reader.next_plane(source.as_mut(), &Serial, &mut slab).or_error_with(ErrorKind::Input, named)?;
         for (channel, values) in slab.chunks_exact(plane).enumerate() {
             image[channel * voxels + z * plane..][..plane].copy_from_slice(values);
         }
@@ -122,12 +123,7 @@ pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, F
 }
 
 /// The label map inside `bounds`, in network order; background outside the mask becomes [`OUTSIDE`].
-fn crop_labels(
-    volume: LabelVolume,
-    bounds: &Box3,
-    transpose: [usize; 3],
-    mask: &NonzeroMask,
-) -> Result<Vec<i16>, String> {
+fn crop_labels(volume: LabelMap, bounds: &Box3, transpose: [usize; 3], mask: &NonzeroMask) -> Result<Vec<i16>, String> {
     let [_, n1, n2] = volume.grid().shape_zyx;
     let shape = bounds.shape();
     let [m0, m1, m2] = transpose.map(|axis| shape[axis]);

@@ -1,6 +1,6 @@
 //! The folder that nnU-Net calls raw: `dataset.json`, `imagesTr`, `labelsTr`, and which files are a case.
 
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::nnunet::labels::Dataset;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -45,14 +45,14 @@ impl RawDataset {
     ///
     /// # Errors
     /// `dataset.json` is missing or wrong, or a folder cannot be listed.
-    pub fn open(folder: &Path) -> Result<RawDataset, Failure> {
+    pub fn open(folder: &Path) -> Result<RawDataset, Error> {
         let path = folder.join("dataset.json");
-        let bad = |what: String| Failure::says(Exit::BadInput, format!("{}: {what}", path.display()));
-        let json = std::fs::read_to_string(&path).or_exit_with(Exit::BadInput, || {
+        let bad = |what: String| Error::new(ErrorKind::Input, format!("{}: {what}", path.display()));
+        let json = std::fs::read_to_string(&path).or_error_with(ErrorKind::Input, || {
             format!("{} cannot be read; a raw nnU-Net dataset has one beside imagesTr and labelsTr", path.display())
         })?;
-        let dataset = Dataset::parse(&json, &path).or_exit(Exit::BadInput)?;
-        let root: Value = serde_json::from_str(&json).or_exit(Exit::BadInput)?;
+        let dataset = Dataset::parse(&json, &path).or_error(ErrorKind::Input)?;
+        let root: Value = serde_json::from_str(&json).or_error(ErrorKind::Input)?;
         let file_ending = root.get("file_ending").and_then(Value::as_str).map(str::to_string);
         let explicit = root.get("dataset");
         let file_ending = match (file_ending, explicit) {
@@ -69,7 +69,7 @@ impl RawDataset {
             None => listed_cases(folder, &file_ending)?,
         };
         cases.sort_by(|a, b| a.id.cmp(&b.id));
-        let absolute = std::path::absolute(folder).or_exit(Exit::BadInput)?;
+        let absolute = std::path::absolute(folder).or_error(ErrorKind::Input)?;
         let name = absolute.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Ok(RawDataset {
             folder: absolute,
@@ -106,11 +106,11 @@ impl RawDataset {
 }
 
 /// Names of the files in a folder that end as the dataset's files do, sorted.
-pub(super) fn files(folder: &Path, ending: &str) -> Result<Vec<String>, Failure> {
+pub(super) fn files(folder: &Path, ending: &str) -> Result<Vec<String>, Error> {
     let cannot = || format!("the folder {} cannot be read", folder.display());
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).or_exit_with(Exit::BadInput, cannot)? {
-        let entry = entry.or_exit_with(Exit::BadInput, cannot)?;
+    for entry in std::fs::read_dir(folder).or_error_with(ErrorKind::Input, cannot)? {
+        let entry = entry.or_error_with(ErrorKind::Input, cannot)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         // Hidden files are what other systems leave behind ("._case.nii.gz"), not cases.
         if name.ends_with(ending) && !name.starts_with('.') && entry.path().is_file() {
@@ -129,7 +129,7 @@ pub(super) fn case_and_channel<'a>(name: &'a str, ending: &str) -> Option<(&'a s
     if digits && !id.is_empty() { Some((id, channel.parse().ok()?)) } else { None }
 }
 
-fn listed_cases(folder: &Path, ending: &str) -> Result<Vec<RawCase>, Failure> {
+fn listed_cases(folder: &Path, ending: &str) -> Result<Vec<RawCase>, Error> {
     let images = folder.join("imagesTr");
     let mut by_id: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for name in files(&images, ending)? {

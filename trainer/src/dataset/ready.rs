@@ -8,8 +8,8 @@ use super::splits::{self, Split};
 use crate::plan::fingerprint::Fingerprint;
 use crate::plan::{CONFIGURATION, DatasetFacts, Planner, TrainingPlan, json, plan};
 use crate::work::Work;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output::write_whole;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output::write_whole;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -65,11 +65,11 @@ pub fn make_ready(
     work: &Work,
     options: ReadyOptions,
     progress: &(dyn Fn(&str, Step) + Sync),
-) -> Result<Ready, Failure> {
+) -> Result<Ready, Error> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
-        .or_exit_with(Exit::DoesNotFit, || format!("{} threads could not be started", options.threads))?;
+        .or_error_with(ErrorKind::DoesNotFit, || format!("{} threads could not be started", options.threads))?;
     // A damaged or missing record is no reason to stop: all it saves is time.
     let known = Source::read(work).unwrap_or_default();
     let mut source = pool.install(|| Source::of(raw, known));
@@ -90,7 +90,7 @@ pub fn make_ready(
         Some(fingerprint) => fingerprint,
         None => {
             let mut findings = pool.install(|| examine(raw, &|id| progress(id, Step::Examined)));
-            scanside::interrupt::requested().then(scanside::interrupt::failure).map_or(Ok(()), Err)?;
+            crate::stop::check()?;
             warnings.append(&mut findings.warnings);
             let failure = findings.failure(raw);
             findings.fingerprint.ok_or(failure)?
@@ -156,7 +156,7 @@ fn plans(
     options: ReadyOptions,
     fingerprint: &Fingerprint,
     source: &Source,
-) -> Result<(String, bool), Failure> {
+) -> Result<(String, bool), Error> {
     let facts = DatasetFacts {
         name: &raw.name,
         channels: &raw.dataset.channels,
@@ -169,16 +169,16 @@ fn plans(
         Some((text, true)) if text != planned && source.written.get("plans.json") == Some(&text_sha256(&planned)) => {
             Ok((text, true))
         }
-        Some((text, true)) if text != planned && !options.overwrite => Err(Failure::says(
-            Exit::BadInput,
+        Some((text, true)) if text != planned && !options.overwrite => Err(Error::new(
+            ErrorKind::Input,
             format!(
                 "{} was edited or comes from elsewhere, and is not the plan of this dataset and planner; --overwrite plans \
                  anew, and another work folder keeps both",
                 work.plans().display()
             ),
         )),
-        Some((text, _)) if !options.overwrite && text != planned && has_runs(work) => Err(Failure::says(
-            Exit::BadInput,
+        Some((text, _)) if !options.overwrite && text != planned && has_runs(work) => Err(Error::new(
+            ErrorKind::Input,
             format!(
                 "{} holds training runs by another plan than that of this dataset and planner; --overwrite plans anew, and \
                  another work folder keeps both",
@@ -200,9 +200,9 @@ fn splits_of(
     options: ReadyOptions,
     ids: &[String],
     source: &Source,
-) -> Result<(Vec<Split>, String, bool), Failure> {
+) -> Result<(Vec<Split>, String, bool), Error> {
     let text_of = |path: &Path| {
-        std::fs::read_to_string(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))
+        std::fs::read_to_string(path).or_error_with(ErrorKind::Input, || format!("{} cannot be read", path.display()))
     };
     if raw.splits().is_file() {
         return Ok((splits::read(&raw.splits(), ids)?, text_of(&raw.splits())?, false));

@@ -17,8 +17,8 @@
 
 use super::cache::{Summed, word};
 use super::mapping::Mapping;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output::PendingFile;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output::PendingFile;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -171,14 +171,14 @@ impl SoftCase {
     ///
     /// # Errors
     /// The file cannot be read, is none of soft labels, is cut off or damaged.
-    pub fn open(path: &Path) -> Result<SoftCase, Failure> {
-        let bad = |what: &str| Failure::says(Exit::BadInput, format!("{}: {what}; remove it", path.display()));
+    pub fn open(path: &Path) -> Result<SoftCase, Error> {
+        let bad = |what: &str| Error::new(ErrorKind::Input, format!("{}: {what}; remove it", path.display()));
         let unreadable = || format!("{} cannot be read", path.display());
-        let file = File::open(path).or_exit_with(Exit::BadInput, unreadable)?;
-        if file.metadata().or_exit_with(Exit::BadInput, unreadable)?.len() < 24 {
+        let file = File::open(path).or_error_with(ErrorKind::Input, unreadable)?;
+        if file.metadata().or_error_with(ErrorKind::Input, unreadable)?.len() < 24 {
             return Err(bad("the file of soft labels is cut off"));
         }
-        let mapping = Mapping::new(&file).or_exit_with(Exit::BadInput, unreadable)?;
+        let mapping = Mapping::new(&file).or_error_with(ErrorKind::Input, unreadable)?;
         let bytes = mapping.bytes();
         if &bytes[..8] != MAGIC {
             return Err(bad("this is no file of soft labels"));
@@ -236,11 +236,11 @@ fn records_bytes(facts: &SoftFacts) -> Option<usize> {
 ///
 /// # Errors
 /// The file cannot be written, or the records are not as many as the facts say.
-pub fn write(path: &Path, facts: &SoftFacts, records: &[u8]) -> Result<(), Failure> {
+pub fn write(path: &Path, facts: &SoftFacts, records: &[u8]) -> Result<(), Error> {
     let cannot = || format!("{} cannot be written", path.display());
-    let json = serde_json::to_vec(facts).or_exit_with(Exit::CouldNotWrite, cannot)?;
+    let json = serde_json::to_vec(facts).or_error_with(ErrorKind::Output, cannot)?;
     if records_bytes(facts) != Some(records.len()) {
-        return Err(Failure::says(Exit::CouldNotWrite, format!("{}: facts and records differ", path.display())));
+        return Err(Error::new(ErrorKind::Output, format!("{}: facts and records differ", path.display())));
     }
     let mut pending = PendingFile::create(path)?;
     let mut write = || -> std::io::Result<()> {
@@ -254,7 +254,7 @@ pub fn write(path: &Path, facts: &SoftFacts, records: &[u8]) -> Result<(), Failu
         out.end_sum()?;
         out.into_inner().flush()
     };
-    write().or_exit_with(Exit::CouldNotWrite, cannot)?;
+    write().or_error_with(ErrorKind::Output, cannot)?;
     pending.publish()
 }
 
@@ -333,7 +333,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(SoftCase::open(&path).unwrap_err().exit, Exit::BadInput, "byte {at}");
+            assert_eq!(SoftCase::open(&path).unwrap_err().kind(), ErrorKind::Input, "byte {at}");
             std::fs::write(&path, &whole[..at]).unwrap();
             assert!(SoftCase::open(&path).is_err(), "{at} bytes");
         }

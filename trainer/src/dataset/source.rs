@@ -3,8 +3,8 @@
 use super::raw::{RawCase, RawDataset};
 use crate::work::Work;
 use rayon::prelude::*;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output::write_whole;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output::write_whole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,19 +57,19 @@ impl Source {
     ///
     /// # Errors
     /// The file is missing or wrong.
-    pub fn read(work: &Work) -> Result<Source, Failure> {
+    pub fn read(work: &Work) -> Result<Source, Error> {
         let path = work.source();
         let cannot = || format!("{} cannot be read; plan the dataset first", path.display());
-        let text = std::fs::read_to_string(&path).or_exit_with(Exit::BadInput, cannot)?;
-        serde_json::from_str(&text).or_exit_with(Exit::BadInput, cannot)
+        let text = std::fs::read_to_string(&path).or_error_with(ErrorKind::Input, cannot)?;
+        serde_json::from_str(&text).or_error_with(ErrorKind::Input, cannot)
     }
 
     /// Writes `source.json`.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, work: &Work) -> Result<(), Failure> {
-        let json = serde_json::to_vec_pretty(self).or_exit(Exit::CouldNotWrite)?;
+    pub fn write(&self, work: &Work) -> Result<(), Error> {
+        let json = serde_json::to_vec_pretty(self).or_error(ErrorKind::Output)?;
         write_whole(&work.source(), &json)
     }
 

@@ -1,7 +1,7 @@
 //! Which cases a fold trains on and which it is measured on.
 
 use super::random::RandomState;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::nnunet::FoldName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -45,7 +45,7 @@ pub fn k_fold(ids: &[String]) -> Vec<Split> {
 ///
 /// # Errors
 /// There are too few cases to leave one out.
-pub fn fold(splits: &[Split], ids: &[String], name: FoldName) -> Result<Split, Failure> {
+pub fn fold(splits: &[Split], ids: &[String], name: FoldName) -> Result<Split, Error> {
     let FoldName::Number(number) = name else {
         return Ok(Split { train: ids.to_vec(), val: ids.to_vec() });
     };
@@ -54,8 +54,8 @@ pub fn fold(splits: &[Split], ids: &[String], name: FoldName) -> Result<Split, F
     }
     let train = (ids.len() as f64 * 0.8) as usize;
     if train == 0 {
-        return Err(Failure::says(
-            Exit::BadInput,
+        return Err(Error::new(
+            ErrorKind::Input,
             format!("{} case(s) cannot be split into training and validation; train fold `all`", ids.len()),
         ));
     }
@@ -71,14 +71,14 @@ pub fn fold(splits: &[Split], ids: &[String], name: FoldName) -> Result<Split, F
 ///
 /// # Errors
 /// The file is missing or wrong, or a fold has no training case, names a case that is not there, or one twice.
-pub fn read(path: &Path, ids: &[String]) -> Result<Vec<Split>, Failure> {
-    let text =
-        std::fs::read_to_string(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))?;
-    let splits: Vec<Split> = serde_json::from_str(&text).or_exit_with(Exit::BadInput, || {
+pub fn read(path: &Path, ids: &[String]) -> Result<Vec<Split>, Error> {
+    let text = std::fs::read_to_string(path)
+        .or_error_with(ErrorKind::Input, || format!("{} cannot be read", path.display()))?;
+    let splits: Vec<Split> = serde_json::from_str(&text).or_error_with(ErrorKind::Input, || {
         format!("{} should be a list of {{\"train\": [...], \"val\": [...]}}", path.display())
     })?;
     let bad = |fold: usize, what: String| {
-        Err(Failure::says(Exit::BadInput, format!("{}: fold {fold} {what}", path.display())))
+        Err(Error::new(ErrorKind::Input, format!("{}: fold {fold} {what}", path.display())))
     };
     for (number, split) in splits.iter().enumerate() {
         if split.train.is_empty() {

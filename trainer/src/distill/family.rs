@@ -20,7 +20,7 @@ use crate::training::step::{Seen, Term};
 use crate::training::teacher::Progress;
 use crate::work::Work;
 use anyhow::{Context, Result as AnyResult, bail};
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use std::time::Instant;
 use tch::{Device, TchError, Tensor};
 
@@ -101,7 +101,7 @@ pub fn train(
     labelled: Option<&[String]>,
     resume: bool,
     progress: &mut dyn Progress,
-) -> Result<Vec<Course>, Failure> {
+) -> Result<Vec<Course>, Error> {
     let whole = patches::split(work, settings)?;
     let split = match labelled {
         None => whole.clone(),
@@ -155,7 +155,7 @@ pub fn train(
                     share.gather();
                     let heard = Heard::new(&plan.targets, lesson, speech, &levels, &batch, more, ask);
                     share.split();
-                    Some(heard.or_exit(Exit::DoesNotFit)?)
+                    Some(heard.or_error(ErrorKind::DoesNotFit)?)
                 }
                 false => None,
             };

@@ -7,8 +7,8 @@ use crate::network::values;
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
 use anyhow::{Context, Result};
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::threads::Threads;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::machine::Threads;
 use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
@@ -46,8 +46,8 @@ impl ModelFile {
     ///
     /// # Errors
     /// It cannot be read, or does not describe itself.
-    pub fn read(path: &Path) -> Result<ModelFile, Failure> {
-        let loaded = onnx::load(path, None).or_exit(Exit::BadModel)?;
+    pub fn read(path: &Path) -> Result<ModelFile, Error> {
+        let loaded = onnx::load(path, None).or_error(ErrorKind::Model)?;
         Ok(ModelFile { name: path.display().to_string(), manifest: loaded.manifest, proto: loaded.proto })
     }
 
@@ -65,7 +65,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// It does not; the sentence says in what.
-    pub fn check_fits(&self, plan: &TrainingPlan) -> Result<(), Failure> {
+    pub fn check_fits(&self, plan: &TrainingPlan) -> Result<(), Error> {
         let (theirs, ours) = (&self.manifest, &plan.manifest);
         let values = |labels: &Labels| -> (bool, Vec<u16>) {
             (matches!(labels, Labels::Regions { .. }), labels.heads().iter().map(|head| head.value).collect())
@@ -81,8 +81,8 @@ impl ModelFile {
         ];
         match facts.iter().find(|(_, theirs, ours)| theirs != ours) {
             None => Ok(()),
-            Some((what, theirs, ours)) => Err(Failure::says(
-                Exit::BadModel,
+            Some((what, theirs, ours)) => Err(Error::new(
+                ErrorKind::Model,
                 format!("the teacher {} does not fit the plan: its {what}: {theirs}; the plan's: {ours}", self.name),
             )),
         }
@@ -94,13 +94,13 @@ impl ModelTeacher {
     ///
     /// # Errors
     /// It does not fit the plan or cannot be run, or there is no memory.
-    pub fn new(file: ModelFile, plan: &TrainingPlan, threads: usize) -> Result<ModelTeacher, Failure> {
+    pub fn new(file: ModelFile, plan: &TrainingPlan, threads: usize) -> Result<ModelTeacher, Error> {
         file.check_fits(plan)?;
         let ModelFile { name, manifest, proto } = file;
         // In single precision, however the file stores its weights.
         let settings = Settings { half: Some(false), ..Settings::default() };
         let engine = OnnxEngine::new(proto, &manifest, settings)
-            .or_exit_with(Exit::BadModel, || format!("{name} cannot be run"))?;
+            .or_error_with(ErrorKind::Model, || format!("{name} cannot be run"))?;
         let threads = Threads::new(threads)?;
         let workspace = vec![Block::ZERO; engine.footprint(threads.workers()).workspace_blocks];
         Ok(ModelTeacher { engine, folds: manifest.folds, threads, workspace, levels: Levels::of(&plan.unet) })

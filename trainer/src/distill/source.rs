@@ -6,7 +6,7 @@
 use super::model_teacher::ModelFile;
 use crate::dataset::splits::{self, Split};
 use crate::export::TrainedNetwork;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::nnunet::FoldName;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ pub fn seen_by_fold(
     fold: FoldName,
     known: &[Split],
     ids: &[String],
-) -> Result<Option<Vec<String>>, Failure> {
+) -> Result<Option<Vec<String>>, Error> {
     if dataset != own_dataset {
         return Ok(None);
     }
@@ -75,7 +75,7 @@ pub fn seen_by_file(
     own_dataset: &str,
     known: &[Split],
     ids: &[String],
-) -> Result<Option<Vec<String>>, Failure> {
+) -> Result<Option<Vec<String>>, Error> {
     let (Some(dataset), Some(folds)) = (provenance.get("dataset"), provenance.get("folds")) else { return Ok(None) };
     let mut seen = BTreeSet::new();
     for fold in folds.split_whitespace() {
@@ -92,15 +92,15 @@ pub fn seen_by_file(
 ///
 /// # Errors
 /// There is such a teacher. With `trusted`, only those that are known to have seen it are refused.
-pub fn check_leaks(teachers: &[TeacherSource], held_back: &[String], trusted: bool) -> Result<(), Failure> {
+pub fn check_leaks(teachers: &[TeacherSource], held_back: &[String], trusted: bool) -> Result<(), Error> {
     let held: BTreeSet<&String> = held_back.iter().collect();
     for teacher in teachers {
         match &teacher.seen {
             Some(seen) => {
                 let told: Vec<&String> = seen.iter().filter(|id| held.contains(id)).collect();
                 if let Some(first) = told.first() {
-                    return Err(Failure::says(
-                        Exit::BadInput,
+                    return Err(Error::new(
+                        ErrorKind::Input,
                         format!(
                             "the teacher {} was trained on {} of the {} cases that the students are judged by ({first} ...); \
                              take one of the same fold, or judge by another --fold",
@@ -113,8 +113,8 @@ pub fn check_leaks(teachers: &[TeacherSource], held_back: &[String], trusted: bo
             }
             None if trusted => {}
             None => {
-                return Err(Failure::says(
-                    Exit::BadInput,
+                return Err(Error::new(
+                    ErrorKind::Input,
                     format!(
                         "it is not known which cases the teacher {} was trained on; if none of the {} that the students \
                          are judged by was among them, say --trust-teacher",
@@ -165,9 +165,9 @@ mod tests {
         let held = ["c".to_string(), "d".to_string()];
         assert!(check_leaks(&[teacher(Some(&["a", "b"]))], &held, false).is_ok());
         let failure = check_leaks(&[teacher(Some(&["a"])), teacher(Some(&["b", "d"]))], &held, true).unwrap_err();
-        assert!(failure.to_string().contains("1 of the 2 cases"), "{failure}");
+        assert!(failure.chain().contains("1 of the 2 cases"), "{failure}");
         let failure = check_leaks(&[teacher(None)], &held, false).unwrap_err();
-        assert!(failure.to_string().contains("--trust-teacher"), "{failure}");
+        assert!(failure.chain().contains("--trust-teacher"), "{failure}");
         assert!(check_leaks(&[teacher(None)], &held, true).is_ok());
     }
 

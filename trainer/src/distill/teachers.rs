@@ -11,7 +11,7 @@ use crate::plan::TrainingPlan;
 use crate::targets::Heads;
 use crate::training::settings::RunSettings;
 use anyhow::{Result, bail};
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Kind, TchError, Tensor};
 
@@ -53,16 +53,16 @@ impl Teachers {
     ///
     /// # Errors
     /// A network does not fit the plan, or there is no memory.
-    pub fn new(sources: Vec<TeacherSource>, plan: &TrainingPlan, settings: &RunSettings) -> Result<Teachers, Failure> {
+    pub fn new(sources: Vec<TeacherSource>, plan: &TrainingPlan, settings: &RunSettings) -> Result<Teachers, Error> {
         let mut voices = Vec::with_capacity(sources.len());
         for source in sources {
             voices.push(match source.network {
                 TeacherNetwork::Trained(trained) => {
                     check_fits(&source.name, &trained, plan)?;
-                    let network = network_of(&trained, settings.device).or_exit(Exit::BadModel)?;
+                    let network = network_of(&trained, settings.device).or_error(ErrorKind::Model)?;
                     let RunSettings { device, threads, precision, .. } = *settings;
                     let engine = Engine::new(trained.unet(), plan.patch_zyx, device, threads, precision);
-                    Voice::Trained(Box::new(network), engine.or_exit(Exit::DoesNotFit)?)
+                    Voice::Trained(Box::new(network), engine.or_error(ErrorKind::DoesNotFit)?)
                 }
                 TeacherNetwork::Model(file) => {
                     Voice::Model(Box::new(ModelTeacher::new(*file, plan, settings.threads)?))
@@ -144,7 +144,7 @@ impl Teachers {
 }
 
 /// Whether a U-Net takes the patches of a plan and answers as its students will.
-fn check_fits(name: &str, trained: &TrainedNetwork, plan: &TrainingPlan) -> Result<(), Failure> {
+fn check_fits(name: &str, trained: &TrainedNetwork, plan: &TrainingPlan) -> Result<(), Error> {
     let unet = trained.unet();
     let strides = |unet: &UNet| -> Vec<Vec<usize>> { unet.stages.iter().map(|stage| stage.stride.clone()).collect() };
     let fits = unet.heads == plan.unet.heads
@@ -153,8 +153,8 @@ fn check_fits(name: &str, trained: &TrainedNetwork, plan: &TrainingPlan) -> Resu
     if fits {
         return Ok(());
     }
-    Err(Failure::says(
-        Exit::BadModel,
+    Err(Error::new(
+        ErrorKind::Model,
         format!(
             "the teacher {name} takes {} channel(s), gives {} heads and has strides {:?}; the plan has {}, {} and {:?}",
             unet.input_channels,

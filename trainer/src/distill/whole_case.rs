@@ -13,7 +13,7 @@ use crate::targets::Heads;
 use crate::work::Work;
 use anyhow::Result;
 use half::f16;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::tiling::{Tiling, importance_map};
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
@@ -44,17 +44,17 @@ impl SoftFolder {
         teachers_sha256: &str,
         device: Device,
         told: &mut dyn FnMut(usize, usize, &str),
-    ) -> Result<SoftFolder, Failure> {
+    ) -> Result<SoftFolder, Error> {
         let path = work.soft(&teachers_sha256[..HASH_DIGITS.min(teachers_sha256.len())]);
         let folder = SoftFolder { path };
         let cannot = || format!("{} cannot be made", folder.path.display());
-        std::fs::create_dir_all(&folder.path).or_exit_with(Exit::CouldNotWrite, cannot)?;
+        std::fs::create_dir_all(&folder.path).or_error_with(ErrorKind::Output, cannot)?;
         let heads = heads_of(&plan.targets.heads)?;
         let importance: Vec<f32> =
             importance_map(plan.patch_zyx).into_iter().map(|bits| f16::from_bits(bits).to_f32()).collect();
         for (i, id) in ids.iter().enumerate() {
-            if scanside::interrupt::requested() {
-                return Err(Failure::says(Exit::Interrupted, "stopped; soft labels made so far are kept"));
+            if crate::stop::requested() {
+                return Err(Error::new(ErrorKind::Interrupted, "stopped; soft labels made so far are kept"));
             }
             let case = CachedCase::open(&work.case(id))?;
             let facts = SoftFacts {
@@ -71,7 +71,7 @@ impl SoftFolder {
             told(i, ids.len(), id);
             let probabilities =
                 probabilities(teachers, &plan.targets.heads, &case, plan.patch_zyx, &importance, device)
-                    .or_exit(Exit::DoesNotFit)?;
+                    .or_error(ErrorKind::DoesNotFit)?;
             let voxels: usize = facts.shape_zyx.iter().product();
             let (mut records, mut voxel) =
                 (Vec::with_capacity(voxels * heads.record_bytes()), vec![0.0; heads.count()]);
@@ -88,7 +88,7 @@ impl SoftFolder {
     ///
     /// # Errors
     /// They are missing or damaged.
-    pub fn open(&self, id: &str) -> Result<SoftCase, Failure> {
+    pub fn open(&self, id: &str) -> Result<SoftCase, Error> {
         SoftCase::open(&self.file(id))
     }
 
@@ -97,13 +97,13 @@ impl SoftFolder {
     }
 }
 
-fn heads_of(heads: &Heads) -> Result<SoftHeads, Failure> {
+fn heads_of(heads: &Heads) -> Result<SoftHeads, Error> {
     let count = match heads {
         Heads::Labels(count) => *count,
         Heads::Regions(regions) => regions.len(),
     };
     let count = u8::try_from(count)
-        .map_err(|_| Failure::says(Exit::BadInput, format!("soft labels hold at most 255 heads, not {count}")))?;
+        .map_err(|_| Error::new(ErrorKind::Input, format!("soft labels hold at most 255 heads, not {count}")))?;
     Ok(match heads {
         Heads::Labels(_) => SoftHeads::Labels(count),
         Heads::Regions(_) => SoftHeads::Regions(count),

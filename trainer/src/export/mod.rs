@@ -16,7 +16,7 @@ pub mod plans;
 pub mod reference;
 pub mod tensors;
 
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::manifest::{FamilyMember, Measurement};
 use scanside_core::nnunet::FoldName;
 use scanside_core::nnunet::NnUnetError;
@@ -67,8 +67,8 @@ impl TrainedNetwork {
     /// # Errors
     /// Tensors are missing, superfluous, of another shape, or hold what is not a number; or the network has batch
     /// normalisation, whose statistics this program does not train.
-    pub fn new(unet: UNet, weights: BTreeMap<String, Tensor>) -> Result<TrainedNetwork, Failure> {
-        let wrong = |sentence: String| Err(Failure::says(Exit::BadModel, sentence));
+    pub fn new(unet: UNet, weights: BTreeMap<String, Tensor>) -> Result<TrainedNetwork, Error> {
+        let wrong = |sentence: String| Err(Error::new(ErrorKind::Model, sentence));
         let expected = Layers::of(&unet).expected();
         if expected.iter().any(|tensor| tensor.role == Role::Mean) {
             return wrong("networks with batch normalisation cannot be exported".into());

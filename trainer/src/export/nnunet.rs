@@ -13,8 +13,8 @@ use super::pickle::{self, TensorEntry};
 use super::plans::Described;
 use super::{ModelFacts, TrainedNetwork, short_name};
 use anyhow::Context;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::model::DEFAULT_CHECKPOINT;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{FoldName, ImportOptions, import_folder};
 use std::fs::{self, File};
@@ -33,7 +33,7 @@ const ALIGNMENT: u16 = 64;
 ///
 /// # Errors
 /// Something else is in the folder's place, it cannot be written, or the network is not what the plans describe.
-pub fn write(folder: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Result<(), Failure> {
+pub fn write(folder: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Result<(), Error> {
     let (plans, _) = Described::of(network, facts)?;
     let told = || format!("{} cannot be written", folder.display());
     let fold = format!("fold_{}", facts.fold);
@@ -42,12 +42,10 @@ pub fn write(folder: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Res
         check_place(folder, &fold, &plans, facts)?;
     }
     let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).or_exit_with(Exit::CouldNotWrite, told)?;
+    fs::create_dir_all(parent).or_error_with(ErrorKind::Output, told)?;
     // Beside the folder, so that it can be renamed to it.
-    let staged = tempfile::Builder::new()
-        .prefix(".scanside-part-")
-        .tempdir_in(parent)
-        .or_exit_with(Exit::CouldNotWrite, told)?;
+    let staged =
+        tempfile::Builder::new().prefix(".scanside-part-").tempdir_in(parent).or_error_with(ErrorKind::Output, told)?;
     let model = staged.path().join("model");
     let content = || -> anyhow::Result<()> {
         fs::create_dir_all(model.join(&fold))?;
@@ -55,10 +53,10 @@ pub fn write(folder: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Res
         write_file(&model.join("plans.json"), |file| Ok(file.write_all(plans.as_bytes())?))?;
         write_file(&model.join(&fold).join(DEFAULT_CHECKPOINT), |file| write_checkpoint(file, network, facts))
     };
-    content().or_exit_with(Exit::CouldNotWrite, told)?;
-    read_back(&model, facts.fold).or_exit_with(Exit::BadModel, || "the written model folder cannot be read back")?;
+    content().or_error_with(ErrorKind::Output, told)?;
+    read_back(&model, facts.fold).or_error_with(ErrorKind::Model, || "the written model folder cannot be read back")?;
     let (from, to) = if extends { (model.join(&fold), folder.join(&fold)) } else { (model, folder.to_path_buf()) };
-    fs::rename(from, to).or_exit_with(Exit::CouldNotWrite, told)
+    fs::rename(from, to).or_error_with(ErrorKind::Output, told)
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -66,8 +64,8 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 /// A folder that is there already may take a further fold of the same training, and nothing else.
-fn check_place(folder: &Path, fold: &str, plans: &str, facts: &ModelFacts) -> Result<(), Failure> {
-    let refuse = |why: String| Err(Failure::says(Exit::CouldNotWrite, why));
+fn check_place(folder: &Path, fold: &str, plans: &str, facts: &ModelFacts) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::new(ErrorKind::Output, why));
     if folder.join(fold).exists() {
         return refuse(format!("{} is there already; choose another folder", folder.join(fold).display()));
     }

@@ -6,9 +6,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output::PendingFile;
-use scanside::threads::Threads;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::machine::Threads;
+use scanside_app::output::PendingFile;
 use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
@@ -65,7 +65,7 @@ pub fn model(
     network: &TrainedNetwork,
     facts: &ModelFacts,
     precision: Precision,
-) -> Result<(Manifest, ModelProto), Failure> {
+) -> Result<(Manifest, ModelProto), Error> {
     let (_, Described { plans, dataset, configuration, unet }) = Described::of(network, facts)?;
     let builder = ModelBuilder::new(&unet, &configuration.patch);
     let mut builder = match precision {
@@ -75,7 +75,7 @@ pub fn model(
             builder.half_kernels()
         }
     };
-    builder.add_fold(&mut ByLastName::new(network)).or_exit(Exit::BadModel)?;
+    builder.add_fold(&mut ByLastName::new(network)).or_error(ErrorKind::Model)?;
     // A 2d network's two axes are the last of the manifest's three.
     let missing = 3 - unet.axes();
     let mut manifest = nnunet::manifest(dataset, &plans, configuration);
@@ -88,11 +88,11 @@ pub fn model(
     Ok((manifest, proto))
 }
 
-fn check_range(network: &TrainedNetwork) -> Result<(), Failure> {
+fn check_range(network: &TrainedNetwork) -> Result<(), Error> {
     for (name, (_, values)) in network.weights() {
         if let Some(value) = values.iter().find(|value| value.abs() > LARGEST_HALF) {
-            return Err(Failure::says(
-                Exit::BadModel,
+            return Err(Error::new(
+                ErrorKind::Model,
                 format!(
                     "`{name}` holds {value}, and half precision ends at {LARGEST_HALF}; export in single precision"
                 ),
@@ -113,12 +113,12 @@ pub fn write(
     facts: &ModelFacts,
     precision: Precision,
     reference: &mut Reference<'_>,
-) -> Result<Deviation, Failure> {
+) -> Result<Deviation, Error> {
     let file = pending(path, network, facts, precision)?;
     let deviation = check(file.partial_path(), reference)?;
     if deviation.largest.is_nan() || deviation.largest > precision.tolerance() {
-        return Err(Failure::says(
-            Exit::BadModel,
+        return Err(Error::new(
+            ErrorKind::Model,
             format!(
                 "{} was not written: the inference core's logits differ from the trained network's by up to {:.2e} of \
                  their standard deviation, more than the {:.0e} that rounding explains",
@@ -141,7 +141,7 @@ pub fn write_unchecked(
     network: &TrainedNetwork,
     facts: &ModelFacts,
     precision: Precision,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     pending(path, network, facts, precision)?.publish()
 }
 
@@ -151,29 +151,29 @@ fn pending(
     network: &TrainedNetwork,
     facts: &ModelFacts,
     precision: Precision,
-) -> Result<PendingFile, Failure> {
+) -> Result<PendingFile, Error> {
     let (manifest, mut proto) = model(network, facts, precision)?;
-    onnx::embed(&mut proto, &manifest).or_exit(Exit::BadModel)?;
+    onnx::embed(&mut proto, &manifest).or_error(ErrorKind::Model)?;
     let told = || format!("{} cannot be written", path.display());
     let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
-    onnx::write_model(&mut file, &proto).and_then(|()| file.flush()).or_exit_with(Exit::CouldNotWrite, told)?;
-    file.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, told)
+    onnx::write_model(&mut file, &proto).and_then(|()| file.flush()).or_error_with(ErrorKind::Output, told)?;
+    file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, told)
 }
 
 /// Runs a written file and the reference on one patch of noise.
-fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Failure> {
-    let loaded = onnx::load(path, None).or_exit_with(Exit::BadModel, || "the written file cannot be read back")?;
+fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Error> {
+    let loaded = onnx::load(path, None).or_error_with(ErrorKind::Model, || "the written file cannot be read back")?;
     // Tensors in single precision, however the file stores its weights: these are what is checked.
     let settings = Settings { half: Some(false), ..Settings::default() };
     let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, settings)
-        .or_exit_with(Exit::BadModel, || "the written file cannot be run")?;
+        .or_error_with(ErrorKind::Model, || "the written file cannot be run")?;
     let patch: usize = engine.patch_zyx().iter().product();
     let input = noise(engine.channels() * patch);
-    let expected = reference(&input).or_exit_with(Exit::BadModel, || "the trained network could not be run")?;
+    let expected = reference(&input).or_error_with(ErrorKind::Model, || "the trained network could not be run")?;
     let mut logits = vec![0.0; engine.heads() * patch];
     if expected.len() != logits.len() {
-        return Err(Failure::says(
-            Exit::BadModel,
+        return Err(Error::new(
+            ErrorKind::Model,
             format!("the trained network gives {} logits, the written file {}", expected.len(), logits.len()),
         ));
     }
@@ -183,7 +183,7 @@ fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Failur
     engine
         .infer(0, Patch::F32(&input), PatchMut::F32(&mut logits), &mut workspace, &threads)
         .context("the written file could not be run")
-        .or_exit(Exit::BadModel)?;
+        .or_error(ErrorKind::Model)?;
     Ok(compare(&logits, &expected))
 }
 

@@ -5,7 +5,7 @@
 
 use super::{ModelFacts, TrainedNetwork};
 use anyhow::anyhow;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::nnunet::architecture::{Encoder, UNet};
 use scanside_core::nnunet::labels::Dataset;
 use scanside_core::nnunet::plans::{Configuration, Plans};
@@ -30,30 +30,30 @@ impl Described {
     ///
     /// # Errors
     /// They break one of them, or ask for what is not supported.
-    pub fn read(plans: &str, dataset: &str, configuration: &str, trainer_name: &str) -> Result<Described, Failure> {
-        let plans = Plans::parse(plans, Path::new("plans.json")).or_exit(Exit::BadInput)?;
-        let dataset = Dataset::parse(dataset, Path::new("dataset.json")).or_exit(Exit::BadInput)?;
+    pub fn read(plans: &str, dataset: &str, configuration: &str, trainer_name: &str) -> Result<Described, Error> {
+        let plans = Plans::parse(plans, Path::new("plans.json")).or_error(ErrorKind::Input)?;
+        let dataset = Dataset::parse(dataset, Path::new("dataset.json")).or_error(ErrorKind::Input)?;
         let channels = dataset.channels.len();
-        let configuration = plans.configuration(configuration, channels).or_exit(Exit::BadInput)?;
+        let configuration = plans.configuration(configuration, channels).or_error(ErrorKind::Input)?;
         let trainer = trainers::trainer(trainer_name);
         if !matches!(trainer, Trainer::Plain | Trainer::BatchNorm) {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!("the trainer {trainer_name} is none of those whose network is known"),
             ));
         }
         let heads = dataset.labels.heads().len();
-        let unet = UNet::from_plans(&configuration, trainer, channels, heads).or_exit(Exit::BadInput)?;
+        let unet = UNet::from_plans(&configuration, trainer, channels, heads).or_error(ErrorKind::Input)?;
         Ok(Described { plans, dataset, configuration, unet })
     }
 
     /// Plans that describe `network`, as text and read.
-    pub(super) fn of(network: &TrainedNetwork, facts: &ModelFacts) -> Result<(String, Described), Failure> {
+    pub(super) fn of(network: &TrainedNetwork, facts: &ModelFacts) -> Result<(String, Described), Error> {
         let text = for_network(&facts.plans, &facts.configuration, &network.unet)?;
         let described = Described::read(&text, &facts.dataset, &facts.configuration, &facts.trainer_name)?;
         if described.unet != network.unet {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!(
                     "the network is not the one that configuration {} of plans.json describes, and they differ in more \
                      than numbers of channels",
@@ -70,10 +70,10 @@ impl Described {
 ///
 /// # Errors
 /// The text is not what nnU-Net writes.
-pub fn for_network(plans: &str, configuration: &str, unet: &UNet) -> Result<String, Failure> {
+pub fn for_network(plans: &str, configuration: &str, unet: &UNet) -> Result<String, Error> {
     let mut root: Value =
-        serde_json::from_str(plans).or_exit_with(Exit::BadInput, || "plans.json is not valid JSON")?;
-    let missing = |what: &str| Failure::new(Exit::BadInput, anyhow!("plans.json has no {what}"));
+        serde_json::from_str(plans).or_error_with(ErrorKind::Input, || "plans.json is not valid JSON")?;
+    let missing = |what: &str| Error::of(ErrorKind::Input, anyhow!("plans.json has no {what}"));
     let configurations =
         root.get_mut("configurations").and_then(Value::as_object_mut).ok_or_else(|| missing("configurations"))?;
     let Some(architecture) = inherited(configurations, configuration) else { return Ok(plans.to_owned()) };
@@ -107,7 +107,7 @@ pub fn for_network(plans: &str, configuration: &str, unet: &UNet) -> Result<Stri
     }
     let own = configurations.get_mut(configuration).and_then(Value::as_object_mut);
     own.ok_or_else(|| missing(configuration))?.insert("architecture".into(), architecture);
-    serde_json::to_string_pretty(&root).or_exit(Exit::BadInput)
+    serde_json::to_string_pretty(&root).or_error(ErrorKind::Input)
 }
 
 /// A list, or one number that stands for all.
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn what_is_no_plan_is_refused() {
         for text in ["", "{}", r#"{"configurations": {"a": {"architecture": {}}}}"#] {
-            assert_eq!(for_network(text, "a", &unet(&[8, 16])).unwrap_err().exit, Exit::BadInput);
+            assert_eq!(for_network(text, "a", &unet(&[8, 16])).unwrap_err().kind(), ErrorKind::Input);
         }
         let circle = r#"{"configurations": {"a": {"inherits_from": "b"}, "b": {"inherits_from": "a"}}}"#;
         assert_eq!(for_network(circle, "a", &unet(&[8, 16])).unwrap(), circle);

@@ -22,8 +22,7 @@ pub fn network_of(trained: &TrainedNetwork, device: Device) -> anyhow::Result<Ne
 /// # Errors
 /// The network is none that is trained here, or libtorch has no memory for it.
 pub fn on_libtorch(network: &TrainedNetwork, facts: &ModelFacts) -> anyhow::Result<Box<Reference<'static>>> {
-    let described = Described::read(&facts.plans, &facts.dataset, &facts.configuration, &facts.trainer_name)
-        .map_err(|failure| failure.error)?;
+    let described = Described::read(&facts.plans, &facts.dataset, &facts.configuration, &facts.trainer_name)?;
     let built = network_of(network, Device::Cpu)?;
     let mut shape = vec![1, network.unet().input_channels as i64];
     shape.extend(described.configuration.patch.iter().map(|n| *n as i64));

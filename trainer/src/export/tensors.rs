@@ -6,8 +6,8 @@ use super::{ModelFacts, Tensor, TrainedNetwork};
 use anyhow::{anyhow, bail};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output::PendingFile;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output::PendingFile;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -45,9 +45,9 @@ pub fn write_tensors(
     path: &Path,
     tensors: &[(&str, &[usize], &[f32])],
     metadata: &BTreeMap<String, String>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let told = || format!("{} cannot be written", path.display());
-    let header = header(tensors, metadata).or_exit_with(Exit::CouldNotWrite, told)?;
+    let header = header(tensors, metadata).or_error_with(ErrorKind::Output, told)?;
     let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
     let mut write = || -> std::io::Result<()> {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -57,8 +57,8 @@ pub fn write_tensors(
         }
         file.flush()
     };
-    write().or_exit_with(Exit::CouldNotWrite, told)?;
-    file.into_inner().map_err(|e| e.into_error()).or_exit_with(Exit::CouldNotWrite, told)?.publish()
+    write().or_error_with(ErrorKind::Output, told)?;
+    file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, told)?.publish()
 }
 
 fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, String>) -> anyhow::Result<Vec<u8>> {
@@ -85,17 +85,17 @@ fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, Stri
 ///
 /// # Errors
 /// The file cannot be read, is no safetensors file, or holds other numbers than 32-bit floats.
-pub fn read_tensors(path: &Path) -> Result<TensorFile, Failure> {
-    read(path).or_exit_with(Exit::BadModel, || format!("{} cannot be read as safetensors", path.display()))
+pub fn read_tensors(path: &Path) -> Result<TensorFile, Error> {
+    read(path).or_error_with(ErrorKind::Model, || format!("{} cannot be read as safetensors", path.display()))
 }
 
 /// Reads the texts alone.
 ///
 /// # Errors
 /// As [`read_tensors`].
-pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let told = || format!("{} cannot be read as safetensors", path.display());
-    let (_, header) = open(path).or_exit_with(Exit::BadModel, told)?;
+    let (_, header) = open(path).or_error_with(ErrorKind::Model, told)?;
     Ok(texts(&header))
 }
 
@@ -148,7 +148,7 @@ fn read(path: &Path) -> anyhow::Result<TensorFile> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Result<(), Failure> {
+pub fn write(path: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Result<(), Error> {
     let tensors: Vec<(&str, &[usize], &[f32])> = network
         .weights()
         .iter()
@@ -224,8 +224,8 @@ mod tests {
         ] {
             std::fs::write(&path, bytes).unwrap();
             let failure = read_tensors(&path).unwrap_err();
-            assert_eq!(failure.exit, Exit::BadModel);
-            assert!(failure.to_string().contains(says), "{failure}");
+            assert_eq!(failure.kind(), ErrorKind::Model);
+            assert!(failure.chain().contains(says), "{failure}");
         }
     }
 }

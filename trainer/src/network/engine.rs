@@ -3,7 +3,7 @@
 use super::native::{GradientSet, NativeNet, Tape, WeightSet};
 use super::{Feature, Network, values};
 use anyhow::{Result, ensure};
-use scanside::threads::Threads;
+use scanside_app::machine::Threads;
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Device, Kind, Tensor};
 
@@ -59,7 +59,7 @@ impl Engine {
             return Ok(Engine::Torch(precision));
         }
         let Ok(net) = NativeNet::new(unet, patch, threads) else { return Ok(Engine::Torch(precision)) };
-        let threads = Threads::new(threads).map_err(|failure| failure.error)?;
+        let threads = Threads::new(threads)?;
         let (gradients, weights) = (net.gradients(), net.weight_set());
         Ok(Engine::Native(Box::new(Native {
             net,

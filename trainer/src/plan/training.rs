@@ -2,7 +2,7 @@
 
 use crate::targets::{Heads, Targets};
 use crate::work::Work;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::manifest::{Channel, Manifest, Resampling};
 use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::labels::Dataset;
@@ -57,7 +57,7 @@ impl TrainingPlan {
     ///
     /// # Errors
     /// A file is missing or damaged, or asks for something this program does not do.
-    pub fn read(work: &Work) -> Result<TrainingPlan, Failure> {
+    pub fn read(work: &Work) -> Result<TrainingPlan, Error> {
         TrainingPlan::from_files(&work.plans(), &work.dataset(), CONFIGURATION)
     }
 
@@ -65,10 +65,10 @@ impl TrainingPlan {
     ///
     /// # Errors
     /// As [`TrainingPlan::read`].
-    pub fn from_files(plans: &Path, dataset: &Path, configuration: &str) -> Result<TrainingPlan, Failure> {
+    pub fn from_files(plans: &Path, dataset: &Path, configuration: &str) -> Result<TrainingPlan, Error> {
         let read = |path: &Path| {
             let told = || format!("{} cannot be read; `scanside-train plan` makes a work folder", path.display());
-            std::fs::read_to_string(path).or_exit_with(Exit::BadInput, told)
+            std::fs::read_to_string(path).or_error_with(ErrorKind::Input, told)
         };
         TrainingPlan::parse(read(plans)?, plans, read(dataset)?, dataset, configuration)
     }
@@ -83,8 +83,8 @@ impl TrainingPlan {
         dataset_json: String,
         dataset_path: &Path,
         configuration: &str,
-    ) -> Result<TrainingPlan, Failure> {
-        let bad = |e: NnUnetError| Failure::new(Exit::BadInput, e);
+    ) -> Result<TrainingPlan, Error> {
+        let bad = |e: NnUnetError| Error::of(ErrorKind::Input, e);
         let plans = Plans::parse(&plans_json, plans_path).map_err(bad)?;
         let dataset = Dataset::parse(&dataset_json, dataset_path).map_err(bad)?;
         let channels = dataset.channels.len();
@@ -93,14 +93,14 @@ impl TrainingPlan {
         let entries = plans.training(configuration).map_err(bad)?;
         let unet = UNet::from_plans(&chosen, Trainer::Plain, channels, heads.len()).map_err(bad)?;
         let (&[p0, p1, p2], &[s0, s1, s2]) = (&chosen.patch[..], &chosen.spacing_mm[..]) else {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!("{}: {configuration} has two axes; only networks with three are trained", plans_path.display()),
             ));
         };
         let targets = targets(&dataset).map_err(|value| {
-            Failure::says(
-                Exit::BadInput,
+            Error::new(
+                ErrorKind::Input,
                 format!(
                     "{}: label {value} is above {}, the most that training holds",
                     dataset_path.display(),

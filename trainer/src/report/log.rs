@@ -1,6 +1,6 @@
 //! The log of a run: one JSON object per epoch and line.
 
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -64,7 +64,7 @@ impl EpochLog {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn open(path: &Path) -> Result<EpochLog, Failure> {
+    pub fn open(path: &Path) -> Result<EpochLog, Error> {
         let told = || format!("{} cannot be written", path.display());
         let mut options = OpenOptions::new();
         let mut file = options
@@ -73,10 +73,10 @@ impl EpochLog {
             .create(true)
             .truncate(false)
             .open(path)
-            .or_exit_with(Exit::CouldNotWrite, told)?;
-        let end = whole_lines(&mut file).or_exit_with(Exit::CouldNotWrite, told)?;
-        file.set_len(end).or_exit_with(Exit::CouldNotWrite, told)?;
-        file.seek(SeekFrom::End(0)).or_exit_with(Exit::CouldNotWrite, told)?;
+            .or_error_with(ErrorKind::Output, told)?;
+        let end = whole_lines(&mut file).or_error_with(ErrorKind::Output, told)?;
+        file.set_len(end).or_error_with(ErrorKind::Output, told)?;
+        file.seek(SeekFrom::End(0)).or_error_with(ErrorKind::Output, told)?;
         Ok(EpochLog { path: path.to_path_buf(), file })
     }
 
@@ -84,12 +84,12 @@ impl EpochLog {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn append(&mut self, record: &EpochRecord) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(record).or_exit(Exit::CouldNotWrite)?;
+    pub fn append(&mut self, record: &EpochRecord) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(record).or_error(ErrorKind::Output)?;
         line.push(b'\n');
         let told = || format!("{} cannot be written", self.path.display());
-        self.file.write_all(&line).or_exit_with(Exit::CouldNotWrite, told)?;
-        self.file.sync_data().or_exit_with(Exit::CouldNotWrite, told)
+        self.file.write_all(&line).or_error_with(ErrorKind::Output, told)?;
+        self.file.sync_data().or_error_with(ErrorKind::Output, told)
     }
 }
 
@@ -114,17 +114,17 @@ fn whole_lines(file: &mut File) -> std::io::Result<u64> {
 ///
 /// # Errors
 /// The file cannot be read, or a line is not what [`EpochLog`] writes.
-pub fn read(path: &Path) -> Result<Vec<EpochRecord>, Failure> {
+pub fn read(path: &Path) -> Result<Vec<EpochRecord>, Error> {
     let told = || format!("{} cannot be read", path.display());
     if !path.exists() {
         return Ok(Vec::new());
     }
     let mut text = String::new();
-    let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).or_exit_with(Exit::BadInput, told)?;
+    let file = File::open(path).or_error_with(ErrorKind::Input, told)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).or_error_with(ErrorKind::Input, told)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(Failure::says(
-            Exit::BadInput,
+        return Err(Error::new(
+            ErrorKind::Input,
             format!("{} has more than {MAX_BYTES} bytes; it was not written by this program", path.display()),
         ));
     }
@@ -133,7 +133,7 @@ pub fn read(path: &Path) -> Result<Vec<EpochRecord>, Failure> {
     let mut records: Vec<EpochRecord> = Vec::new();
     for (number, line) in text[..whole].lines().enumerate() {
         let record: EpochRecord = serde_json::from_str(line)
-            .or_exit_with(Exit::BadInput, || format!("{}, line {}, is no epoch", path.display(), number + 1))?;
+            .or_error_with(ErrorKind::Input, || format!("{}, line {}, is no epoch", path.display(), number + 1))?;
         let earlier = records.iter().position(|known| known.epoch >= record.epoch).unwrap_or(records.len());
         records.truncate(earlier);
         records.push(record);
@@ -195,6 +195,6 @@ mod tests {
         let path = folder.path().join("log.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
         let failure = read(&path).unwrap_err();
-        assert!(failure.to_string().contains("line 1, is no epoch"), "{failure}");
+        assert!(failure.chain().contains("line 1, is no epoch"), "{failure}");
     }
 }

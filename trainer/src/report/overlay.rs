@@ -6,9 +6,9 @@ use crate::validate::ValidationCase;
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use scanside::evaluate::Class;
-use scanside_core::nifti::{ChannelFiles, LabelVolume, NiftiSource, read_labels};
+use scanside_app::evaluate::Class;
 use scanside_core::volume::{Grid, VoxelSource};
+use scanside_formats::{LabelMap, Scan, read_labels};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -57,24 +57,24 @@ pub fn side_by_side(case: &ValidationCase, predictions: [&Path; 2], classes: &[C
 
 /// A case's scan and reference.
 struct Scene<'a> {
-    scan: NiftiSource,
+    scan: Box<dyn VoxelSource + Send>,
     grid: Grid,
-    reference: LabelVolume,
+    reference: LabelMap,
     classes: &'a [Class],
 }
 
 impl<'a> Scene<'a> {
     fn open(case: &ValidationCase, classes: &'a [Class]) -> anyhow::Result<Scene<'a>> {
         let reference = labels(&case.label)?;
-        let files = ChannelFiles::open(&case.images)?;
-        let grid = files.grid().clone();
+        let scan = Scan::open(&case.images)?;
+        let grid = scan.grid().clone();
         if reference.grid().shape_zyx != grid.shape_zyx {
             bail!("the reference does not lie on the grid of the scan");
         }
-        Ok(Scene { scan: NiftiSource::new(files), grid, reference, classes })
+        Ok(Scene { scan: scan.stream(), grid, reference, classes })
     }
 
-    fn prediction(&self, path: &Path) -> anyhow::Result<LabelVolume> {
+    fn prediction(&self, path: &Path) -> anyhow::Result<LabelMap> {
         let volume = labels(path)?;
         if volume.grid().shape_zyx != self.grid.shape_zyx {
             bail!("the prediction does not lie on the grid of the scan");
@@ -83,7 +83,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Where to cut: through the reference, or through the first prediction that holds something, or half-way.
-    fn middle(&self, predicted: &[&LabelVolume]) -> [usize; 3] {
+    fn middle(&self, predicted: &[&LabelMap]) -> [usize; 3] {
         let place =
             [&self.reference].into_iter().chain(predicted.iter().copied()).find_map(|v| middle(v, self.classes));
         place.unwrap_or(self.grid.shape_zyx.map(|n| n / 2))
@@ -98,7 +98,7 @@ impl<'a> Scene<'a> {
         labels.iter().filter(inside).count() as f64 * row_mm * column_mm
     }
 
-    fn picture(&mut self, plane: Plane, middle: [usize; 3], predicted: &LabelVolume) -> anyhow::Result<Picture> {
+    fn picture(&mut self, plane: Plane, middle: [usize; 3], predicted: &LabelMap) -> anyhow::Result<Picture> {
         let cut = plane.of(&self.grid);
         let slice = middle[cut.through()];
         let bounds = cut.bounds(slice);
@@ -113,12 +113,12 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn labels(path: &Path) -> anyhow::Result<LabelVolume> {
+fn labels(path: &Path) -> anyhow::Result<LabelMap> {
     read_labels(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 /// The mean place of all voxels of the classes.
-fn middle(volume: &LabelVolume, classes: &[Class]) -> Option<[usize; 3]> {
+fn middle(volume: &LabelMap, classes: &[Class]) -> Option<[usize; 3]> {
     let [_, ny, nx] = volume.grid().shape_zyx;
     let mut sum = [0u64; 3];
     let mut count = 0;
@@ -132,7 +132,7 @@ fn middle(volume: &LabelVolume, classes: &[Class]) -> Option<[usize; 3]> {
     (count > 0).then(|| sum.map(|sum| (sum / count) as usize))
 }
 
-fn slice_of(volume: &LabelVolume, cut: &Cut, slice: usize) -> Vec<u32> {
+fn slice_of(volume: &LabelMap, cut: &Cut, slice: usize) -> Vec<u32> {
     let [_, ny, nx] = volume.grid().shape_zyx;
     let [z, y, x] = cut.bounds(slice).0;
     let mut labels = Vec::new();

@@ -8,9 +8,9 @@ use super::run::{RunFacts, RunFolder};
 use super::{curves, log};
 use crate::validate::{Validation, ValidationCase};
 use askama::Template;
-use scanside::evaluate::{CaseReport, Mean, Means, Report};
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::evaluate::{CaseReport, Mean, Means, Report};
+use scanside_app::output;
 use std::path::Path;
 
 /// With more classes than this, the table of cases has their mean alone.
@@ -87,7 +87,7 @@ struct Case {
 ///
 /// # Errors
 /// The run's files are damaged, or the page cannot be written.
-pub fn write(run: &RunFolder, cases: &[ValidationCase]) -> Result<(), Failure> {
+pub fn write(run: &RunFolder, cases: &[ValidationCase]) -> Result<(), Error> {
     let facts = RunFacts::read(run)?;
     let log = log::read(&run.log())?;
     let validation = if run.validation().is_file() { Some(Validation::read(&run.validation())?) } else { None };
@@ -107,7 +107,7 @@ pub fn render(
     validation: Option<&Validation>,
     cases: &[ValidationCase],
     labels: &Path,
-) -> Result<String, Failure> {
+) -> Result<String, Error> {
     let (drawn, notes) = validation.map_or_else(Default::default, |v| draw(&v.agreement, cases, labels));
     let page = Page {
         name: facts.name.clone(),
@@ -123,7 +123,7 @@ pub fn render(
         facts: table(facts),
         version: env!("CARGO_PKG_VERSION"),
     };
-    page.render().or_exit(Exit::CouldNotWrite)
+    page.render().or_error(ErrorKind::Output)
 }
 
 /// Diagrams of one width side by side.

@@ -15,8 +15,8 @@
 
 use crate::work::Work;
 use anyhow::Context;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::output;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::output;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -167,15 +167,15 @@ pub fn is_run(path: &Path) -> bool {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn list(work: &Work) -> Result<Vec<RunFolder>, Failure> {
+pub fn list(work: &Work) -> Result<Vec<RunFolder>, Error> {
     let folder = work.runs();
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
     let told = || format!("the folder {} cannot be read", folder.display());
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&folder).or_exit_with(Exit::BadInput, told)? {
-        paths.push(entry.or_exit_with(Exit::BadInput, told)?.path());
+    for entry in std::fs::read_dir(&folder).or_error_with(ErrorKind::Input, told)? {
+        paths.push(entry.or_error_with(ErrorKind::Input, told)?.path());
     }
     paths.retain(|path| is_run(path));
     paths.sort();
@@ -187,24 +187,24 @@ impl RunFacts {
     ///
     /// # Errors
     /// There is none, it is malformed, or a later version wrote it.
-    pub fn read(run: &RunFolder) -> Result<RunFacts, Failure> {
+    pub fn read(run: &RunFolder) -> Result<RunFacts, Error> {
         let path = run.facts();
         let told = || format!("{} is no training run: its run.json cannot be read", run.path().display());
         let mut bytes = Vec::new();
-        let file = File::open(&path).or_exit_with(Exit::BadInput, told)?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_exit_with(Exit::BadInput, told)?;
+        let file = File::open(&path).or_error_with(ErrorKind::Input, told)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_error_with(ErrorKind::Input, told)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!("{} has more than {MAX_BYTES} bytes; it was not written by this program", path.display()),
             ));
         }
         let facts: RunFacts = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is not what this program writes", path.display()))
-            .or_exit(Exit::BadInput)?;
+            .or_error(ErrorKind::Input)?;
         if facts.format != FORMAT {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!("{} has format {}; this program reads {FORMAT}", path.display(), facts.format),
             ));
         }
@@ -215,8 +215,8 @@ impl RunFacts {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn write(&self, run: &RunFolder) -> Result<(), Failure> {
-        output::write_whole(&run.facts(), &serde_json::to_vec_pretty(self).or_exit(Exit::CouldNotWrite)?)
+    pub fn write(&self, run: &RunFolder) -> Result<(), Error> {
+        output::write_whole(&run.facts(), &serde_json::to_vec_pretty(self).or_error(ErrorKind::Output)?)
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
     fn facts_come_back_and_strange_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::new(folder.path().join("teacher"));
-        assert_eq!(RunFacts::read(&run).unwrap_err().exit, Exit::BadInput);
+        assert_eq!(RunFacts::read(&run).unwrap_err().kind(), ErrorKind::Input);
         let facts = RunFacts {
             format: FORMAT,
             name: "teacher".into(),

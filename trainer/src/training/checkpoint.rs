@@ -3,7 +3,7 @@
 use super::step::Trainee;
 use crate::export::tensors::{AVERAGE, EPOCHS_DONE, LIFT, MOMENTUM, TensorFile, read_tensors, write_tensors};
 use crate::network::values;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, TchError, Tensor};
@@ -21,9 +21,9 @@ pub(super) struct State {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn save(path: &Path, trainee: &Trainee, state: &State) -> Result<(), Failure> {
+pub(super) fn save(path: &Path, trainee: &Trainee, state: &State) -> Result<(), Error> {
     let told = || format!("{} cannot be written", path.display());
-    let tensors = gather(trainee).or_exit_with(Exit::CouldNotWrite, told)?;
+    let tensors = gather(trainee).or_error_with(ErrorKind::Output, told)?;
     let borrowed: Vec<(&str, &[usize], &[f32])> =
         tensors.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice())).collect();
     let mut metadata = BTreeMap::from([(EPOCHS_DONE.to_string(), state.epochs_done.to_string())]);
@@ -69,14 +69,14 @@ fn extents(tensor: &Tensor) -> Vec<usize> {
 ///
 /// # Errors
 /// The file cannot be read, or is of another network.
-pub(super) fn restore(path: &Path, trainee: &mut Trainee, device: Device) -> Result<State, Failure> {
+pub(super) fn restore(path: &Path, trainee: &mut Trainee, device: Device) -> Result<State, Error> {
     let TensorFile { mut tensors, metadata } = read_tensors(path)?;
-    let wrong = |what: &str| Failure::says(Exit::BadModel, format!("{}: {what}", path.display()));
-    let number = |key: &str| -> Result<Option<u64>, Failure> {
+    let wrong = |what: &str| Error::new(ErrorKind::Model, format!("{}: {what}", path.display()));
+    let number = |key: &str| -> Result<Option<u64>, Error> {
         let parse = |text: &String| text.parse().map_err(|_| wrong(&format!("{key} is no number")));
         metadata.get(key).map(parse).transpose()
     };
-    let mut take = |prefix: &str, name: &str, expected: &[usize]| -> Result<Option<Tensor>, Failure> {
+    let mut take = |prefix: &str, name: &str, expected: &[usize]| -> Result<Option<Tensor>, Error> {
         let name = format!("{prefix}{name}");
         let Some((shape, values)) = tensors.remove(&name) else { return Ok(None) };
         if shape != expected {
@@ -84,7 +84,7 @@ pub(super) fn restore(path: &Path, trainee: &mut Trainee, device: Device) -> Res
         }
         let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
         let tensor = Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(shape)?.f_to_device(device));
-        tensor.or_exit(Exit::DoesNotFit).map(Some)
+        tensor.or_error(ErrorKind::DoesNotFit).map(Some)
     };
     let lifts = trainee.lifts.iter().enumerate();
     let lifts = lifts.map(|(i, lift)| (format!("{LIFT}{i}"), extents(&lift.weight), &lift.weight));
@@ -92,7 +92,7 @@ pub(super) fn restore(path: &Path, trainee: &mut Trainee, device: Device) -> Res
     let mut averages = Vec::new();
     for (i, (name, shape, tensor)) in parameters.chain(lifts).enumerate() {
         let weights = take("", &name, &shape)?.ok_or_else(|| wrong(&format!("{name} is missing")))?;
-        tch::no_grad(|| tensor.shallow_clone().f_copy_(&weights)).or_exit(Exit::BadModel)?;
+        tch::no_grad(|| tensor.shallow_clone().f_copy_(&weights)).or_error(ErrorKind::Model)?;
         averages.extend(take(AVERAGE, &name, &shape)?);
         if let Some(momentum) = take(MOMENTUM, &name, &shape)? {
             trainee.descent.restore(i, momentum);

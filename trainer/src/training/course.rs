@@ -18,9 +18,9 @@ use crate::report::run::{self, RunFacts, RunFolder};
 use crate::targets::{Heads, Targets};
 use crate::work::Work;
 use anyhow::Result as AnyResult;
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::model::DEFAULT_CHECKPOINT;
-use scanside::output::write_whole;
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::model::DEFAULT_CHECKPOINT;
+use scanside_app::output::write_whole;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -94,12 +94,12 @@ impl Course {
         split: &Split,
         member: &Member,
         resume: bool,
-    ) -> Result<Course, Failure> {
+    ) -> Result<Course, Error> {
         let folder = RunFolder::new(work.runs().join(&member.name));
         let began = folder.facts().is_file();
         if began && !resume {
-            return Err(Failure::says(
-                Exit::Usage,
+            return Err(Error::new(
+                ErrorKind::Usage,
                 format!(
                     "{} is there already; go on with --resume, or give the run another name",
                     folder.path().display()
@@ -124,7 +124,7 @@ impl Course {
         // What is watched, and used later, are the averaged weights.
         let averaged = match trainee.average {
             Some(_) => Some((
-                Network::new(&member.unet, settings.device).or_exit(Exit::BadModel)?,
+                Network::new(&member.unet, settings.device).or_error(ErrorKind::Model)?,
                 engine(plan, settings, member)?,
             )),
             None => None,
@@ -159,12 +159,12 @@ impl Course {
         images: &Tensor,
         weigh: bool,
         loss: impl FnOnce(&Seen<'_>) -> AnyResult<Vec<Term>>,
-    ) -> Result<StepValue, Failure> {
+    ) -> Result<StepValue, Error> {
         let rate = poly_learning_rate(self.settings.initial_lr, epoch, self.settings.epochs);
-        let value = self.trainee.step(images, rate, weigh, loss).or_exit(Exit::DoesNotFit)?;
+        let value = self.trainee.step(images, rate, weigh, loss).or_error(ErrorKind::DoesNotFit)?;
         if !value.loss.is_finite() {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!(
                     "{}: the loss of epoch {epoch}, step {} is {}; try a smaller --learning-rate",
                     self.facts.name, self.tally.steps, value.loss
@@ -187,10 +187,10 @@ impl Course {
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn steps_done(&mut self) -> Result<(), Failure> {
+    pub fn steps_done(&mut self) -> Result<(), Error> {
         if let (Some((network, engine)), Some(average)) = (&mut self.averaged, &self.trainee.average) {
             for (parameter, values) in network.parameters.iter().zip(average.values()) {
-                tch::no_grad(|| parameter.tensor.shallow_clone().f_copy_(values)).or_exit(Exit::DoesNotFit)?;
+                tch::no_grad(|| parameter.tensor.shallow_clone().f_copy_(values)).or_error(ErrorKind::DoesNotFit)?;
             }
             engine.weights_changed();
         }
@@ -201,19 +201,19 @@ impl Course {
     ///
     /// # Errors
     /// libtorch refuses an operation.
-    pub fn watch(&mut self, patches: &Patches, loss: &SegmentationLoss) -> Result<(), Failure> {
+    pub fn watch(&mut self, patches: &Patches, loss: &SegmentationLoss) -> Result<(), Error> {
         let (network, engine) = match &mut self.averaged {
             Some((network, engine)) => (&*network, engine),
             None => (&self.trainee.network, &mut self.trainee.engine),
         };
-        let logits = engine.infer(network, &patches.images).or_exit(Exit::DoesNotFit)?;
+        let logits = engine.infer(network, &patches.images).or_error(ErrorKind::DoesNotFit)?;
         let labels = &patches.labels;
         let value = tch::no_grad(|| -> AnyResult<f64> {
             self.tally.counts.add(&self.targets, &logits[0], &loss.truth(labels)?, labels)?;
             let value = loss.deep(&logits, labels)?;
             Ok(f64::try_from(&value.dice.f_add(&value.cross_entropy)?)?)
         });
-        self.tally.watched_loss += value.or_exit(Exit::DoesNotFit)?;
+        self.tally.watched_loss += value.or_error(ErrorKind::DoesNotFit)?;
         self.tally.watched += 1;
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Course {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn end_epoch(&mut self, epoch: usize, clock: Clock) -> Result<EpochRecord, Failure> {
+    pub fn end_epoch(&mut self, epoch: usize, clock: Clock) -> Result<EpochRecord, Error> {
         let tally = std::mem::replace(&mut self.tally, Tally::new(&self.targets));
         let steps = tally.steps.max(1) as f64;
         let pseudo_dice = if tally.watched > 0 { tally.counts.dice() } else { Vec::new() };
@@ -256,12 +256,12 @@ impl Course {
     ///
     /// # Errors
     /// The last checkpoint cannot be given its name.
-    pub fn finish(&mut self) -> Result<(), Failure> {
+    pub fn finish(&mut self) -> Result<(), Error> {
         if !self.folder.latest().is_file() {
             return Ok(());
         }
         let cannot = || format!("{} cannot be written", self.folder.last().display());
-        std::fs::rename(self.folder.latest(), self.folder.last()).or_exit_with(Exit::CouldNotWrite, cannot)?;
+        std::fs::rename(self.folder.latest(), self.folder.last()).or_error_with(ErrorKind::Output, cannot)?;
         page::write(&self.folder, &[])
     }
 }
@@ -284,33 +284,32 @@ pub fn label_terms(loss: &SegmentationLoss, logits: &[Tensor], labels: &Tensor) 
 }
 
 /// A network with its first weights.
-fn begin(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Trainee, Failure> {
-    let mut network = Network::new(&member.unet, settings.device).or_exit(Exit::BadModel)?;
-    network.initialise(settings.seed).or_exit(Exit::DoesNotFit)?;
+fn begin(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Trainee, Error> {
+    let mut network = Network::new(&member.unet, settings.device).or_error(ErrorKind::Model)?;
+    network.initialise(settings.seed).or_error(ErrorKind::DoesNotFit)?;
     if let Start::Folder(folder, fold) = &member.start {
         let path = folder.join(format!("fold_{fold}")).join(DEFAULT_CHECKPOINT);
-        let mut checkpoint = Checkpoint::open(&path).or_exit(Exit::BadModel)?;
-        network
-            .parameters
-            .load(&mut checkpoint)
-            .or_exit_with(Exit::BadModel, || format!("{} does not fit the plan of this work folder", path.display()))?;
+        let mut checkpoint = Checkpoint::open(&path).or_error(ErrorKind::Model)?;
+        network.parameters.load(&mut checkpoint).or_error_with(ErrorKind::Model, || {
+            format!("{} does not fit the plan of this work folder", path.display())
+        })?;
     }
     let lifts = member.lifts.iter().map(|lift| Lift::new(lift, settings.device)).collect::<Result<Vec<_>, _>>();
-    let lifts = lifts.or_exit(Exit::DoesNotFit)?;
+    let lifts = lifts.or_error(ErrorKind::DoesNotFit)?;
     let descent = Sgd::new(SgdSettings::default(), network.parameters.len() + lifts.len());
     let average = match settings.average {
-        Some(decay) => Some(AveragedWeights::new(decay, &network.parameters).or_exit(Exit::DoesNotFit)?),
+        Some(decay) => Some(AveragedWeights::new(decay, &network.parameters).or_error(ErrorKind::DoesNotFit)?),
         None => None,
     };
     Ok(Trainee { network, engine: engine(plan, settings, member)?, descent, average, lifts })
 }
 
-fn engine(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Engine, Failure> {
+fn engine(plan: &TrainingPlan, settings: &RunSettings, member: &Member) -> Result<Engine, Error> {
     if settings.autograd {
         return Ok(Engine::Torch(settings.precision));
     }
     Engine::new(&member.unet, plan.patch_zyx, settings.device, settings.threads, settings.precision)
-        .or_exit(Exit::DoesNotFit)
+        .or_error(ErrorKind::DoesNotFit)
 }
 
 fn facts(
@@ -359,14 +358,14 @@ fn facts(
 }
 
 /// Whether a run that is there was begun with these settings.
-fn agree(there: &RunFacts, asked: &RunFacts) -> Result<(), Failure> {
+fn agree(there: &RunFacts, asked: &RunFacts) -> Result<(), Error> {
     let same = RunFacts { started_unix: there.started_unix, device: there.device.clone(), ..asked.clone() };
     if *there == same {
         return Ok(());
     }
     let (there, asked) = (serde_json::to_value(there), serde_json::to_value(same));
     let (Ok(serde_json::Value::Object(there)), Ok(serde_json::Value::Object(asked))) = (there, asked) else {
-        return Err(Failure::says(Exit::Usage, "the run was begun with other settings"));
+        return Err(Error::new(ErrorKind::Usage, "the run was begun with other settings"));
     };
     let different: Vec<String> = there
         .iter()
@@ -376,8 +375,8 @@ fn agree(there: &RunFacts, asked: &RunFacts) -> Result<(), Failure> {
             _ => key.clone(),
         })
         .collect();
-    Err(Failure::says(
-        Exit::Usage,
+    Err(Error::new(
+        ErrorKind::Usage,
         format!("the run was begun with other settings: {}; give the same ones to resume", different.join(", ")),
     ))
 }

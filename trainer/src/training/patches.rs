@@ -9,7 +9,7 @@ use crate::loader::{Batch, CaseData, Loader, Settings, Stream, TaughtCase};
 use crate::loss::HardCounts;
 use crate::plan::TrainingPlan;
 use crate::work::Work;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::manifest::Normalization;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Patches {
 }
 
 /// Opens the soft labels of a case.
-pub type OpenSoft<'a> = dyn Fn(&str) -> Result<SoftCase, Failure> + 'a;
+pub type OpenSoft<'a> = dyn Fn(&str) -> Result<SoftCase, Error> + 'a;
 
 impl FoldPatches {
     /// The patches of a fold from epoch `first_epoch` on; with `soft`, those to train on come with soft labels.
@@ -64,7 +64,7 @@ impl FoldPatches {
         split: &Split,
         first_epoch: usize,
         soft: Option<&OpenSoft<'_>>,
-    ) -> Result<FoldPatches, Failure> {
+    ) -> Result<FoldPatches, Error> {
         let loader = |ids: &[String], stream, per_epoch: usize| {
             let first = (first_epoch * per_epoch) as u64;
             let soft = soft.filter(|_| stream == Stream::Training);
@@ -86,7 +86,7 @@ impl FoldPatches {
     ///
     /// # Errors
     /// A worker failed, there is no memory, or the user stopped the run.
-    pub fn next_batch(&mut self) -> Result<Patches, Failure> {
+    pub fn next_batch(&mut self) -> Result<Patches, Error> {
         fetch(&mut self.training, self.device)
     }
 
@@ -94,7 +94,7 @@ impl FoldPatches {
     ///
     /// # Errors
     /// As [`FoldPatches::next_batch`], and what `each` returns.
-    pub fn watch(&mut self, mut each: impl FnMut(&Patches) -> Result<(), Failure>) -> Result<(), Failure> {
+    pub fn watch(&mut self, mut each: impl FnMut(&Patches) -> Result<(), Error>) -> Result<(), Error> {
         let Some(loader) = &mut self.watching else { return Ok(()) };
         for _ in 0..self.watched_per_epoch {
             each(&fetch(loader, self.device)?)?;
@@ -108,15 +108,15 @@ impl FoldPatches {
     }
 }
 
-fn fetch(loader: &mut Loader, device: Device) -> Result<Patches, Failure> {
-    if scanside::interrupt::requested() {
-        return Err(Failure::says(
-            Exit::Interrupted,
+fn fetch(loader: &mut Loader, device: Device) -> Result<Patches, Error> {
+    if crate::stop::requested() {
+        return Err(Error::new(
+            ErrorKind::Interrupted,
             "stopped; the run goes on from its last whole epoch with --resume",
         ));
     }
-    let batch = loader.next_batch().or_exit(Exit::BadInput)?;
-    let patches = tensors(&batch, device).or_exit(Exit::DoesNotFit)?;
+    let batch = loader.next_batch().or_error(ErrorKind::Input)?;
+    let patches = tensors(&batch, device).or_error(ErrorKind::DoesNotFit)?;
     loader.recycle(batch);
     Ok(patches)
 }
@@ -139,7 +139,7 @@ fn tensors(batch: &Batch, device: Device) -> Result<Patches, TchError> {
 ///
 /// # Errors
 /// Nothing is prepared there, or the splits do not fit the cases.
-pub fn split(work: &Work, settings: &RunSettings) -> Result<Split, Failure> {
+pub fn split(work: &Work, settings: &RunSettings) -> Result<Split, Error> {
     let ids = prepared_ids(work)?;
     splits::fold(&splits::read(&work.splits(), &ids)?, &ids, settings.fold)
 }
@@ -148,15 +148,15 @@ pub fn split(work: &Work, settings: &RunSettings) -> Result<Split, Failure> {
 ///
 /// # Errors
 /// There are none.
-pub fn prepared_ids(work: &Work) -> Result<Vec<String>, Failure> {
+pub fn prepared_ids(work: &Work) -> Result<Vec<String>, Error> {
     let missing = || format!("{} has no prepared cases; run scanside-train plan first", work.root().display());
     let mut ids = Vec::new();
-    for entry in std::fs::read_dir(work.cache()).or_exit_with(Exit::BadInput, missing)? {
-        let name = entry.or_exit_with(Exit::BadInput, missing)?.file_name();
+    for entry in std::fs::read_dir(work.cache()).or_error_with(ErrorKind::Input, missing)? {
+        let name = entry.or_error_with(ErrorKind::Input, missing)?.file_name();
         ids.extend(name.to_str().and_then(|name| name.strip_suffix(".scase")).map(str::to_string));
     }
     if ids.is_empty() {
-        return Err(Failure::says(Exit::BadInput, missing()));
+        return Err(Error::new(ErrorKind::Input, missing()));
     }
     ids.sort();
     Ok(ids)
@@ -170,7 +170,7 @@ fn loader(
     stream: Stream,
     first: u64,
     soft: Option<&OpenSoft<'_>>,
-) -> Result<Loader, Failure> {
+) -> Result<Loader, Error> {
     let masked: Vec<bool> = plan
         .channels
         .iter()
@@ -178,14 +178,14 @@ fn loader(
         .collect();
     let cases = ids
         .iter()
-        .map(|id| -> Result<Arc<dyn CaseData>, Failure> {
+        .map(|id| -> Result<Arc<dyn CaseData>, Error> {
             let case = CachedCase::open(&work.case(id))?;
             Ok(match soft {
                 None => Arc::new(case),
                 Some(open) => Arc::new(TaughtCase { case, soft: open(id)? }),
             })
         })
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect::<Result<Vec<_>, Error>>()?;
     let loading = Settings {
         plan: augment::Plan::new(plan.patch_zyx, &masked),
         batch: settings.batch_size.unwrap_or(plan.batch_size),
@@ -194,5 +194,5 @@ fn loader(
         annotated: plan.targets.ignore.map(|_| HardCounts::new(&plan.targets).classes()),
         ahead: AHEAD,
     };
-    Loader::start(cases, loading, settings.seed, first, settings.threads).or_exit(Exit::BadInput)
+    Loader::start(cases, loading, settings.seed, first, settings.threads).or_error(ErrorKind::Input)
 }

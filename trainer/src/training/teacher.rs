@@ -9,7 +9,7 @@ use crate::plan::TrainingPlan;
 use crate::report::log::EpochRecord;
 use crate::report::run::{RunFacts, RunFolder};
 use crate::work::Work;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use std::time::Instant;
 
 /// Hears how a run goes on.
@@ -39,13 +39,13 @@ pub fn train(
     member: &Member,
     resume: bool,
     progress: &mut dyn Progress,
-) -> Result<RunFolder, Failure> {
+) -> Result<RunFolder, Error> {
     let split = patches::split(work, settings)?;
     let mut course = Course::open(work, plan, settings, &split, member, resume)?;
     let facts = course.facts().clone();
     if course.epochs_done() >= settings.epochs {
-        return Err(Failure::says(
-            Exit::Usage,
+        return Err(Error::new(
+            ErrorKind::Usage,
             format!("{} is finished; train longer under another name", course.folder().path().display()),
         ));
     }

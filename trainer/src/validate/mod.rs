@@ -3,13 +3,13 @@
 //! What is measured is what a user of the model gets: the same engine, the same pipeline, the same label files.
 //! Labels that are there already and were made from the same images by the same model are taken over.
 
-use anyhow::{Context, anyhow};
-use scanside::case_run::{self, CaseOptions};
-use scanside::cases::Case;
-use scanside::evaluate::{self, Agreement, Class, ClassList, LabelVolume, Pair, Pairs, Report, Settings};
-use scanside::exit::{Exit, Failure, OrExit};
-use scanside::model::Model;
-use scanside::{digest, interrupt, label_file, output};
+use crate::stop;
+use scanside_app::cases::Case;
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
+use scanside_app::evaluate::{self, ClassList, Pair, Pairs, Report, Settings};
+use scanside_app::model::Model;
+use scanside_app::run::{self, CaseOptions, Destination};
+use scanside_app::{digest, output};
 use scanside_core::nnunet::labels::Dataset;
 use scanside_core::pipeline::RunOptions;
 use serde::{Deserialize, Serialize};
@@ -87,18 +87,18 @@ impl Validation {
     ///
     /// # Errors
     /// The file cannot be read, or was not written by this program.
-    pub fn read(path: &Path) -> Result<Validation, Failure> {
+    pub fn read(path: &Path) -> Result<Validation, Error> {
         let told = || format!("{} cannot be read", path.display());
         let mut bytes = Vec::new();
-        let file = File::open(path).or_exit_with(Exit::BadInput, told)?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_exit_with(Exit::BadInput, told)?;
+        let file = File::open(path).or_error_with(ErrorKind::Input, told)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_error_with(ErrorKind::Input, told)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(Failure::says(Exit::BadInput, format!("{}: more than {MAX_BYTES} bytes", told())));
+            return Err(Error::new(ErrorKind::Input, format!("{}: more than {MAX_BYTES} bytes", told())));
         }
-        let document: Validation = serde_json::from_slice(&bytes).or_exit_with(Exit::BadInput, told)?;
+        let document: Validation = serde_json::from_slice(&bytes).or_error_with(ErrorKind::Input, told)?;
         if document.format != FORMAT {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!("{} has format {}; this program reads {FORMAT}", path.display(), document.format),
             ));
         }
@@ -109,15 +109,15 @@ impl Validation {
     ///
     /// # Errors
     /// None that was seen.
-    pub fn to_json(&self) -> Result<String, Failure> {
-        serde_json::to_string_pretty(self).or_exit(Exit::CouldNotWrite)
+    pub fn to_json(&self) -> Result<String, Error> {
+        serde_json::to_string_pretty(self).or_error(ErrorKind::Output)
     }
 
     /// Writes the JSON document, whole or not at all.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
         output::write_whole(path, self.to_json()?.as_bytes())
     }
 
@@ -137,18 +137,18 @@ impl Validation {
 /// # Errors
 /// There is no case; the model is for other channels or labels than the dataset; label files cannot be written; the
 /// user interrupts. A case whose own files are at fault is no error: it is named in the result.
-pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> Result<Validation, Failure> {
+pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> Result<Validation, Error> {
     if cases.is_empty() {
-        return Err(Failure::says(Exit::BadInput, "there is no case to validate on"));
+        return Err(Error::new(ErrorKind::Input, "there is no case to validate on"));
     }
     check_model(model, options.dataset)?;
-    let classes = ClassList::from_dataset(options.dataset).or_exit(Exit::BadInput)?;
+    let classes = ClassList::from_dataset(options.dataset).or_error(ErrorKind::Input)?;
     let scratch;
     let folder = match options.labels {
         Some(folder) => folder,
         None => {
             scratch = tempfile::tempdir()
-                .or_exit_with(Exit::CouldNotWrite, || "no temporary folder could be made for label files")?;
+                .or_error_with(ErrorKind::Output, || "no temporary folder could be made for label files")?;
             scratch.path()
         }
     };
@@ -163,13 +163,18 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
         match segment(model, case, &pair.prediction, options) {
             Ok(true) => seconds += started.elapsed().as_secs_f64(),
             Ok(false) => taken_over += 1,
-            Err(failure) if failure.exit == Exit::BadInput => {
-                compared.push((pair, Err(failure.error)));
+            Err(failure) if failure.kind() == ErrorKind::Input => {
+                compared.push((pair, Err(failure)));
                 continue;
             }
             Err(failure) => return Err(failure),
         }
-        compared.push((pair, agreement(pair, &classes, options.tolerance_mm)));
+        let agreement = if pair.label.is_file() {
+            pair.compare(&classes, options.tolerance_mm)
+        } else {
+            Err(Error::missing(ErrorKind::Input, &pair.label))
+        };
+        compared.push((pair, agreement));
     }
     let settings = Settings { tolerance_mm: options.tolerance_mm };
     Ok(Validation {
@@ -186,13 +191,13 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
 }
 
 /// A model for other channels or labels gives numbers that mean nothing.
-fn check_model(model: &Model, dataset: &str) -> Result<(), Failure> {
+fn check_model(model: &Model, dataset: &str) -> Result<(), Error> {
     let manifest = model.manifest();
-    let dataset = Dataset::parse(dataset, Path::new("dataset.json")).or_exit(Exit::BadInput)?;
+    let dataset = Dataset::parse(dataset, Path::new("dataset.json")).or_error(ErrorKind::Input)?;
     let (theirs, ours) = (manifest.channels.len(), dataset.channels.len());
     if theirs != ours {
-        return Err(Failure::says(
-            Exit::BadModel,
+        return Err(Error::new(
+            ErrorKind::Model,
             format!("the model takes {theirs} channel(s), the dataset has {ours} ({})", dataset.channels.join(", ")),
         ));
     }
@@ -201,8 +206,8 @@ fn check_model(model: &Model, dataset: &str) -> Result<(), Failure> {
     };
     let (theirs, ours) = (told(&manifest.labels), told(&dataset.labels));
     if theirs != ours {
-        return Err(Failure::says(
-            Exit::BadModel,
+        return Err(Error::new(
+            ErrorKind::Model,
             format!("the model's labels are {}; the dataset's are {}", short(&theirs), short(&ours)),
         ));
     }
@@ -220,10 +225,8 @@ fn short(items: &[String]) -> String {
 }
 
 /// Writes the labels of a case; `false` where they were there already.
-fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Options<'_>) -> Result<bool, Failure> {
-    if interrupt::requested() {
-        return Err(interrupt::failure());
-    }
+fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Options<'_>) -> Result<bool, Error> {
+    stop::check()?;
     let how = CaseOptions {
         run: RunOptions { step: options.step, mirror: options.mirror },
         max_ram: None,
@@ -234,29 +237,15 @@ fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Option
     let hashes = case
         .images
         .iter()
-        .map(|path| {
-            digest::file_sha256(path).or_exit_with(Exit::BadInput, || format!("{} cannot be read", path.display()))
-        })
-        .collect::<Result<Vec<String>, Failure>>()?;
-    let key = case_run::result_key(model, &hashes, &how);
-    if label_file::is_result_of(target, &key) {
+        .map(|path| digest::file_sha256(path).or_cannot_read(ErrorKind::Input, path))
+        .collect::<Result<Vec<String>, Error>>()?;
+    let key = run::result_key(model, &hashes, &how);
+    if run::is_result_of(target, &key) {
         return Ok(false);
     }
     let raw = Case { name: case.id.clone(), channels: case.images.clone() };
-    let planned = case_run::plan(model, &raw, &how)?;
-    case_run::run(model, &raw, planned, &key, target, options.quiet)?;
+    let planned = run::plan(model, &raw, &how)?;
+    let to = Destination { path: target, key: &key };
+    run::run(model, planned, to, &mut (), stop::of_process())?;
     Ok(true)
-}
-
-fn agreement(pair: &Pair, classes: &ClassList, tolerance_mm: f64) -> anyhow::Result<Vec<(Class, Agreement)>> {
-    let read = |path: &Path| -> anyhow::Result<LabelVolume> {
-        let volume =
-            scanside_core::nifti::read_labels(path).with_context(|| format!("{} could not be read", path.display()))?;
-        let grid = volume.grid();
-        Ok(LabelVolume { shape_zyx: grid.shape_zyx, spacing_mm: grid.spacing_mm, voxels: volume.labels })
-    };
-    if !pair.label.is_file() {
-        return Err(anyhow!("{} does not exist", pair.label.display()));
-    }
-    evaluate::measure(read(&pair.prediction)?, read(&pair.label)?, classes, tolerance_mm)
 }

@@ -1,7 +1,7 @@
 //! Small raw datasets on disk.
 
-use scanside_core::nifti::ImageWriter;
 use scanside_core::volume::{Grid, VoxelType};
+use scanside_formats::nifti::ImageWriter;
 use std::path::{Path, PathBuf};
 
 /// A grid of cubic voxels along the patient's axes.

@@ -2,7 +2,7 @@
 
 pub use super::kin::Role;
 use super::speed::{Conditions, Speed};
-use scanside::evaluate::{ClassMeans, Means};
+use scanside_app::evaluate::{ClassMeans, Means};
 use scanside_core::metrics::Interval;
 use serde::Serialize;
 

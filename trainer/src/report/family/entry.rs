@@ -9,7 +9,7 @@ use crate::report::progress::{Progress, State};
 use crate::report::run::{RunFacts, RunFolder, TRAINER};
 use crate::validate::Validation;
 use crate::work::read_text;
-use scanside::exit::Failure;
+use scanside_app::error::Error;
 
 /// Key of the note in which a student names its teachers.
 const TEACHER: &str = "teacher";
@@ -40,15 +40,15 @@ impl Entry {
     ///
     /// # Errors
     /// `run.json`, the log or `validation.json` is damaged.
-    pub(super) fn read(run: RunFolder) -> Result<Entry, Failure> {
+    pub(super) fn read(run: RunFolder) -> Result<Entry, Error> {
         let facts = RunFacts::read(&run)?;
         let validation = Validation::read(&run.validation())?;
         let log = log::read(&run.log())?;
         let progress = Progress::of(&run, &facts, &log);
         let mut remarks = Vec::new();
-        let mut known = |what: &str, found: Result<Option<u64>, Failure>| {
+        let mut known = |what: &str, found: Result<Option<u64>, Error>| {
             found.unwrap_or_else(|failure| {
-                remarks.push(format!("{}: {what} not known: {failure}", facts.name));
+                remarks.push(format!("{}: {what} not known: {}", facts.name, failure.chain()));
                 None
             })
         };
@@ -56,7 +56,7 @@ impl Entry {
         let mut speed = None;
         match Speed::read(&run.speed()) {
             Ok(found) => speed = found,
-            Err(failure) => remarks.push(format!("{}: its speed is not known: {failure}", facts.name)),
+            Err(failure) => remarks.push(format!("{}: its speed is not known: {}", facts.name, failure.chain())),
         }
         // What was taken over has no plans; who measured it counted.
         macs = macs.or_else(|| speed.as_ref()?.gmac.map(|gmac| (gmac * 1e9).round() as u64));
@@ -104,7 +104,7 @@ impl Entry {
     }
 }
 
-fn macs(run: &RunFolder, facts: &RunFacts) -> Result<Option<u64>, Failure> {
+fn macs(run: &RunFolder, facts: &RunFacts) -> Result<Option<u64>, Error> {
     if !run.plans().is_file() || !run.dataset().is_file() {
         return Ok(None);
     }

@@ -30,7 +30,7 @@ use crate::work::Work;
 use document::{Document, LeftOut};
 use entry::Entry;
 use kin::Member;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use std::path::Path;
 
 /// The runs that can be compared with their teacher, and what the comparison says.
@@ -47,9 +47,9 @@ impl Family {
     /// # Errors
     /// No run is validated; it is not clear which is the teacher; the teacher's own files are missing or damaged. Other
     /// runs whose files are damaged, or that were validated otherwise, are left out and named in the document.
-    pub fn read(work: &Work, asked: Option<&RunFolder>) -> Result<Family, Failure> {
+    pub fn read(work: &Work, asked: Option<&RunFolder>) -> Result<Family, Error> {
         if !work.root().is_dir() {
-            return Err(Failure::says(Exit::BadInput, format!("{} is no folder", work.root().display())));
+            return Err(Error::new(ErrorKind::Input, format!("{} is no folder", work.root().display())));
         }
         let mut entries = Vec::new();
         let mut left_out = Vec::new();
@@ -64,7 +64,7 @@ impl Family {
             }
             match Entry::read(run) {
                 Ok(entry) => entries.push(entry),
-                Err(failure) => left_out.push(LeftOut { run: name, reason: failure.to_string() }),
+                Err(failure) => left_out.push(LeftOut { run: name, reason: failure.chain() }),
             }
         }
         let teacher = match asked {

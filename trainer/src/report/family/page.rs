@@ -9,8 +9,8 @@ use crate::report::chart::{LegendEntry, number};
 use crate::report::page::thousands;
 use crate::validate::ValidationCase;
 use askama::Template;
-use scanside::evaluate::{Mean, Means};
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::evaluate::{Mean, Means};
 
 /// Students with a number at the top of the page.
 const MOST_STUDENTS: usize = 3;
@@ -104,7 +104,7 @@ struct Diagram {
 ///
 /// # Errors
 /// None that was seen: the template was checked when the program was built.
-pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Failure> {
+pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Error> {
     let document = family.document();
     let settings = &document.settings;
     let (drawn, notes) = pictures::draw(family, cases);
@@ -138,7 +138,7 @@ pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Failu
         notes,
         version: env!("CARGO_PKG_VERSION"),
     };
-    page.render().or_exit(Exit::CouldNotWrite)
+    page.render().or_error(ErrorKind::Output)
 }
 
 /// Ends of all intervals of the mean Dice, widened to hundredths.

@@ -1,7 +1,7 @@
 //! What a second buys: mean Dice against seconds per patch, as inline SVG.
 
 use crate::report::chart::{Axis, escape};
-use scanside::evaluate::Mean;
+use scanside_app::evaluate::Mean;
 use std::fmt::Write;
 
 const WIDTH: f64 = 900.0;

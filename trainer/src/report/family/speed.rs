@@ -1,7 +1,7 @@
 //! A network's speed and memory: the JSON object that `scanside bench --json` prints, kept as `speed.json` in its run.
 
 use crate::work::read_text;
-use scanside::exit::{Exit, Failure, OrExit};
+use scanside_app::error::{Error, ErrorKind, OrError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -38,15 +38,15 @@ impl Speed {
     ///
     /// # Errors
     /// The file is not what `scanside bench --json` prints of one model.
-    pub fn read(path: &Path) -> Result<Option<Speed>, Failure> {
+    pub fn read(path: &Path) -> Result<Option<Speed>, Error> {
         if !path.is_file() {
             return Ok(None);
         }
         let told = || format!("{} is not what `scanside bench --json` prints of one model", path.display());
-        let speed: Speed = serde_json::from_str(&read_text(path)?).or_exit_with(Exit::BadInput, told)?;
+        let speed: Speed = serde_json::from_str(&read_text(path)?).or_error_with(ErrorKind::Input, told)?;
         if !(speed.median_seconds > 0.0 && speed.median_seconds.is_finite()) {
-            return Err(Failure::says(
-                Exit::BadInput,
+            return Err(Error::new(
+                ErrorKind::Input,
                 format!("{}: {} seconds per patch are no measurement", path.display(), speed.median_seconds),
             ));
         }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(speed.conditions.told(), "2 threads, avx2, f32, patch 40 × 56 × 40");
         for strange in ["{}", "", &printed.replace("0.25", "0.0"), &format!("{printed}\n{printed}")] {
             std::fs::write(&path, strange).unwrap();
-            assert_eq!(Speed::read(&path).unwrap_err().exit, Exit::BadInput, "{strange}");
+            assert_eq!(Speed::read(&path).unwrap_err().kind(), ErrorKind::Input, "{strange}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::document::LeftOut;
 use super::entry::Entry;
 use crate::report::run::RunFolder;
 use crate::work::Work;
-use scanside::exit::{Exit, Failure};
+use scanside_app::error::{Error, ErrorKind};
 use std::collections::BTreeMap;
 
 /// What to do where it is not clear.
@@ -15,7 +15,7 @@ const SAY: &str = "say which run the others are compared with: --teacher RUN";
 /// # Errors
 /// No run is validated; no student names a teacher, or they name several; the teacher is no run of the folder, or is
 /// left out.
-pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Result<usize, Failure> {
+pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Result<usize, Error> {
     let folder = work.root().display();
     if entries.is_empty() {
         let validated = left_out.iter().find(|left| work.runs().join(&left.run).join("validation.json").is_file());
@@ -29,7 +29,7 @@ pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Re
             }
             (None, true) => format!("{folder} holds no training run"),
         };
-        return Err(Failure::says(Exit::BadInput, why));
+        return Err(Error::new(ErrorKind::Input, why));
     }
     let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for entry in entries {
@@ -41,13 +41,13 @@ pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Re
         named.iter().map(|(name, students)| format!("{name} (of {})", students.join(", "))).collect();
     let name = match named.len() {
         0 => {
-            return Err(Failure::says(Exit::Usage, format!("no validated run of {folder} names its teacher; {SAY}")));
+            return Err(Error::new(ErrorKind::Usage, format!("no validated run of {folder} names its teacher; {SAY}")));
         }
         1 => named.keys().next().copied().unwrap_or_default(),
         count => {
             let sentence =
                 format!("the students of {folder} name {count} different teachers: {}; {SAY}", told.join(", "));
-            return Err(Failure::says(Exit::Usage, sentence));
+            return Err(Error::new(ErrorKind::Usage, sentence));
         }
     };
     if let Some(place) = entries.iter().position(|entry| entry.facts.name == name) {
@@ -57,22 +57,22 @@ pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Re
         let run = RunFolder::new(work.runs().join(name));
         return Err(match run.validation().is_file() {
             true => {
-                Failure::says(Exit::BadInput, format!("the teacher {name} cannot be compared with: {}", left.reason))
+                Error::new(ErrorKind::Input, format!("the teacher {name} cannot be compared with: {}", left.reason))
             }
             false => unvalidated(work, &run),
         });
     }
-    Err(Failure::says(
-        Exit::Usage,
+    Err(Error::new(
+        ErrorKind::Usage,
         format!("the students' teacher, {}, is not one run of {folder}; {SAY}", told.join(", ")),
     ))
 }
 
 /// The teacher has no numbers yet.
-pub(super) fn unvalidated(work: &Work, run: &RunFolder) -> Failure {
+pub(super) fn unvalidated(work: &Work, run: &RunFolder) -> Error {
     let name = run.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Failure::says(
-        Exit::BadInput,
+    Error::new(
+        ErrorKind::Input,
         format!(
             "the teacher {name} is not validated yet: scanside-train validate {} --model {name}",
             work.root().display()

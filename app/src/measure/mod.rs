@@ -1,0 +1,176 @@
+//! Seconds and memory per patch, on this machine.
+
+mod layers;
+mod limits;
+mod measured;
+mod scan_size;
+
+pub use layers::Layer;
+pub use measured::{Measured, header};
+pub use scan_size::{ScanSize, WholeScan};
+
+use crate::error::{Error, ErrorKind, OrError, OrPathError};
+use crate::machine::{self, Threads, all_cores, noise};
+use crate::model::{self, EngineChoice, ModelOptions, PrecisionChoice};
+use scanside_core::arch::{Block, Isa};
+use scanside_core::engine::Engine;
+use scanside_core::manifest::Manifest;
+use scanside_core::onnx::{self, OnnxEngine};
+use scanside_core::patch::{PatchNumber, PatchPrecision};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Instant;
+
+/// How to measure a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MeasureOptions {
+    /// Threads; all cores where no number is given.
+    pub threads: Option<u16>,
+    /// Timed runs, after one that is not timed.
+    pub runs: u32,
+    /// The engine.
+    pub engine: EngineChoice,
+    /// How weights and unquantised tensors are stored.
+    pub precision: PrecisionChoice,
+    /// Name of the kernels' instruction set; the best of this CPU where none is named.
+    pub instructions: Option<String>,
+    /// Run in low-memory mode, as a small memory limit makes it.
+    pub least_memory: bool,
+    /// Time each step of the network.
+    pub layers: bool,
+    /// Count and time the windows of a scan of this size.
+    pub volume: Option<ScanSize>,
+}
+
+impl Default for MeasureOptions {
+    /// Five runs on all cores.
+    fn default() -> Self {
+        MeasureOptions {
+            threads: None,
+            runs: 5,
+            engine: EngineChoice::Auto,
+            precision: PrecisionChoice::Auto,
+            instructions: None,
+            least_memory: false,
+            layers: false,
+            volume: None,
+        }
+    }
+}
+
+/// The instruction set of this name.
+///
+/// # Errors
+/// A sentence that names those of this CPU.
+pub fn instruction_set(name: &str) -> Result<Isa, String> {
+    Isa::available().find(|isa| isa.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let names: Vec<&str> = Isa::available().map(Isa::name).collect();
+        format!("this CPU has {}", names.join(", "))
+    })
+}
+
+/// Measures a model in this process, whose memory is part of what is measured.
+///
+/// # Errors
+/// The model cannot be read or run; a scan's size was given and the model has no manifest.
+pub fn measure(path: &Path, options: &MeasureOptions) -> Result<Measured, Error> {
+    let start = Instant::now();
+    let (engine, graph_sha256, manifest) = open(path, options)?;
+    if options.volume.is_some() && manifest.is_none() {
+        let sentence = "has no manifest, so the distance of its voxels and the windows of a scan are not known";
+        return Err(Error::new(ErrorKind::Usage, format_args!("{} {sentence}", path.display())).about(path));
+    }
+    let measured = match engine.footprint(1).patch {
+        PatchPrecision::F32 => measure_in::<f32>(path, options, &engine, start),
+        PatchPrecision::F16 => measure_in::<u16>(path, options, &engine, start),
+    };
+    let measured = measured?;
+    let scan = options.volume.zip(manifest);
+    let whole_scan = scan.map(|(volume, manifest)| volume.run(&manifest, measured.median_seconds)).transpose()?;
+    Ok(Measured { graph_sha256, whole_scan, ..measured })
+}
+
+/// A model to be measured, its graph's hash, and its manifest; an ONNX file may have none.
+fn open(path: &Path, options: &MeasureOptions) -> Result<(OnnxEngine, String, Option<Manifest>), Error> {
+    let isa = match &options.instructions {
+        None => Isa::detect(),
+        Some(name) => instruction_set(name).map_err(|sentence| Error::new(ErrorKind::Usage, sentence))?,
+    };
+    let how = ModelOptions { engine: options.engine, precision: options.precision, isa, ..Default::default() };
+    if path.is_dir() || model::is_compiled(path) {
+        let opened = model::open(path, &how)?;
+        return Ok((opened.engine, opened.graph_sha256, Some(opened.manifest)));
+    }
+    let bytes = std::fs::read(path).or_cannot_read(ErrorKind::Model, path)?;
+    let proto = onnx::parse_model(&bytes).or_error_with(ErrorKind::Model, || path.display().to_string())?;
+    let (manifest, own) = match onnx::extract(&proto).or_error(ErrorKind::Model)? {
+        Some(manifest) => (manifest, true),
+        None => (onnx::neutral_manifest(&proto).or_error(ErrorKind::Model)?, false),
+    };
+    drop(bytes);
+    let graph_sha256 = onnx::graph_sha256(&proto);
+    Ok((model::prepare(path, proto, &manifest, &how)?, graph_sha256, own.then_some(manifest)))
+}
+
+/// Measures with patches of one precision: all that needs no more than the engine.
+fn measure_in<T: PatchNumber>(
+    path: &Path,
+    options: &MeasureOptions,
+    engine: &OnnxEngine,
+    start: Instant,
+) -> Result<Measured, Error> {
+    // Reading a model takes several times its weights for a moment.
+    let loading_bytes = machine::resident_bytes().map_or(0, |b| b.1);
+    machine::give_back();
+    let held = || machine::TYPICAL_PROCESS_BYTES + engine.weights_bytes();
+    let loaded_bytes = machine::resident_bytes().map_or_else(held, |b| b.0);
+    let load_seconds = start.elapsed().as_secs_f64();
+    let threads = all_cores(options.threads);
+    let executor = Threads::new(threads)?;
+    let footprint = engine.footprint(threads);
+    let voxels: usize = engine.patch_zyx().iter().product();
+    let input: Vec<T> = noise(engine.channels() * voxels);
+    let mut output = vec![T::default(); engine.heads() * voxels];
+    let workspace_blocks =
+        if options.least_memory { footprint.least_workspace_blocks } else { footprint.workspace_blocks };
+    let mut workspace = vec![Block::ZERO; workspace_blocks];
+    let mut seconds = Vec::new();
+    for run in 0..=options.runs {
+        let start = Instant::now();
+        let (input, output) = (T::patch(&input), T::patch_mut(&mut output));
+        engine.infer(0, input, output, &mut workspace, &executor).or_error(ErrorKind::Model)?;
+        if run > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    let buffers = footprint.patch.bytes() * (input.len() + output.len());
+    let announced = footprint.call_bytes(workspace_blocks).and_then(|b| b.checked_add(loaded_bytes + buffers));
+    let peak_rss_bytes = machine::resident_bytes().map(|b| b.1);
+    let layers = if options.layers {
+        let timed = layers::layers(engine, &input, &mut output, &mut workspace, &executor, options.runs);
+        timed.or_error(ErrorKind::Model)?
+    } else {
+        Vec::new()
+    };
+    Ok(Measured {
+        model: path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+        graph_sha256: String::new(),
+        machine: machine::cpu_name(),
+        engine: engine.name().to_owned(),
+        instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
+        precision: model::precision_name(options.precision, engine).to_owned(),
+        patch: engine.patch_zyx(),
+        threads,
+        runs: seconds.len(),
+        load_seconds,
+        median_seconds: seconds[seconds.len() / 2],
+        least_seconds: seconds[0],
+        most_seconds: seconds[seconds.len() - 1],
+        gmac: engine.macs_per_patch().map(|m| m as f64 / 1e9),
+        announced_bytes: announced.unwrap_or(usize::MAX).max(loading_bytes),
+        peak_rss_bytes,
+        whole_scan: None,
+        layers,
+    })
+}

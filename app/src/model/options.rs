@@ -1,0 +1,99 @@
+//! How to open a model.
+
+use scanside_core::arch::Isa;
+use scanside_core::nnunet::{FoldName, ImportOptions};
+use scanside_core::onnx::Settings;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// The checkpoint that nnU-Net's training ends with.
+pub const DEFAULT_CHECKPOINT: &str = "checkpoint_final.pth";
+
+/// Which engine runs a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineChoice {
+    /// The fastest engine that can run the model.
+    #[default]
+    Auto,
+    /// Scanside's own kernels.
+    Native,
+    /// tract's executor.
+    Tract,
+}
+
+/// How networks store their weights and unquantised tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrecisionChoice {
+    /// As the model file stores its weights.
+    #[default]
+    Auto,
+    /// Single precision.
+    F32,
+    /// Half precision; sums are made in single precision.
+    F16,
+}
+
+impl PrecisionChoice {
+    /// Whether to store in half precision; nothing where the file decides.
+    pub fn half(self) -> Option<bool> {
+        match self {
+            PrecisionChoice::Auto => None,
+            PrecisionChoice::F32 => Some(false),
+            PrecisionChoice::F16 => Some(true),
+        }
+    }
+}
+
+impl fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PrecisionChoice::Auto => "auto",
+            PrecisionChoice::F32 => "f32",
+            PrecisionChoice::F16 => "f16",
+        })
+    }
+}
+
+/// Which parts of a model to open, and how to prepare its network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelOptions {
+    /// The manifest of an ONNX file that has none inside, as JSON or TOML.
+    pub manifest: Option<PathBuf>,
+    /// Folds of an nnU-Net folder to average; all that are there where none is named.
+    pub folds: Vec<FoldName>,
+    /// File name of an nnU-Net folder's checkpoints.
+    pub checkpoint: String,
+    /// Which engine runs the network.
+    pub engine: EngineChoice,
+    /// How weights and unquantised tensors are stored.
+    pub precision: PrecisionChoice,
+    /// Instruction set of the kernels.
+    pub isa: Isa,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        ModelOptions {
+            manifest: None,
+            folds: Vec::new(),
+            checkpoint: DEFAULT_CHECKPOINT.to_owned(),
+            engine: EngineChoice::Auto,
+            precision: PrecisionChoice::Auto,
+            isa: Isa::detect(),
+        }
+    }
+}
+
+impl ModelOptions {
+    pub(super) fn settings(&self) -> Settings {
+        Settings { half: self.precision.half(), isa: self.isa }
+    }
+
+    pub(super) fn import(&self) -> ImportOptions {
+        let folds = (!self.folds.is_empty()).then(|| self.folds.clone());
+        ImportOptions { folds, checkpoint: self.checkpoint.clone(), ..Default::default() }
+    }
+}

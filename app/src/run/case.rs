@@ -1,0 +1,207 @@
+//! One case: looked at, planned, run.
+
+use super::label_file::LabelFile;
+use super::label_like;
+use super::timed::{PhaseSeconds, Timed};
+use crate::cases::Case;
+use crate::digest;
+use crate::error::{Error, ErrorKind, OrError};
+use crate::interrupt::Stop;
+use crate::machine::{Threads, all_cores};
+use crate::model::{Model, PrecisionChoice};
+use scanside_core::engine::{Engine, EngineFootprint};
+use scanside_core::memory::{self, DoesNotFit, MemoryPlan, Surroundings};
+use scanside_core::pipeline::{self, Layout, LayoutError, Observer, Phase, PipelineError, RunOptions};
+use scanside_core::preprocess;
+use scanside_core::volume::VoxelSource;
+use scanside_formats::Scan;
+use std::path::Path;
+use std::time::Instant;
+
+/// The label writer's buffers and the compressor's.
+const SINK_BYTES: usize = 1 << 20;
+
+/// Raised when the same input and model would give other labels than before, so that old results are not taken over.
+const LABELS_VERSION: &str = "2";
+
+/// How to run cases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CaseOptions {
+    /// Distance of tiles, and whether to mirror.
+    pub run: RunOptions,
+    /// The most memory that the process may take, in bytes.
+    pub max_ram: Option<u64>,
+    /// Threads; all cores where no number is given.
+    pub threads: Option<u16>,
+    /// Accept scans that look like label maps.
+    pub allow_label_input: bool,
+}
+
+impl Default for CaseOptions {
+    /// nnU-Net's own choices: tiles half a patch apart, mirrored.
+    fn default() -> Self {
+        let run = RunOptions { step: 0.5, mirror: true };
+        CaseOptions { run, max_ram: None, threads: None, allow_label_input: false }
+    }
+}
+
+/// A case with its layout and memory plan.
+pub struct PlannedCase {
+    pub(crate) scan: Scan,
+    source: Box<dyn VoxelSource + Send>,
+    pub(crate) layout: Layout,
+    pub(crate) memory: MemoryPlan,
+    pub(crate) looked: Looked,
+    pub(crate) options: RunOptions,
+}
+
+impl PlannedCase {
+    /// The scan.
+    pub fn scan(&self) -> &Scan {
+        &self.scan
+    }
+
+    /// Tiles, boxes and grids.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The memory that the run takes.
+    pub fn memory(&self) -> &MemoryPlan {
+        &self.memory
+    }
+}
+
+/// Seconds of looking at the scan, from which the time to read it again is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked {
+    /// In all.
+    pub seconds: f64,
+    /// Going once through the voxels of every channel.
+    pub pass_seconds: f64,
+}
+
+/// By what a result is recognised: the scan's bytes, the model, and every choice that changes labels.
+pub fn result_key(model: &Model, input_sha256: &[String], options: &CaseOptions) -> String {
+    let step = format!("{:?}", options.run.step);
+    let mirror = options.run.mirror.to_string();
+    let own = [LABELS_VERSION, model.identity(), &step, &mirror];
+    digest::facts_sha256(own.into_iter().chain(input_sha256.iter().map(String::as_str)))
+}
+
+/// Looks at the scan once and plans its run.
+///
+/// # Errors
+/// The scan cannot be read, does not suit the model, or the run does not fit into the memory allowed.
+pub fn plan(model: &Model, case: &Case, options: &CaseOptions) -> Result<PlannedCase, Error> {
+    let started = Instant::now();
+    let scan = case.open()?;
+    let mut source = scan.stream();
+    let expected = model.manifest.channels.len();
+    if source.channels() != expected {
+        return Err(Error::of(ErrorKind::Input, LayoutError::Channels { expected, got: source.channels() }));
+    }
+    if !options.allow_label_input {
+        label_like::refuse(&scan, source.as_mut())?;
+    }
+    let pass = Instant::now();
+    let bounds = preprocess::find_box(source.as_mut(), model.manifest.crop_to_nonzero).or_error(ErrorKind::Input)?;
+    let looked = Looked { seconds: started.elapsed().as_secs_f64(), pass_seconds: pass.elapsed().as_secs_f64() };
+    let grid = scan.grid();
+    let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, options.run).map_err(|e| {
+        let model_is_at_fault = matches!(e, LayoutError::Resampling(_));
+        Error::of(if model_is_at_fault { ErrorKind::Model } else { ErrorKind::Input }, e)
+    })?;
+    let surroundings = Surroundings {
+        process_bytes: model.process_bytes,
+        loading_bytes: model.loading_bytes,
+        resident_source_bytes: usize::try_from(scan.stored_bytes()).unwrap_or(usize::MAX),
+        streaming_source_bytes: source.resident_bytes(),
+        sink_bytes: SINK_BYTES,
+    };
+    // The weights are in the process already.
+    let engine = |workers| EngineFootprint { shared_bytes: 0, ..model.engine.footprint(workers) };
+    let budget = options.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
+    let memory = memory::plan(&layout, &model.manifest, &engine, &surroundings, all_cores(options.threads), budget)
+        .map_err(|needs| Error::of(ErrorKind::DoesNotFit, TooLarge { needs, halvable_bytes: halvable_bytes(model) }))?;
+    Ok(PlannedCase { scan, source, layout, memory, looked, options: options.run })
+}
+
+/// A run that does not fit into the memory allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{needs}")]
+pub struct TooLarge {
+    /// What was allowed, and the least that suffices.
+    pub needs: DoesNotFit,
+    /// Bytes of the network's own tensors, of which half precision would take about half; nothing where it would not.
+    pub halvable_bytes: Option<u64>,
+}
+
+/// The bytes of a network's tensors, where half precision would need about half of them. The network is not prepared a
+/// second time to count exactly: that would take memory beyond the limit.
+fn halvable_bytes(model: &Model) -> Option<u64> {
+    let single = model.precision != PrecisionChoice::F16 && model.engine.summary().precision == "f32";
+    if !single || model.engine.native().is_none() {
+        return None;
+    }
+    let footprint = model.engine.footprint(1);
+    footprint.call_bytes(footprint.least_workspace_blocks).map(|bytes| bytes as u64)
+}
+
+/// Where the labels of a case go.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The label file.
+    pub path: &'a Path,
+    /// What the file is recognised by: [`result_key`].
+    pub key: &'a str,
+}
+
+/// Runs a planned case; the label file appears when all of it is there.
+///
+/// # Errors
+/// Scan, model or output fail on the way, or a stop is requested.
+pub fn run(
+    model: &Model,
+    planned: PlannedCase,
+    to: Destination<'_>,
+    observer: &mut dyn Observer,
+    stop: &Stop,
+) -> Result<PhaseSeconds, Error> {
+    let PlannedCase { scan, source: mut streaming, layout, memory, .. } = planned;
+    let mut labels = LabelFile::create(to.path, scan.geometry(), layout.decision.largest_value(), to.key)?;
+    let mut timed = Timed::new(observer, stop);
+    timed.phase(Phase::Prepare);
+    let mut resident;
+    let source = if memory.resident_source {
+        resident = scan.load().or_error(ErrorKind::Input)?;
+        resident.as_mut()
+    } else {
+        streaming.as_mut()
+    };
+    let threads = Threads::new(memory.workers)?;
+    let facts = preprocess::measure(source, &layout.bounds, &model.manifest.channels, layout.clip_axis())
+        .or_error(ErrorKind::Input)?;
+    let outcome = pipeline::segment(
+        &layout,
+        &model.manifest,
+        &facts,
+        &memory,
+        source,
+        &model.engine,
+        &threads,
+        &mut labels,
+        &mut timed,
+    );
+    let seconds = timed.finish();
+    match outcome {
+        Ok(()) => {}
+        Err(PipelineError::Cancelled) => return Err(Error::interrupted()),
+        Err(e @ PipelineError::Sink(_)) => return Err(Error::of(ErrorKind::Output, e)),
+        Err(e @ PipelineError::Engine(_)) => return Err(Error::of(ErrorKind::Model, e)),
+        Err(e) => return Err(Error::of(ErrorKind::Input, e)),
+    }
+    stop.check()?;
+    labels.publish()?;
+    Ok(seconds)
+}

@@ -1,0 +1,30 @@
+//! `scanside evaluate`: label files against reference label files, case by case.
+
+use crate::args::EvaluateArgs;
+use crate::exit::Exit;
+use crate::print::{self, say};
+use scanside_app::Error;
+use scanside_app::evaluate::{EvaluateOptions, evaluate, render};
+
+pub(crate) fn run(args: &EvaluateArgs) -> Result<Exit, Error> {
+    let report = evaluate(&EvaluateOptions {
+        predictions: args.predictions.clone(),
+        labels: args.labels.clone(),
+        model: args.model.clone(),
+        tolerance_mm: args.tolerance,
+        threads: args.threads,
+    })?;
+    for note in report.notes() {
+        eprintln!("{note}");
+    }
+    if args.json {
+        print::json(&report)?;
+    } else if !report.nothing_matches() {
+        say!("{}", render(&report).trim_end())?;
+    }
+    if report.nothing_matches() {
+        eprintln!("no prediction in {} has a label in {}", args.predictions.display(), args.labels.display());
+        return Ok(Exit::BadInput);
+    }
+    Ok(if report.failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}

@@ -1,0 +1,11 @@
+//! One file a command: arguments to the library's options, its results to words.
+
+pub(crate) mod bench;
+pub(crate) mod choose;
+pub(crate) mod compile;
+pub(crate) mod evaluate;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod plan;
+pub(crate) mod segment;
+pub(crate) mod worker;

@@ -1,0 +1,75 @@
+//! Words on standard output, and errors as sentences with what to do.
+
+use scanside_app::output::Exists;
+use scanside_app::run::{LooksLikeLabels, TooLarge};
+use scanside_app::units::human_bytes;
+use scanside_app::{Error, ErrorKind};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Prints a line of results on standard output.
+macro_rules! say {
+    ($($part:tt)*) => {
+        crate::print::line(format_args!($($part)*))
+    };
+}
+pub(crate) use say;
+
+/// Prints a line of results.
+///
+/// # Errors
+/// Standard output cannot be written, for example because the disk that it goes to is full.
+pub(crate) fn line(text: std::fmt::Arguments<'_>) -> Result<(), Error> {
+    printed(writeln!(io::stdout(), "{text}"))
+}
+
+/// Prints a JSON document.
+///
+/// # Errors
+/// As for [`line`].
+pub(crate) fn json(document: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(document).map_err(|e| Error::of(ErrorKind::Internal, e))?;
+    say!("{text}")
+}
+
+/// Hands everything that was printed to the system.
+///
+/// # Errors
+/// As for [`line`].
+pub(crate) fn finish() -> Result<(), Error> {
+    printed(io::stdout().flush())
+}
+
+/// A reader that went away (`| head`) wants no more lines: no error. Anything else is one.
+fn printed(outcome: io::Result<()>) -> Result<(), Error> {
+    match outcome {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::with_source(ErrorKind::Output, "standard output cannot be written", e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An error as sentences: what went wrong, what caused it, and the option that helps.
+pub(crate) fn error(error: &Error) -> String {
+    error.chain() + &hint(error).unwrap_or_default()
+}
+
+fn hint(error: &Error) -> Option<String> {
+    if error.find::<LooksLikeLabels>().is_some() {
+        return Some(" (--allow-label-input accepts it)".into());
+    }
+    if error.find::<Exists>().is_some() {
+        return Some("; --overwrite replaces it".into());
+    }
+    let TooLarge { needs, halvable_bytes } = error.find()?;
+    let mut hint = String::new();
+    if let Some(least) = needs.least_bytes {
+        hint += &format!(" (--max-ram {}M)", least.div_ceil(1_000_000));
+    }
+    if let Some(bytes) = halvable_bytes {
+        let own = human_bytes(*bytes);
+        hint += &format!("; half precision (--precision f16) takes about half of the network's own {own}");
+    }
+    Some(hint)
+}
