@@ -1,18 +1,13 @@
 //! Layers that write over their input, band by band, give the bits of layers that have all the memory they want.
 #![allow(missing_docs)]
 
-mod common;
-
-use common::Threads;
 use proptest::prelude::*;
 use scanside_core::arch::{Activation, Block, Isa, Quant, numbers_mut};
 use scanside_core::kernels::ConvGeometry;
 use scanside_core::network::{GraphBuilder, Network, ValueSpec};
 use scanside_core::patch::{Patch, PatchMut};
-
-fn values(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-}
+use scanside_testing::executors::Threads;
+use scanside_testing::numbers::{bits, values};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Numbers {
@@ -102,7 +97,7 @@ fn run(network: &Network<'_>, blocks: usize, workers: usize, input: &[f32]) -> V
     let mut workspace = vec![Block::ZERO; blocks];
     numbers_mut::<f32>(&mut workspace).fill(f32::NAN);
     network.run(Patch::F32(input), PatchMut::F32(&mut out), &mut workspace, &Threads(workers), &mut ());
-    out.iter().map(|v| v.to_bits()).collect()
+    bits(&out)
 }
 
 proptest! {

@@ -2,12 +2,10 @@
 //! but they never touch memory outside their slices. Run these in release as well, where overflow wraps.
 #![allow(missing_docs)]
 
-mod common;
-
-use common::Threads;
 use proptest::prelude::*;
 use scanside_core::arch::*;
 use scanside_core::kernels::*;
+use scanside_testing::executors::Threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Zero, small and huge numbers, and those around which sums and products overflow.

@@ -3,33 +3,9 @@
 
 use proptest::prelude::*;
 use scanside_core::arch::{Activation, Affine, Block, Correlation, CorrelationRows, Isa, Order, numbers_mut};
-use scanside_core::executor::Executor;
 use scanside_core::kernels::{ConvGeometry, Data, DataGradient, Into, Op, Part, Source, Stored, WeightGradient};
-
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Executor for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        std::thread::scope(|s| {
-            let work = &work;
-            for (i, item) in items.iter_mut().enumerate() {
-                s.spawn(move || work(i, item));
-            }
-        });
-    }
-}
-
-fn values(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-}
-
-fn bits(v: &[f32]) -> Vec<u32> {
-    v.iter().map(|v| v.to_bits()).collect()
-}
+use scanside_testing::executors::Threads;
+use scanside_testing::numbers::{bits, values};
 
 /// The bound on a float sum of `n` products whose sizes add up to `size`; Winograd's method takes them times a few.
 fn bound(n: usize, size: f64) -> f64 {

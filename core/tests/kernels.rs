@@ -1,18 +1,13 @@
 //! Every kernel on every instruction set of this CPU against its definition, through compiled networks of one layer.
 #![allow(missing_docs)]
 
-mod common;
-
-use common::Threads;
 use proptest::prelude::*;
 use scanside_core::arch::{Activation, Block, Isa, Quant, numbers_mut};
 use scanside_core::kernels::{ConvGeometry, PoolGeometry};
 use scanside_core::network::{GraphBuilder, Network, ValueSpec};
 use scanside_core::patch::{Patch, PatchMut};
-
-fn values(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-}
+use scanside_testing::executors::Threads;
+use scanside_testing::numbers::{bits, values};
 
 /// Runs the network on every instruction set, with one worker and with three, from a workspace full of NaN. All runs on
 /// one set must give the same bits.
@@ -51,7 +46,6 @@ fn outputs_stored(
                 out
             };
             let one = run(1);
-            let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&one), bits(&run(3)), "{isa:?}: three workers");
             (isa, one)
         })

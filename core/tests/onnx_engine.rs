@@ -3,9 +3,6 @@
 // SAFETY of the allocator below: it adds counters around the system's own allocator and changes nothing else.
 #![allow(unsafe_code, missing_docs)]
 
-mod common;
-
-use common::Threads;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -19,6 +16,7 @@ use scanside_core::onnx::{
     OnnxEngine, OnnxError, Settings, embed, extract, graph_sha256, load, parse_model, pb, write_model,
 };
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_testing::executors::Threads;
 
 struct Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);

@@ -3,7 +3,8 @@
 
 use scanside_core::manifest::{FamilyMember, Labels, Manifest, Measurement};
 use scanside_core::onnx;
-use scanside_tests::{program::scanside, workspace};
+use scanside_testing::data::workspace;
+use scanside_tests::program::scanside;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -1,6 +1,7 @@
 //! Compiled models: the same labels as the file they were made from, and a clear refusal of what cannot be.
 
-use scanside_tests::{golden, program::scanside, workspace};
+use scanside_testing::data::{golden, workspace};
+use scanside_tests::program::scanside;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 

@@ -1,7 +1,8 @@
 //! Broken and hostile files (`tests/golden/faults`): each is refused with a sentence and the right exit code, quickly,
 //! without a panic, and nothing is left where the labels would have been.
 
-use scanside_tests::{golden, program::scanside};
+use scanside_testing::data::golden;
+use scanside_tests::program::scanside;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -160,7 +161,7 @@ fn the_command_line() {
 #[test]
 fn a_label_file_is_no_scan() {
     let out = tempfile::tempdir().expect("a folder");
-    let label = scanside_tests::workspace().join("examples/hippocampus/labels/hippocampus_034.nii.gz");
+    let label = scanside_testing::data::workspace().join("examples/hippocampus/labels/hippocampus_034.nii.gz");
     let labels = out.path().join("labels.nii.gz");
     let result = segment(&faults().join("onnx/ok.onnx"), &label, &labels);
     assert_eq!(check_refusal("a label file", &result, BAD_INPUT, &labels), None);

@@ -1,7 +1,8 @@
 //! The memory contract, measured on processes: the peak that is announced is not exceeded, is not far from the truth,
 //! and does not grow with the scan's length by more than the scan itself.
 
-use scanside_tests::{golden, program::scanside};
+use scanside_testing::data::{golden, skipped};
+use scanside_tests::program::scanside;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -50,7 +51,7 @@ fn check(name: &str, record: &Value) -> u64 {
     let case = &record["cases"][0];
     let announced = case["plan"]["peak_ram_bytes"].as_u64().expect("a peak");
     let Some(measured) = case["peak_rss_bytes"].as_u64() else {
-        eprintln!("SKIPPED: this system does not tell a process's peak memory");
+        skipped("this system does not tell a process's peak memory");
         return announced;
     };
     println!("{name}: announced {} MB, measured {} MB", announced / 1_000_000, measured / 1_000_000);

@@ -58,8 +58,8 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let root =
-        std::env::var_os("SCANSIDE_PARITY").map_or_else(|| scanside_tests::golden().join("parity"), PathBuf::from);
+    let root = std::env::var_os("SCANSIDE_PARITY")
+        .map_or_else(|| scanside_testing::data::golden().join("parity"), PathBuf::from);
     let index: Value =
         serde_json::from_slice(&std::fs::read(root.join("index.json")).expect("an index")).expect("JSON");
     let mut cases = Vec::new();

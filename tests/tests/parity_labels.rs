@@ -1,7 +1,8 @@
 //! Labels from file to file against nnU-Net's command line, through the program itself.
 
 use scanside_formats::read_labels;
-use scanside_tests::{data, golden, program::scanside};
+use scanside_testing::data::{data, golden};
+use scanside_tests::program::scanside;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -116,7 +117,7 @@ fn meshnet_has_onnx_runtimes_labels() {
     let Some(folder) = data("meshnet") else { return };
     let out = tempfile::tempdir().expect("a folder");
     let labels = out.path().join("labels.nii.gz");
-    let manifest = scanside_tests::workspace().join("examples/meshnet.toml");
+    let manifest = scanside_testing::data::workspace().join("examples/meshnet.toml");
     run(scanside()
         .args(["segment", "--quiet", "-m"])
         .arg(folder.join("model.onnx"))

@@ -1,7 +1,8 @@
 //! The program's behaviour around a run: folders, resuming, records, interruption, places that cannot be written.
 
 use scanside_formats::read_labels;
-use scanside_tests::{golden, program::scanside, workspace};
+use scanside_testing::data::{golden, skipped, workspace};
+use scanside_tests::program::scanside;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -171,7 +172,7 @@ fn a_full_disk_leaves_nothing() {
     let out = tempfile::tempdir().expect("a folder");
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4k", "tmpfs"]).arg(out.path()).output();
     if !mounted.is_ok_and(|o| o.status.success()) {
-        eprintln!("SKIPPED: a small tmpfs cannot be mounted here, so a full disk was not tried");
+        skipped("a small file system cannot be mounted without more rights");
         return;
     }
     std::fs::write(out.path().join("filler"), vec![1; 4096]).ok();

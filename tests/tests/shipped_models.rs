@@ -1,6 +1,7 @@
 //! Every model that ships: it has its card, runs in our own kernels, and finds what it is for on scans it was not trained on.
 
-use scanside_tests::{program::scanside, workspace};
+use scanside_testing::data::workspace;
+use scanside_tests::program::scanside;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;

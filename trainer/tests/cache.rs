@@ -1,6 +1,7 @@
 //! A dataset prepared into a work folder: again, changed, interrupted, and by another plan.
 
 use scanside_app::error::{Error, ErrorKind};
+use scanside_testing::data::{data, skipped};
 use scanside_trainer::dataset::cache::CachedCase;
 use scanside_trainer::dataset::prepare::{Cache, Outcome};
 use scanside_trainer::dataset::raw::RawDataset;
@@ -37,11 +38,6 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-fn data() -> PathBuf {
-    std::env::var_os("SCANSIDE_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from)
 }
 
 #[test]
@@ -121,7 +117,7 @@ fn a_full_disk_leaves_no_half_case() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=200k", "tmpfs"]).arg(folder.path()).output();
     if !mounted.is_ok_and(|o| o.status.success()) {
-        println!("SKIPPED: a small tmpfs cannot be mounted here, so a full disk was not tried");
+        skipped("a small file system cannot be mounted without more rights");
         return;
     }
     let root = golden("thick_slices");
@@ -137,11 +133,7 @@ fn a_full_disk_leaves_no_half_case() {
 
 #[test]
 fn the_hippocampus_splits_come_out_equal() {
-    let folder = data().join("hippocampus");
-    if !folder.is_dir() {
-        println!("SKIPPED: no {}", folder.display());
-        return;
-    }
+    let Some(folder) = data("hippocampus") else { return };
     let raw = RawDataset::open(&folder).unwrap();
     let ids: Vec<String> = raw.cases.iter().map(|case| case.id.clone()).collect();
     assert_eq!(splits::read(&raw.splits(), &ids).unwrap(), splits::k_fold(&ids));
@@ -149,12 +141,7 @@ fn the_hippocampus_splits_come_out_equal() {
 
 #[test]
 fn the_hippocampus_is_prepared_by_a_real_plan() {
-    let folder = data().join("hippocampus");
-    let model = data().join("nnunet-hippocampus/model");
-    if !folder.is_dir() || !model.is_dir() {
-        println!("SKIPPED: no {} or {}", folder.display(), model.display());
-        return;
-    }
+    let (Some(folder), Some(model)) = (data("hippocampus"), data("nnunet-hippocampus/model")) else { return };
     let work_folder = tempfile::tempdir().unwrap();
     let work = Work::new(work_folder.path());
     let plan = TrainingPlan::from_files(&model.join("plans.json"), &model.join("dataset.json"), CONFIGURATION).unwrap();

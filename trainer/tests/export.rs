@@ -14,6 +14,7 @@ use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{FoldName, ImportOptions, import_folder};
 use scanside_core::onnx::{self, OnnxEngine, Settings};
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_testing::data::data;
 use scanside_trainer::export::onnx::{Precision, model};
 use scanside_trainer::export::plans::Described;
 use scanside_trainer::export::{self, ModelFacts, TrainedNetwork, nnunet, tensors};
@@ -321,17 +322,6 @@ fn places_that_cannot_be_written_are_named() {
         assert_eq!(failure.kind(), ErrorKind::Output, "{failure}");
         assert!(failure.chain().contains("file/m cannot be written"), "{failure}");
     }
-}
-
-/// Real data that is too large for the project, where it is there.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let path = std::env::var_os("SCANSIDE_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {} is not there; set SCANSIDE_DATA to the folder of test data", path.display());
-    None
 }
 
 /// What it writes can be kept for `check_nnunet.py`, which runs the real nnU-Net on it.

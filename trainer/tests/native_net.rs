@@ -4,30 +4,16 @@
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
 use scanside_core::nnunet::layers::{Affine, EncoderStage, Expected, Layers, Role, Unit};
+use scanside_testing::executors::Threads;
+use scanside_testing::numbers;
 use scanside_trainer::network::Feature;
 use scanside_trainer::network::native::{GradientSet, NativeNet, Tape};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Executor for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        std::thread::scope(|s| {
-            let work = &work;
-            for (i, item) in items.iter_mut().enumerate() {
-                s.spawn(move || work(i, item));
-            }
-        });
-    }
-}
-
+/// Numbers in `[-size, size]`.
 fn values(n: usize, seed: usize, size: f32) -> Vec<f32> {
-    (0..n).map(|i| (((i * 7919 + seed * 104_729) % 200_003) as f32 / 100_001.0 - 1.0) * size).collect()
+    numbers::values(n, seed).into_iter().map(|v| v * size).collect()
 }
 
 struct Case {

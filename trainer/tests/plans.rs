@@ -1,6 +1,7 @@
 //! Fingerprints and plans equal those of nnU-Net: `golden/plans`, made by `golden/make_plans.py`.
 
 use scanside_core::nnunet::labels::Dataset;
+use scanside_testing::data::data;
 use scanside_trainer::dataset::examine::examine;
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::plan::fingerprint::Fingerprint;
@@ -124,12 +125,6 @@ fn fingerprints_are_those_of_nnunet() {
 
 #[test]
 fn the_fingerprint_of_the_hippocampus_is_that_of_nnunet() {
-    let data = std::env::var_os("SCANSIDE_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from);
-    let raw = data.join("hippocampus");
-    if !raw.is_dir() {
-        println!("SKIPPED: no {}", raw.display());
-        return;
-    }
+    let Some(raw) = data("hippocampus") else { return };
     compare_fingerprint(&raw, &golden("plans/hippocampus/dataset_fingerprint.json"));
 }

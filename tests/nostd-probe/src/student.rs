@@ -1,6 +1,6 @@
 // A compiled student of two folds, one with convolutions in half precision and in integers, one in single precision.
 // Included by the bare program, which reads it from the bytes of a file, and by a test of the standard build, which
-// writes that file and must give the same (`tests/src/student.rs` builds it).
+// writes that file and must give the same (`testing/src/student.rs` builds it).
 
 use crate::scene::{self, HEADS, PATCH};
 use alloc::vec;

@@ -2,13 +2,13 @@
 
 extern crate alloc;
 
-#[path = "../nostd-probe/src/scene.rs"]
+#[path = "../../tests/nostd-probe/src/scene.rs"]
 mod scene;
-#[path = "../nostd-probe/src/student.rs"]
+#[path = "../../tests/nostd-probe/src/student.rs"]
 mod student;
 
 use scanside_core::arch::{Block, Isa, numbers, numbers_mut};
-use std::path::Path;
+use scanside_testing::data::golden;
 
 #[test]
 fn the_standard_build_gives_the_bare_programs_labels() {
@@ -17,11 +17,11 @@ fn the_standard_build_gives_the_bare_programs_labels() {
 
 /// The file that the bare program holds is what this build writes, and gives the same bits.
 ///
-/// `SCANSIDE_WRITE=1 cargo test --workspace --test bare_program` writes it anew after a change of the format.
+/// `SCANSIDE_WRITE=1 cargo test -p scanside-core --test bare_program` writes it anew after a change of the format.
 #[test]
 fn a_student_read_from_bytes_gives_the_same_bits() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/image/student.image");
-    let made = scanside_tests::student::write().expect("a compiled student");
+    let path = golden().join("image/student.image");
+    let made = scanside_testing::student::write().expect("a compiled student");
     if std::env::var_os("SCANSIDE_WRITE").is_some() {
         std::fs::write(&path, &made).expect("the file");
     }
@@ -41,7 +41,7 @@ fn a_student_read_from_bytes_gives_the_same_bits() {
 /// Damage is an error, never a panic: cut off anywhere, any byte changed, and changed with a checksum to match.
 #[test]
 fn damaged_images_are_refused() {
-    let bytes = scanside_tests::student::write().expect("a compiled student");
+    let bytes = scanside_testing::student::write().expect("a compiled student");
     let mut blocks = vec![Block::ZERO; bytes.len().div_ceil(64)];
     let mut check = |change: &dyn Fn(&mut Vec<u8>), mend: bool| {
         let mut b = bytes.clone();

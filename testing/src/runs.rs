@@ -1,24 +1,13 @@
 //! Whole runs on scans in memory.
 
-use crate::source::MemoryScan;
+use crate::scan::MemoryScan;
+use crate::sinks::KeptLabels;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
 use scanside_core::memory::{self, MemoryPlan, Surroundings};
 use scanside_core::pipeline::{Layout, PipelineError, RunOptions, segment};
-use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::preprocess::{find_box, measure};
-
-/// Gathers label planes.
-#[derive(Debug, Default)]
-pub struct Labelled(pub Vec<u16>);
-
-impl LabelSink for Labelled {
-    fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError> {
-        self.0.extend_from_slice(labels);
-        Ok(())
-    }
-}
 
 /// A manifest with this patch, these many channels and heads, and nothing else special.
 pub fn manifest(patch: [usize; 3], channels: usize, heads: usize) -> Manifest {
@@ -53,7 +42,7 @@ pub fn run<E: Engine, X: Executor>(
         .expect("no budget is given");
     change(&mut plan);
     let facts = measure(scan, &layout.bounds, &manifest.channels, layout.clip_axis())?;
-    let mut labels = Labelled::default();
+    let mut labels = KeptLabels::default();
     segment(&layout, manifest, &facts, &plan, scan, engine, executor, &mut labels, &mut ())?;
     Ok(labels.0)
 }

@@ -1,42 +1,12 @@
 //! Properties of whole runs: what goes in comes out, and no schedule changes the result.
 
 use proptest::prelude::*;
-use scanside_core::executor::{Executor, Serial};
+use scanside_core::executor::Serial;
 use scanside_core::manifest::{Normalization, Resampling};
-use scanside_tests::engines::{self, Identity, Mixing};
-use scanside_tests::runs;
-use scanside_tests::source::MemoryScan;
-
-/// Runs items last to first on one thread, as if `workers` were there.
-struct Backwards(usize);
-
-impl Executor for Backwards {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        for (i, item) in items.iter_mut().enumerate().rev() {
-            work(i, item);
-        }
-    }
-}
-
-/// Runs every item on a thread of its own.
-struct Threads(usize);
-
-impl Executor for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
-        std::thread::scope(|scope| {
-            for (i, item) in items.iter_mut().enumerate() {
-                let work = &work;
-                scope.spawn(move || work(i, item));
-            }
-        });
-    }
-}
+use scanside_testing::engines::{self, Identity, Mixing};
+use scanside_testing::executors::{Backwards, Threads};
+use scanside_testing::runs;
+use scanside_testing::scan::MemoryScan;
 
 fn random(count: usize, seed: u64) -> impl Iterator<Item = u64> {
     let mut state = seed | 1;

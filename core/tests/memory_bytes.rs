@@ -7,11 +7,11 @@ use scanside_core::executor::Serial;
 use scanside_core::manifest::{Normalization, Resampling};
 use scanside_core::memory::{self, Surroundings};
 use scanside_core::pipeline::{Layout, RunOptions, segment};
-use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::preprocess::{find_box, measure};
-use scanside_tests::engines::{self, Mixing};
-use scanside_tests::runs;
-use scanside_tests::source::MemoryScan;
+use scanside_testing::engines::{self, Mixing};
+use scanside_testing::runs;
+use scanside_testing::scan::MemoryScan;
+use scanside_testing::sinks::Discard;
 use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -38,14 +38,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-struct Nowhere;
-
-impl LabelSink for Nowhere {
-    fn write_plane(&mut self, _: &[u16]) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
 
 /// Vectors of vectors, lists of jobs: what is too small to be worth a line in the plan.
 const SMALL_CHANGE: usize = 96 << 10;
@@ -84,7 +76,7 @@ proptest! {
         let layout = Layout::new(&manifest, shape, spacing, bounds, RunOptions::default()).unwrap();
         let plan = memory::plan(&layout, &manifest, &|n| engine.footprint(n), &surroundings, 1, None).unwrap();
         let facts = measure(&mut scan, &layout.bounds, &manifest.channels, layout.clip_axis()).unwrap();
-        segment(&layout, &manifest, &facts, &plan, &mut scan, &engine, &Serial, &mut Nowhere, &mut ()).unwrap();
+        segment(&layout, &manifest, &facts, &plan, &mut scan, &engine, &Serial, &mut Discard, &mut ()).unwrap();
         let measured = PEAK.load(Relaxed) - before;
 
         let slack = plan.items.last().map_or(0, |item| item.bytes);
