@@ -3,10 +3,11 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use scanside_benches::{KERNELS, PATCH};
-use scanside_core::arch::{Block, Isa};
 use scanside_core::executor::Serial;
+use scanside_core::network::Isa;
 use scanside_core::network::Network;
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::Block;
 use scanside_testing::numbers::values;
 use std::hint::black_box;
 

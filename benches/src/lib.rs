@@ -1,7 +1,7 @@
 //! Networks of one kernel each, for measurements: 32 channels on a patch of 32^3 voxels.
 
-use scanside_core::arch::{Activation, Quant};
-use scanside_core::kernels::{ConvGeometry, PoolGeometry};
+use scanside_core::network::{Activation, Quant};
+use scanside_core::network::{ConvGeometry, PoolGeometry};
 use scanside_core::network::{Graph, GraphBuilder, ValueSpec, Weights};
 use scanside_testing::numbers::values;
 

@@ -10,13 +10,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`volume`] | voxel grids, boxes, and where voxels come from |
-//! | [`executor`] | where threads come from |
-//! | [`arch`] | instruction sets, chosen when the program runs, and the primitives kernels are made of; all `unsafe` code |
-//! | [`kernels`] | the layers of a network as loops over tiles |
-//! | [`network`] | compiled networks: their steps, their memory, their byte form |
-//! | [`patch`] | a patch's voxels and logits, in single or half precision |
-//! | [`engine`] | what runs a network on one patch |
 //! | [`half_float`] | the fp16 roundings that the reference's arithmetic is made of |
+//! | [`executor`] | where threads come from |
+//! | `arch` | private: instruction sets, chosen when the program runs, and the primitives of kernels; all `unsafe` code |
+//! | [`workspace`] | memory that a caller hands in |
+//! | [`patch`] | a patch's voxels and logits, in single or half precision |
+//! | `kernels` | private: the layers of a network as loops over tiles; feature `train`: gradients |
+//! | [`engine`] | what runs a network on one patch |
+//! | [`network`] | compiled networks: their steps, their memory, their byte form |
 //! | [`manifest`] | what a model file says of itself |
 //! | [`tiling`] | tile starts, importance map, rolling accumulator |
 //! | [`preprocess`] | crop, normalise, resample to the network grid, slab by slab |
@@ -26,18 +27,25 @@
 //! | [`metrics`] | Dice, surface distances, bootstrap intervals |
 //! | `onnx` | feature `tract`: ONNX files, their manifest, and the engine that runs them |
 //! | `nnunet` | feature `tract`: nnU-Net v2 model folders, read without running pickle code |
+//! | `raw` | hidden: instruction sets and kernels for the trainer and the tests |
 //!
 //! Axis order is `z, y, x` with `x` fastest everywhere inside; conversions happen at file borders.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_code)]
 
+#[cfg(target_endian = "big")]
+compile_error!(
+    "scanside-core is for little-endian targets: compiled models and packed weights are little endian and used in place. \
+     Choose a little-endian target, such as powerpc64le instead of powerpc64."
+);
+
 extern crate alloc;
 
-pub mod arch;
+pub(crate) mod arch;
 pub mod engine;
 pub mod executor;
 pub mod half_float;
-pub mod kernels;
+pub(crate) mod kernels;
 pub mod manifest;
 pub mod memory;
 pub mod metrics;
@@ -52,3 +60,13 @@ pub mod postprocess;
 pub mod preprocess;
 pub mod tiling;
 pub mod volume;
+pub mod workspace;
+
+/// Instruction sets and kernels, for the trainer, the tests and the fuzzing of this workspace.
+///
+/// This is no part of the public interface: anything here may change at any time.
+#[doc(hidden)]
+pub mod raw {
+    pub use crate::arch::*;
+    pub use crate::kernels::*;
+}

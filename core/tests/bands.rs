@@ -2,10 +2,11 @@
 #![allow(missing_docs)]
 
 use proptest::prelude::*;
-use scanside_core::arch::{Activation, Block, Isa, Quant, numbers_mut};
-use scanside_core::kernels::ConvGeometry;
+use scanside_core::network::ConvGeometry;
+use scanside_core::network::{Activation, Isa, Quant};
 use scanside_core::network::{GraphBuilder, Network, ValueSpec};
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::{Block, numbers_mut};
 use scanside_testing::executors::Threads;
 use scanside_testing::numbers::{bits, values};
 

@@ -7,7 +7,8 @@ mod scene;
 #[path = "../../tests/nostd-probe/src/student.rs"]
 mod student;
 
-use scanside_core::arch::{Block, Isa, numbers, numbers_mut};
+use scanside_core::network::Isa;
+use scanside_core::workspace::{Block, numbers, numbers_mut};
 use scanside_testing::data::golden;
 
 #[test]

@@ -3,8 +3,7 @@
 #![allow(missing_docs)]
 
 use proptest::prelude::*;
-use scanside_core::arch::*;
-use scanside_core::kernels::*;
+use scanside_core::raw::*;
 use scanside_testing::executors::Threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -113,7 +112,6 @@ proptest! {
                     }
                 }
             }
-            drop(tiles);
             assert!(data.iter().all(|&v| v == 1.0), "every element belongs to one box");
         });
         sums.check((-1.0, -1.0));
@@ -169,9 +167,9 @@ proptest! {
         sizes in [0usize..900, 0usize..900],
     ) {
         for isa in Isa::available() {
-            let src = vec![0.5f32; sizes[0]];
-            on_fenced(sizes[1], |dst| isa.winograd_split(&src, pitch, dst, band, lines));
-            on_fenced(sizes[1], |dst| isa.winograd_join(&src, band, 0.5, dst, pitch, len));
+            let (src, bands) = (vec![0.5f32; sizes[0]], Bands { pitch, band });
+            on_fenced(sizes[1], |dst| isa.winograd_split(&src, dst, bands, lines));
+            on_fenced(sizes[1], |dst| isa.winograd_join(&src, dst, bands, len, 0.5));
             on_fenced(2 * sizes[0], |dst| isa.winograd_weights(&src, dst, cin, [kernel_z, 3, kernel_x]));
         }
     }
@@ -253,7 +251,7 @@ proptest! {
                 let conv = Conv::new(isa, &g, precision);
                 let data = vec![0.5f32; lens[0]];
                 let stored = Stored { data: Data::F32(&data), channels, order: Order::Channels, gone: 0, ops: vec![] };
-                let source = Source { parts: vec![Part::Stored(stored)], grid };
+                let source = Source { parts: vec![Box::new(stored)], grid };
                 let Some(mut blocks) = scratch(|| conv.scratch_blocks(&source)) else { return };
                 let mut out = Fenced::new(lens[1], -1e30f32, 0.0);
                 let step = if whole { conv.tile_step() } else { cut };
@@ -267,7 +265,8 @@ proptest! {
                         true => ConvWeights::Int { words: &words, totals: &totals, scale: &bias, bias: &bias },
                         false => ConvWeights::F32(&w, &bias),
                     };
-                    conv.run(isa, &source, weights, &target, vec![&mut blocks], None, &Threads(1));
+                    let pass = Pass { isa, executor: &Threads(1), scratch: &mut [&mut blocks] };
+                    conv.run(pass, &source, weights, None, &target);
                 }));
                 out.check(-1e30);
             }));
@@ -283,13 +282,14 @@ proptest! {
         let g = PoolGeometry { max, count_padding: !max, kernel, stride, pad, channels, input, output };
         let data = vec![0.5f32; lens[0]];
         let stored = Stored { data: Data::F32(&data), channels, order: Order::Planes, gone: 0, ops: vec![] };
-        let source = Source { parts: vec![Part::Stored(stored)], grid: input };
+        let source = Source { parts: vec![Box::new(stored)], grid: input };
         let Some(mut blocks) = scratch(|| Pool::scratch_blocks(&g, &source)) else { return Ok(()) };
         on_fenced(lens[1], |out| {
             let shape = [channels, output[0], output[1], output[2]];
             let cuts = Cuts::whole(shape, Order::Planes, Pool::tile_step(&g)).unwrap();
             let target = Output::F32(Tiles::new(out, cuts, &mut []));
-            Pool::run(Isa::detect(), &g, &source, &target, vec![&mut blocks], &Threads(1));
+            let pass = Pass { isa: Isa::detect(), executor: &Threads(1), scratch: &mut [&mut blocks] };
+            Pool::run(pass, &g, &source, &target);
         });
     }
 
@@ -302,20 +302,20 @@ proptest! {
     ) {
         let data = vec![0.5f32; lens[0]];
         let stored = Stored { data: Data::F32(&data), channels, order: Order::Planes, gone: first, ops: vec![] };
-        let low = Source { parts: vec![Part::Stored(stored)], grid: low };
+        let low = Source { parts: vec![Box::new(stored)], grid: low };
         let axis: Vec<Between> = (0..9).map(|i| Between { index: i * first % 7, weight: 0.5 }).collect();
         let (weights, bias) = (vec![0.5f32; 600], vec![0.5f32; cout.min(64)]);
-        let part = match which {
-            0 => Part::Spread(low, by),
-            1 => Part::Upsampled(Upsample {
-                low: Box::new(low),
+        let part: Box<dyn Read> = match which {
+            0 => Box::new(Spread { low, by }),
+            1 => Box::new(Upsample {
+                low,
                 cout,
                 kernel,
                 weights: UpsampleWeights { weights: &weights, bias: &bias },
                 activation: Activation::Relu,
                 grids: vec![Quant { scale: 0.1, zero: 3 }],
             }),
-            _ => Part::Resampled(Resample { low: Box::new(low), axes: [&axis, &axis, &axis] }),
+            _ => Box::new(Resample { low, axes: [&axis, &axis, &axis] }),
         };
         let source = Source { parts: vec![part], grid };
         let rows = start.min(9)..end.min(9);
@@ -324,6 +324,75 @@ proptest! {
             on_fenced(lens[1], |data| {
                 source.read(isa, z, rows.clone(), &mut Target { data, channel, pitch }, &mut blocks);
             });
+        }
+    }
+}
+
+#[cfg(feature = "train")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 1024 }))]
+
+    #[test]
+    fn primitives_of_gradients_stay_in_their_slices(
+        (pitch, band, lines) in (wild(), wild(), wild()),
+        (count, len, offsets) in (wild(), wild(), proptest::collection::vec(wild(), 0..5)),
+        sizes in [0usize..900, 0usize..900, 0usize..70],
+    ) {
+        let (rows, shifted) = (vec![0.5f32; sizes[0]], vec![0.5f32; sizes[1]]);
+        let (normed, slope) = (Affine { scale: 2.0, shift: 1.0 }, 0.1);
+        let row = NormedRow { raw: &rows[..sizes[2].min(sizes[0])], normed, slope };
+        for isa in Isa::available() {
+            on_fenced(sizes[1], |dst| isa.winograd_spread(&rows, dst, Bands { pitch, band }, lines));
+            on_fenced(sizes[2], |gradient| {
+                isa.norm_gradient_sums(row, gradient, normed);
+                isa.norm_gradient(row, gradient, 0.5, normed);
+            });
+            for len in [len, 16 * (len % 4)] {
+                on_fenced(sizes[2], |sums| {
+                    let rows = CorrelationRows { data: &rows, pitch, count, len };
+                    let products = Correlation::new(rows, &shifted, &offsets, sums);
+                    products.into_iter().for_each(|products| isa.correlate(products));
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_gradients_panic_at_worst(
+        (cin, cout, input, output) in (extent(), extent(), three(), three()),
+        (kernel, stride, pad, channels) in (three(), three(), three(), extent()),
+        lens in [0usize..3000, 0usize..3000, 0usize..600],
+        whole in any::<bool>(),
+    ) {
+        let g = ConvGeometry { cin, cout, input, output, kernel, stride, dilation: [1; 3], pad };
+        let (data, other) = (vec![0.5f32; lens[0]], vec![0.5f32; lens[1]]);
+        let stored = |data, channels| {
+            Stored { data: Data::F32(data), channels, order: Order::Channels, gone: 0, ops: vec![] }
+        };
+        let (cin, cout) = if whole { (cin, cout) } else { (channels, channels) };
+        for isa in Isa::available() {
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let gradient = WeightGradient::new(isa, &g, 1);
+                let Some(mut blocks) = scratch(|| gradient.scratch_blocks()) else { return };
+                let len = if whole { g.cout * g.cin * g.taps() } else { lens[2] };
+                on_fenced(len.min(1 << 16), |out| {
+                    let pass = Pass { isa, executor: &Threads(1), scratch: &mut [&mut blocks] };
+                    gradient.run(pass, &[stored(&data, cin)], &stored(&other, cout), out);
+                });
+            }));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let gradient = DataGradient::new(isa, &g);
+                let source = Source { parts: vec![Box::new(stored(&other, cout))], grid: output };
+                let Some(mut blocks) = scratch(|| gradient.scratch_blocks(&source)) else { return };
+                for update in [Update::Replace, Update::Add] {
+                    let Some(mut shared) = scratch(|| gradient.shared_blocks(update)) else { return };
+                    let weights = vec![0.5f32; gradient.weight_elements().min(1 << 16)];
+                    on_fenced(lens[2], |out| {
+                        let pass = Pass { isa, executor: &Threads(1), scratch: &mut [&mut blocks] };
+                        gradient.run(pass, &source, &weights, GradientTarget { gradient: out, update, shared: &mut shared });
+                    });
+                }
+            }));
         }
     }
 }

@@ -2,8 +2,10 @@
 #![allow(missing_docs)]
 
 use proptest::prelude::*;
-use scanside_core::arch::{Activation, Affine, Block, Correlation, CorrelationRows, Isa, Order, numbers_mut};
-use scanside_core::kernels::{ConvGeometry, Data, DataGradient, Into, Op, Part, Source, Stored, WeightGradient};
+use scanside_core::raw::{
+    Activation, Affine, Block, ConvGeometry, Correlation, CorrelationRows, Data, DataGradient, GradientTarget, Isa,
+    NormedRow, Op, Order, Pass, Source, Stored, Update, WeightGradient, numbers_mut,
+};
 use scanside_testing::executors::Threads;
 use scanside_testing::numbers::{bits, values};
 
@@ -147,8 +149,9 @@ fn weight_gradient(p: &Problem, isa: Isa, workers: usize, start: f32) -> Vec<f32
     let gradient = WeightGradient::new(isa, &p.g, workers);
     let mut scratch = vec![filled(gradient.scratch_blocks()); workers];
     let mut out = vec![start; p.g.cout * p.g.cin * p.g.taps()];
-    let scratch = scratch.iter_mut().map(Vec::as_mut_slice).collect();
-    gradient.run(isa, &parts, &stored(&output, p.g.cout, vec![]), scratch, &mut out, &Threads(workers));
+    let mut scratch: Vec<_> = scratch.iter_mut().map(Vec::as_mut_slice).collect();
+    let pass = Pass { isa, executor: &Threads(workers), scratch: &mut scratch };
+    gradient.run(pass, &parts, &stored(&output, p.g.cout, vec![]), &mut out);
     out
 }
 
@@ -192,25 +195,27 @@ fn check_data_gradient(p: &Problem) -> Result<(), TestCaseError> {
         let gradient = DataGradient::new(isa, &p.g);
         let stored =
             Stored { data: Data::F32(&output), channels: p.g.cout, order: Order::Channels, gone: 0, ops: vec![] };
-        let source = Source { parts: vec![Part::Stored(stored)], grid: p.g.output };
+        let source = Source { parts: vec![Box::new(stored)], grid: p.g.output };
         let mut weights = vec![f32::NAN; gradient.weight_elements()];
         gradient.prepare_weights(isa, &p.weights(), &mut weights, &mut vec![f32::NAN; 7]);
-        let run = |into: Into, workers: usize, start: f32| {
+        let run = |update: Update, workers: usize, start: f32| {
             let mut out = vec![start; p.g.cin * p.g.input.iter().product::<usize>()];
             let mut scratch = vec![filled(gradient.scratch_blocks(&source)); workers];
-            let scratch = scratch.iter_mut().map(Vec::as_mut_slice).collect();
-            let mut shared = filled(gradient.shared_blocks(into));
-            gradient.run(isa, &source, &weights, &mut out, into, &mut shared, scratch, &Threads(workers));
+            let mut scratch: Vec<_> = scratch.iter_mut().map(Vec::as_mut_slice).collect();
+            let mut shared = filled(gradient.shared_blocks(update));
+            let pass = Pass { isa, executor: &Threads(workers), scratch: &mut scratch };
+            let target = GradientTarget { gradient: &mut out, update, shared: &mut shared };
+            gradient.run(pass, &source, &weights, target);
             out
         };
-        let (placed, added) = (run(Into::Place, 1, f32::NAN), run(Into::Sum, 1, 0.5));
+        let (placed, added) = (run(Update::Replace, 1, f32::NAN), run(Update::Add, 1, 0.5));
         for (i, (sum, size)) in want.iter().enumerate() {
             let bound = bound(p.g.cout * p.g.taps(), *size);
             prop_assert!((f64::from(placed[i]) - sum).abs() <= bound, "{isa:?} {i}: {} for {sum}", placed[i]);
             prop_assert!((f64::from(added[i]) - 0.5 - sum).abs() <= bound, "{isa:?} {i}: {} added", added[i]);
         }
-        prop_assert!(bits(&placed) == bits(&run(Into::Place, 3, f32::NAN)), "{isa:?}: three workers");
-        prop_assert!(bits(&added) == bits(&run(Into::Sum, 3, 0.5)), "{isa:?}: three workers");
+        prop_assert!(bits(&placed) == bits(&run(Update::Replace, 3, f32::NAN)), "{isa:?}: three workers");
+        prop_assert!(bits(&added) == bits(&run(Update::Add, 3, 0.5)), "{isa:?}: three workers");
     }
     Ok(())
 }
@@ -267,12 +272,13 @@ proptest! {
             .map(|(y, g)| f64::from(*g) * if 1.5 * y + 0.25 > 0.0 { 1.0 } else { f64::from(slope) }).collect();
         let products = || raw.iter().zip(&back).map(|(y, g)| g * (0.75 * f64::from(*y) - 0.5));
         for isa in Isa::available() {
-            let (sum, product) = isa.norm_gradient_sums(&raw, normed, slope, &gradient, centred);
+            let row = NormedRow { raw: &raw, normed, slope };
+            let (sum, product) = isa.norm_gradient_sums(row, &gradient, centred);
             let sizes = (back.iter().map(|g| g.abs()).sum(), products().map(f64::abs).sum());
             prop_assert!((sum - back.iter().sum::<f64>()).abs() <= bound(n, sizes.0), "{isa:?}: {sum}");
             prop_assert!((product - products().sum::<f64>()).abs() <= bound(n, sizes.1), "{isa:?}: {product}");
             let mut out = gradient.clone();
-            isa.norm_gradient(&raw, normed, slope, &mut out, factor, linear);
+            isa.norm_gradient(row, &mut out, factor, linear);
             for (i, out) in out.iter().enumerate() {
                 let want = 0.7 * back[i] - 0.3 * f64::from(raw[i]) + 0.1;
                 prop_assert!((f64::from(*out) - want).abs() < 1e-6, "{isa:?} {i}: {out} for {want}");

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
+use scanside_core::network::Isa;
 use scanside_core::onnx::{
     OnnxEngine, OnnxError, Settings, embed, extract, graph_sha256, load, parse_model, pb, write_model,
 };
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::Block;
 use scanside_testing::executors::Threads;
 
 struct Counting;
@@ -124,7 +125,7 @@ fn difference(got: &[f32], expected: &[f32]) -> (f64, f64) {
 /// What a workspace holds before a run must not show.
 fn workspace(engine: &OnnxEngine, workers: usize) -> Vec<Block> {
     let mut blocks = vec![Block::ZERO; engine.footprint(workers).workspace_blocks];
-    scanside_core::arch::numbers_mut::<f32>(&mut blocks).fill(f32::NAN);
+    scanside_core::workspace::numbers_mut::<f32>(&mut blocks).fill(f32::NAN);
     blocks
 }
 

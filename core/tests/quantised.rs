@@ -4,13 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
+use scanside_core::network::Isa;
 use scanside_core::network::{ConvSpec, Kind};
 use scanside_core::onnx::{OnnxEngine, Settings, parse_model, pb};
 use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
+use scanside_core::workspace::Block;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/quant")

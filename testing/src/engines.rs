@@ -1,9 +1,9 @@
 //! Engines whose result is known without a network.
 
-use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError, EngineFootprint};
 use scanside_core::executor::Executor;
 use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
+use scanside_core::workspace::Block;
 
 /// Half precision, or single.
 pub fn precision(half: bool) -> PatchPrecision {

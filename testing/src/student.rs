@@ -1,7 +1,7 @@
 //! The compiled student that the bare program reads: two folds that between them use every kind of weights.
 
-use scanside_core::arch::{Activation, Quant};
-use scanside_core::kernels::ConvGeometry;
+use scanside_core::network::ConvGeometry;
+use scanside_core::network::{Activation, Quant};
 use scanside_core::network::{Graph, GraphBuilder, ValueSpec, Weights, write_image};
 
 /// Voxels per patch, as the bare program's scene has them.

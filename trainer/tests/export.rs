@@ -4,7 +4,6 @@ mod libtorch;
 
 use libtorch::OnLibtorch;
 use scanside_app::error::ErrorKind;
-use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
 use scanside_core::manifest::Manifest;
@@ -14,6 +13,7 @@ use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{FoldName, ImportOptions, import_folder};
 use scanside_core::onnx::{self, OnnxEngine, Settings};
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::Block;
 use scanside_testing::data::data;
 use scanside_trainer::export::onnx::{Precision, model};
 use scanside_trainer::export::plans::Described;

@@ -2,11 +2,11 @@
 
 use super::limits::Limits;
 use crate::machine::Threads;
-use scanside_core::arch::Block;
 use scanside_core::engine::EngineError;
 use scanside_core::network::{ConvSpec, Kind, Step, StepObserver};
 use scanside_core::onnx::OnnxEngine;
 use scanside_core::patch::PatchNumber;
+use scanside_core::workspace::Block;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 

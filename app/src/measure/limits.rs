@@ -1,8 +1,8 @@
 //! What this machine's arithmetic and memory allow.
 
 use crate::machine::Threads;
-use scanside_core::arch::Isa;
 use scanside_core::executor::Executor;
+use scanside_core::network::Isa;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 

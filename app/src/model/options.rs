@@ -1,6 +1,6 @@
 //! How to open a model.
 
-use scanside_core::arch::Isa;
+use scanside_core::network::Isa;
 use scanside_core::nnunet::{FoldName, ImportOptions};
 use scanside_core::onnx::Settings;
 use serde::{Deserialize, Serialize};

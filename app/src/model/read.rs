@@ -3,10 +3,10 @@
 use super::options::{EngineChoice, ModelOptions, PrecisionChoice};
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
-use scanside_core::arch::{Block, blocks_for, numbers_mut};
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet;
 use scanside_core::onnx::{self, OnnxEngine, pb::ModelProto};
+use scanside_core::workspace::{Block, blocks_for, numbers_mut};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;

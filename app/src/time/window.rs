@@ -3,11 +3,11 @@
 use crate::error::{Error, ErrorKind, OrError};
 use crate::machine::{Threads, noise};
 use crate::model::Model;
-use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError};
 use scanside_core::executor::Executor;
 use scanside_core::memory::MemoryPlan;
 use scanside_core::patch::{PatchNumber, PatchPrecision};
+use scanside_core::workspace::Block;
 use std::time::Instant;
 
 /// A first round that took longer than this is what is taken; otherwise it warms up, and the median of [`TIMED`] counts.

@@ -38,7 +38,7 @@ pub fn numbers<T: Plain>(blocks: &[Block]) -> &[T] {
 
 /// Blocks as numbers to be written.
 pub fn numbers_mut<T: Plain>(blocks: &mut [Block]) -> &mut [T] {
-    // SAFETY: as above, and the borrow is exclusive.
+    // SAFETY: as for `numbers`, and the borrow is exclusive: nobody sees the bytes as another type while it lasts.
     unsafe { core::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), size_of_val(blocks) / size_of::<T>()) }
 }
 

@@ -7,17 +7,20 @@ use super::simd::{Kernel, Simd};
 /// A byte for every byte.
 pub type ByteTable = [u8; 256];
 
-/// Rows of bytes side by side in the lanes of the integer dot product: four bytes, or two halves of 16 bits.
+/// Rows of bytes, all of the length of `dst`, side by side in the lanes of the integer dot product: four bytes, or two halves of 16 bits.
 struct Pack<'a> {
     rows: [&'a [u8]; 4],
     dst: &'a mut [i32],
 }
 
+/// One vector of packed lanes.
+///
 /// # Safety
-/// As [`Simd`].
+/// The CPU has the instruction set of `S`, and the pointers, of which the last two are not used where two values make a
+/// lane, are valid for a vector of bytes.
 #[inline(always)]
 unsafe fn lanes<S: Simd>([a, b, c, d]: [*const u8; 4]) -> S::I {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises the instruction set, and vectors at the pointers.
     unsafe {
         if S::GROUP == 2 {
             return S::or_i(S::load_u8(a), S::shl16(S::load_u8(b)));
@@ -32,7 +35,8 @@ impl Kernel for Pack<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let n = self.dst.len();
-        // SAFETY: all rows have the length of `dst` (checked by the caller below).
+        // SAFETY: all rows have the length of `dst` (the condition of this kernel), and `whole` is a multiple of LANES that
+        // they have; the rest goes through padded copies. The caller promises the instruction set.
         unsafe {
             let whole = n - n % S::LANES;
             for i in (0..whole).step_by(S::LANES) {
@@ -54,7 +58,7 @@ impl Kernel for Pack<'_> {
     }
 }
 
-/// Integer sums to the bytes of a grid, and the sum and sum of squares of these.
+/// Integer sums to the bytes of a grid, and the sum and sum of squares of these, for two rows of one length.
 struct Finish<'a> {
     acc: &'a [i32],
     affine: Affine,
@@ -65,11 +69,13 @@ struct Finish<'a> {
 /// Vectors whose squares a lane of 32 bits can hold.
 const BEFORE_OVERFLOW: usize = i32::MAX as usize / (255 * 255);
 
+/// The bytes of one vector of sums.
+///
 /// # Safety
-/// As [`Simd`].
+/// The CPU has the instruction set of `S`, and `acc` is valid for a vector.
 #[inline(always)]
 unsafe fn byte<S: Simd>(acc: *const i32, affine: Affine, quant: Quant) -> S::I {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises the instruction set, and the vector at `acc`.
     unsafe { quantised::<S>(S::fma(S::to_f(S::load_i(acc)), S::splat(affine.scale), S::splat(affine.shift)), quant) }
 }
 
@@ -79,7 +85,8 @@ impl Kernel for Finish<'_> {
     unsafe fn run<S: Simd>(self) -> (u64, u64) {
         let n = self.acc.len();
         let (mut sum, mut squares) = (0u64, 0u64);
-        // SAFETY: both rows have the same length (checked by the caller below).
+        // SAFETY: both rows have one length (the condition of this kernel), and `whole` is a multiple of LANES that they
+        // have; the rest goes through padded copies. The caller promises the instruction set.
         unsafe {
             let whole = n - n % S::LANES;
             for part in (0..whole).step_by(BEFORE_OVERFLOW * S::LANES) {
@@ -109,26 +116,25 @@ impl Kernel for Finish<'_> {
 /// Sum over lanes of whole numbers that are not negative.
 ///
 /// # Safety
-/// As [`Simd`].
+/// The CPU has the instruction set of `S`.
 #[inline(always)]
 unsafe fn total<S: Simd>(v: S::I) -> u64 {
     let mut lanes = [0i32; MOST];
-    // SAFETY: the caller's promise; no vector is longer.
+    // SAFETY: no vector is longer than the array; the caller promises the instruction set.
     unsafe { S::store_i(lanes.as_mut_ptr(), v) };
     lanes.iter().map(|&v| v as u64).sum()
 }
 
-/// Rows of different lengths are an error of the caller's, never of data.
 impl Isa {
     /// `dst = table[src]`.
     ///
     /// # Panics
-    /// If the rows differ in length; so for the others.
+    /// If the rows differ in length.
     pub fn map_bytes(self, table: &ByteTable, src: &[u8], dst: &mut [u8]) {
         assert_eq!(src.len(), dst.len());
         #[cfg(target_arch = "x86_64")]
         if self.permutes_bytes() {
-            // SAFETY: the CPU was seen to have the instructions.
+            // SAFETY: the CPU was seen to have the instructions, and the rows have one length.
             unsafe { super::avx512::map_bytes(table, src, dst) };
             return;
         }
@@ -138,15 +144,23 @@ impl Isa {
     }
 
     /// Puts [`Self::int_group`] rows into the lanes of the integer dot product; the others of the four are not read.
+    ///
+    /// # Panics
+    /// If a row has another length than `dst`.
     pub fn pack_bytes(self, rows: [&[u8]; 4], dst: &mut [i32]) {
         assert!(rows.iter().all(|r| r.len() == dst.len()));
-        self.run(Pack { rows, dst });
+        // SAFETY: all rows have the length of `dst`.
+        unsafe { self.run(Pack { rows, dst }) }
     }
 
     /// The bytes nearest to `acc * scale + shift` on a grid; gives the sum and the sum of squares of the bytes.
+    ///
+    /// # Panics
+    /// If the rows differ in length.
     pub fn finish_bytes(self, acc: &[i32], affine: Affine, quant: Quant, dst: &mut [u8]) -> (u64, u64) {
         assert_eq!(acc.len(), dst.len());
-        self.run(Finish { acc, affine, quant, dst })
+        // SAFETY: the rows have one length.
+        unsafe { self.run(Finish { acc, affine, quant, dst }) }
     }
 }
 

@@ -12,7 +12,7 @@ impl Kernel for MultiplyAdds {
     type Out = u64;
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> u64 {
-        // SAFETY: works on registers and one local array.
+        // SAFETY: works on registers and a local array that no vector is longer than; the caller promises the instruction set.
         unsafe {
             let mut acc = [S::splat(0.5); CHAINS];
             let (a, b) = (S::splat(core::hint::black_box(0.999)), S::splat(core::hint::black_box(0.001)));
@@ -27,7 +27,7 @@ impl Kernel for MultiplyAdds {
                 core::hint::black_box(&out);
             }
         }
-        self.0 * (CHAINS * S::LANES) as u64
+        self.0.saturating_mul((CHAINS * S::LANES) as u64)
     }
 }
 
@@ -37,7 +37,7 @@ impl Kernel for DotProducts {
     type Out = u64;
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> u64 {
-        // SAFETY: works on registers and one local array.
+        // SAFETY: works on registers and a local array that no vector is longer than; the caller promises the instruction set.
         unsafe {
             let mut acc = [S::splat_i(0); CHAINS];
             let w = S::splat_i(core::hint::black_box(0x0101_0101));
@@ -53,18 +53,20 @@ impl Kernel for DotProducts {
                 core::hint::black_box(&out);
             }
         }
-        self.0 * (CHAINS * S::LANES * S::GROUP) as u64
+        self.0.saturating_mul((CHAINS * S::LANES * S::GROUP) as u64)
     }
 }
 
 impl Isa {
     /// Does multiply-adds in single precision, `n` times a dozen vectors; gives their number.
     pub fn spin_multiply_adds(self, n: u64) -> u64 {
-        self.run(MultiplyAdds(n))
+        // SAFETY: the kernel has no conditions.
+        unsafe { self.run(MultiplyAdds(n)) }
     }
 
     /// Does integer dot products, `n` times a dozen vectors; gives the number of their multiply-adds.
     pub fn spin_dot_products(self, n: u64) -> u64 {
-        self.run(DotProducts(n))
+        // SAFETY: the kernel has no conditions.
+        unsafe { self.run(DotProducts(n)) }
     }
 }

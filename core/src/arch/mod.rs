@@ -1,8 +1,21 @@
 //! Instruction sets: which there are, which this CPU has, and the primitives that kernels are built from.
 //!
-//! An [`Isa`] is a token: it exists only where the CPU was seen to have the instructions (or somebody promised it), so
-//! running a primitive through it is safe. Every primitive checks the bounds of its slices once, at its start, and then
-//! runs without checks. All `unsafe` code of this crate lies in this module.
+//! An [`Isa`] is a token: it exists only for an instruction set that this CPU was seen to have, or that the program was
+//! compiled for, so running a primitive through it is safe. All `unsafe` code of this crate lies in this module, behind
+//! functions that are sound for every argument that safe code can give them.
+//!
+//! # Why this is sound
+//! - *Instructions.* [`Isa`] has a private field, and [`Isa::available`] is the only place that makes one beside
+//!   [`Isa::SCALAR`]: it asks the CPU (CPUID and, for the registers that the system saves, XCR0). A kernel is generic over
+//!   the instruction set; [`Isa::run`] instantiates it for the set of the token.
+//! - *Bounds.* A kernel states what its slices must hold. Where that is one length, the function that starts it asserts so;
+//!   where it is computed from sizes and distances ([`Strip`], `Correlation`, the bands of Winograd's method), it is
+//!   computed with checked arithmetic, so that a number that overflows is refused and not wrapped. What a whole vector
+//!   would touch past the end of a row goes through padded copies, or is part of what the slices must hold.
+//! - *Aliasing.* Kernels take slices, so the borrow checker keeps what they write apart from what they read. The one
+//!   exception is [`Tiles`], which hands out boxes of a tensor to several threads; its documentation says why they are apart.
+//! - *Representation.* [`numbers`] and [`numbers_mut`] see blocks of bytes as numbers of a sealed set of types
+//!   ([`Plain`]), of which every bit pattern is a value.
 //!
 //! The same primitive gives the same bits on the same instruction set; vector widths change the order of float sums.
 #![allow(unsafe_code)]
@@ -13,12 +26,12 @@ mod avx2;
 mod avx512;
 mod block;
 mod bytes;
-mod correlate;
 #[cfg(target_arch = "x86_64")]
 mod cpuid;
+#[cfg(feature = "train")]
 mod gradient;
 mod limits;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod rows;
 mod scalar;
@@ -29,12 +42,13 @@ mod winograd;
 
 pub use block::{Block, Plain, blocks_for, numbers, numbers_in, numbers_mut};
 pub use bytes::ByteTable;
-pub use correlate::{Correlation, CorrelationRows};
+#[cfg(feature = "train")]
+pub use gradient::{Correlation, CorrelationRows, NormedRow};
 pub use rows::{Affine, Quant, Row, RowMut};
-pub use simd::Activation;
-pub use strip::{BLOCK_ROWS, Lines, RUN_PAD, Strip, StripInput, StripSums, StripWeights};
+pub use simd::{Activation, BLOCK_ROWS};
+pub use strip::{Lines, RUN_PAD, Strip, StripInput, StripSums, StripWeights};
 pub use tiles::{Cuts, Moments, Order, TileBox, TileMut, Tiles};
-pub use winograd::{BAND_REACH, BAND_ROWS, BANDS};
+pub use winograd::{BAND_REACH, BAND_ROWS, BANDS, Bands};
 
 use core::fmt;
 use simd::Kernel;
@@ -58,11 +72,11 @@ enum Set {
     Avx512Vnni {
         permutes_bytes: bool,
     },
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Neon,
 }
 
-/// An instruction set that this CPU has.
+/// An instruction set that this CPU has: there is no way to make one for a CPU that does not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Set);
 
@@ -76,6 +90,8 @@ impl Isa {
     }
 
     /// All of this CPU, the best first; the last is [`Self::SCALAR`].
+    ///
+    /// On x86-64 the CPU is asked, with or without an operating system; NEON is there where the target has it.
     pub fn available() -> impl Iterator<Item = Isa> {
         #[cfg(target_arch = "x86_64")]
         let sets = {
@@ -88,9 +104,9 @@ impl Isa {
                 Some(Isa::SCALAR),
             ]
         };
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         let sets = [Some(Isa(Set::Neon)), Some(Isa::SCALAR)];
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
         let sets = [Some(Isa::SCALAR)];
         sets.into_iter().flatten()
     }
@@ -107,7 +123,7 @@ impl Isa {
             Set::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni { .. } => "AVX-512-VNNI",
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Set::Neon => "NEON",
         }
     }
@@ -128,7 +144,8 @@ impl Isa {
                 S::LANES
             }
         }
-        self.run(Lanes)
+        // SAFETY: the kernel has no conditions.
+        unsafe { self.run(Lanes) }
     }
 
     /// Input channels that one lane of the integer dot product takes: 4 bytes, or 2 halves of 16 bits.
@@ -141,7 +158,8 @@ impl Isa {
                 S::GROUP
             }
         }
-        self.run(Group)
+        // SAFETY: the kernel has no conditions.
+        unsafe { self.run(Group) }
     }
 
     /// What it costs to pass over so many vectors in strips of the inner loop: a strip of fewer loads as many weights.
@@ -150,9 +168,12 @@ impl Isa {
     }
 
     /// Runs a kernel compiled for this instruction set.
+    ///
+    /// # Safety
+    /// The conditions that the kernel states hold.
     #[inline]
-    fn run<K: Kernel>(self, kernel: K) -> K::Out {
-        // SAFETY: an Isa exists only for a CPU that has its instructions.
+    unsafe fn run<K: Kernel>(self, kernel: K) -> K::Out {
+        // SAFETY: an Isa exists only for a CPU that has its instructions; the caller promises the kernel's conditions.
         unsafe {
             match self.0 {
                 Set::Scalar => kernel.run::<scalar::Scalar>(),
@@ -164,7 +185,7 @@ impl Isa {
                 Set::Avx512 => run_avx512(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx512Vnni { .. } => run_avx512_vnni(kernel),
-                #[cfg(target_arch = "aarch64")]
+                #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
                 Set::Neon => kernel.run::<neon::Neon>(),
             }
         }
@@ -178,11 +199,11 @@ impl fmt::Debug for Isa {
 }
 
 /// # Safety
-/// The CPU has the features named here; so for the next three.
+/// The CPU has the features named here, and the kernel's conditions hold; so for the next three.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
-    // SAFETY: the features are those of the function.
+    // SAFETY: the features are those of the function; the caller promises the rest.
     unsafe { kernel.run::<avx2::Avx2<false>>() }
 }
 

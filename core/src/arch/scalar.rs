@@ -18,8 +18,8 @@ fn both<T: Copy, R>(a: [T; N], b: [T; N], f: impl Fn(T, T) -> R) -> [R; N] {
     core::array::from_fn(|i| f(a[i], b[i]))
 }
 
-// SAFETY: pointers are valid for LANES elements by the trait's contract, and are read and written without alignment.
-impl Simd for Scalar {
+// SAFETY: vectors are arrays of LANES numbers; loads and stores touch LANES elements from `p` on, without alignment.
+unsafe impl Simd for Scalar {
     const LANES: usize = N;
     const ROWS: usize = 4;
     const VECS: usize = 2;
@@ -35,12 +35,12 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> [f32; N] {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         unsafe { p.cast::<[f32; N]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: [f32; N]) {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         unsafe { p.cast::<[f32; N]>().write_unaligned(v) }
     }
     #[inline(always)]
@@ -77,14 +77,14 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> [f32; N] {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         let bits = unsafe { p.cast::<[u16; N]>().read_unaligned() };
         bits.map(|b| f16::from_bits(b).to_f32())
     }
     #[inline(always)]
     unsafe fn store_f16(p: *mut u16, v: [f32; N]) {
         let bits = v.map(|v| f16::from_f32(v).to_bits());
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         unsafe { p.cast::<[u16; N]>().write_unaligned(bits) }
     }
     #[inline(always)]
@@ -93,12 +93,12 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn load_i(p: *const i32) -> [i32; N] {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         unsafe { p.cast::<[i32; N]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store_i(p: *mut i32, v: [i32; N]) {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         unsafe { p.cast::<[i32; N]>().write_unaligned(v) }
     }
     #[inline(always)]
@@ -123,13 +123,13 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn load_u8(p: *const u8) -> [i32; N] {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         let bytes = unsafe { p.cast::<[u8; N]>().read_unaligned() };
         bytes.map(i32::from)
     }
     #[inline(always)]
     unsafe fn store_u8(p: *mut u8, v: [i32; N]) {
-        // SAFETY: see above.
+        // SAFETY: the caller promises LANES elements at `p`.
         unsafe { p.cast::<[u8; N]>().write_unaligned(v.map(|v| v as u8)) }
     }
     #[inline(always)]

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Output channels of a block of packed weights.
+pub const BLOCK_ROWS: usize = 8;
+
 /// What follows the scale and shift of a value as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Activation {
@@ -16,9 +19,18 @@ pub enum Activation {
 /// One instruction set: lanes of f32, i32 and f64, and the operations on them.
 ///
 /// # Safety
-/// Methods may only run on a CPU that has the instruction set; pointers must be valid for [`Self::LANES`] elements.
-/// [`super::Isa::run`] is the only caller that starts a kernel, after having seen that the CPU fits.
-pub(super) trait Simd: Copy {
+/// An implementation promises that
+/// - its vectors `F` and `I` hold [`Self::LANES`] lanes, at most sixteen, and `D` as many; [`Self::ROWS`] is 4 or 8,
+///   [`Self::VECS`] and [`Self::VECS_INT`] are 2 or 3, [`Self::GROUP`] is 2 or 4;
+/// - a method that loads or stores touches exactly [`Self::LANES`] elements from its pointer on, at any alignment;
+///   [`Self::channel`], [`Self::group`] and [`Self::correlate`] read what their default reads; no other method touches
+///   memory;
+/// - [`Self::square_i`] is exact for numbers from 0 to 255.
+///
+/// A caller promises that the CPU has the instruction set, and that pointers are valid for what a method touches.
+/// [`super::Isa::run`] alone starts a kernel, after the CPU was seen to have the instructions; kernels are generic over the
+/// instruction set and pass the promise on.
+pub(super) unsafe trait Simd: Copy {
     /// f32 and i32 lanes of a vector.
     const LANES: usize;
     /// Output channels that a strip of the convolution holds in registers, at most 8.
@@ -55,7 +67,7 @@ pub(super) trait Simd: Copy {
     /// Rounds to nearest even; what is too large becomes infinite.
     unsafe fn store_f16(p: *mut u16, v: Self::F);
 
-    /// Asks for what will be read soon.
+    /// Asks for what will be read soon; any address will do.
     #[inline(always)]
     unsafe fn prefetch<T>(_p: *const T) {}
 
@@ -87,7 +99,7 @@ pub(super) trait Simd: Copy {
         w: *const f32,
         taps: &[usize],
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller makes the same promise.
         unsafe { channel::<Self, M, N>(acc, src, line, w, taps) }
     }
 
@@ -100,11 +112,12 @@ pub(super) trait Simd: Copy {
         w: *const i32,
         taps: &[usize],
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller makes the same promise.
         unsafe { group::<Self, M, N>(acc, src, line, w, taps) }
     }
 
     /// Adds to `acc[i][j]`, lane by lane, the products of `rows[i * pitch..]` with `shifted[j]`.
+    #[cfg(feature = "train")]
     #[inline(always)]
     unsafe fn correlate<const M: usize, const N: usize>(
         acc: &mut [[Self::F; N]; M],
@@ -113,17 +126,18 @@ pub(super) trait Simd: Copy {
         shifted: [*const f32; N],
         len: usize,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller makes the same promise.
         unsafe { correlate::<Self, M, N>(acc, rows, pitch, shifted, len) }
     }
 
     /// The sum over the lanes of each vector.
+    #[cfg(feature = "train")]
     #[inline(always)]
     unsafe fn totals(v: [Self::F; 4]) -> [f32; 4] {
         let mut lanes = [0f32; 16];
         let mut totals = [0f32; 4];
         for (v, total) in v.into_iter().zip(&mut totals) {
-            // SAFETY: no vector is longer.
+            // SAFETY: no vector is longer than the array, by the contract of the trait.
             unsafe { Self::store(lanes.as_mut_ptr(), v) };
             *total = lanes[..Self::LANES].iter().sum();
         }
@@ -142,18 +156,43 @@ pub(super) trait Simd: Copy {
     unsafe fn zip(even: Self::F, odd: Self::F) -> (Self::F, Self::F);
 }
 
-/// Work that is compiled once for every instruction set.
+/// Methods of an instruction set that are one expression on registers.
+macro_rules! on_registers {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($arg: $type),*) -> $out {
+            // SAFETY: computes on registers alone; the caller promises that the CPU has the instructions.
+            unsafe { $body }
+        }
+    )*};
+}
+
+/// Methods of an instruction set that load or store one vector.
+macro_rules! on_memory {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $body:expr;)*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($arg: $type),*) $(-> $out)? {
+            // SAFETY: touches LANES elements at `p`, at any alignment; the caller promises that they are there, and that the
+            // CPU has the instructions.
+            unsafe { $body }
+        }
+    )*};
+}
+pub(super) use {on_memory, on_registers};
+
+/// Work that is compiled once for every instruction set. What its fields must hold is said where it is defined.
 pub(super) trait Kernel {
     type Out;
     /// # Safety
-    /// The CPU has the instruction set of `S`, and the kernel's own conditions hold.
+    /// The CPU has the instruction set of `S`, and the conditions of the kernel hold.
     unsafe fn run<S: Simd>(self) -> Self::Out;
 }
 
 /// [`Simd::channel`] as the compiler makes it.
 ///
 /// # Safety
-/// N vectors can be read at each tap, and M numbers at each tap's weights.
+/// The CPU has the instruction set of `S`; `N` vectors, `line` apart, can be read from `src` at each tap, and `M` numbers
+/// from `w` at each tap's weights, which lie [`BLOCK_ROWS`] apart.
 #[inline(always)]
 pub(super) unsafe fn channel<S: Simd, const M: usize, const N: usize>(
     acc: &mut [[S::F; N]; M],
@@ -163,7 +202,7 @@ pub(super) unsafe fn channel<S: Simd, const M: usize, const N: usize>(
     taps: &[usize],
 ) {
     for &tap in taps {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises the instruction set, `N` vectors at each tap, and `M` weights.
         unsafe {
             let p = src.add(tap);
             let mut x = [S::splat(0.0); N];
@@ -177,7 +216,7 @@ pub(super) unsafe fn channel<S: Simd, const M: usize, const N: usize>(
                 }
             }
             // After the last tap this may lie behind the weights, and is not read.
-            w = w.wrapping_add(super::BLOCK_ROWS);
+            w = w.wrapping_add(BLOCK_ROWS);
         }
     }
 }
@@ -195,7 +234,7 @@ pub(super) unsafe fn group<S: Simd, const M: usize, const N: usize>(
     taps: &[usize],
 ) {
     for &tap in taps {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises the instruction set, `N` vectors at each tap, and `M` weights.
         unsafe {
             let p = src.add(tap);
             let mut x = [S::splat_i(0); N];
@@ -209,7 +248,7 @@ pub(super) unsafe fn group<S: Simd, const M: usize, const N: usize>(
                 }
             }
             // After the last tap this may lie behind the weights, and is not read.
-            w = w.wrapping_add(super::BLOCK_ROWS);
+            w = w.wrapping_add(BLOCK_ROWS);
         }
     }
 }
@@ -217,7 +256,9 @@ pub(super) unsafe fn group<S: Simd, const M: usize, const N: usize>(
 /// [`Simd::correlate`] as the compiler makes it.
 ///
 /// # Safety
-/// `len` numbers can be read in each row and from each start.
+/// The CPU has the instruction set of `S`; `len` numbers, a multiple of [`Simd::LANES`], can be read in each of `M` rows,
+/// `pitch` apart, and from each start.
+#[cfg(feature = "train")]
 #[inline(always)]
 pub(super) unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
     acc: &mut [[S::F; N]; M],
@@ -229,7 +270,7 @@ pub(super) unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
     let mut sums = *acc;
     let mut n = 0;
     while n < len {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises the instruction set, and `len` numbers, whole vectors, in each row.
         unsafe {
             let mut x = [S::splat(0.0); N];
             for (x, p) in x.iter_mut().zip(shifted) {

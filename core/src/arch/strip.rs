@@ -6,11 +6,9 @@
 //! vector, a third of the loads are aligned; anything else was seen to cost up to a third of the speed. Sums of one
 //! position are made in one order, whatever the strip.
 
-use super::simd::{Kernel, Simd};
+use super::simd::{BLOCK_ROWS, Kernel, Simd};
 use super::{Isa, span};
 
-/// Output channels of a block of packed weights.
-pub const BLOCK_ROWS: usize = 8;
 /// Elements past the end of a line that may be read from scratch and written to sums: one of the widest vectors.
 pub const RUN_PAD: usize = 16;
 
@@ -103,7 +101,7 @@ trait Number: Copy {
     /// Vectors of a strip.
     fn vectors<S: Simd>() -> usize;
     /// # Safety
-    /// As [`Simd`]; so for the others.
+    /// As the method of [`Simd`] for this number; so for the others.
     unsafe fn splat<S: Simd>(self) -> Self::Vector<S>;
     unsafe fn load<S: Simd>(p: *const Self) -> Self::Vector<S>;
     unsafe fn store<S: Simd>(p: *mut Self, v: Self::Vector<S>);
@@ -118,7 +116,6 @@ trait Number: Copy {
 
 macro_rules! number {
     ($t:ty, $vector:ident, $vectors:ident, $splat:ident, $load:ident, $store:ident, $channel:ident) => {
-        // SAFETY of all: the caller's promises are passed on.
         impl Number for $t {
             type Vector<S: Simd> = S::$vector;
             #[inline(always)]
@@ -127,14 +124,17 @@ macro_rules! number {
             }
             #[inline(always)]
             unsafe fn splat<S: Simd>(self) -> S::$vector {
+                // SAFETY: the caller promises the instruction set.
                 unsafe { S::$splat(self) }
             }
             #[inline(always)]
             unsafe fn load<S: Simd>(p: *const $t) -> S::$vector {
+                // SAFETY: the caller promises the instruction set, and a vector at `p`.
                 unsafe { S::$load(p) }
             }
             #[inline(always)]
             unsafe fn store<S: Simd>(p: *mut $t, v: S::$vector) {
+                // SAFETY: as for `load`.
                 unsafe { S::$store(p, v) }
             }
             #[inline(always)]
@@ -145,6 +145,7 @@ macro_rules! number {
                 w: *const $t,
                 taps: &[usize],
             ) {
+                // SAFETY: the caller makes the same promise.
                 unsafe { S::$channel(acc, src, line, w, taps) }
             }
         }
@@ -156,12 +157,14 @@ number!(i32, I, VECS_INT, splat_i, load_i, store_i, group);
 impl Isa {
     /// Runs one block in f32.
     pub fn conv_f32(self, s: Strip<'_, f32>) {
-        self.run(s);
+        // SAFETY: `Strip::new` saw to the conditions.
+        unsafe { self.run(s) }
     }
 
     /// Runs one block in integers.
     pub fn conv_int(self, s: Strip<'_, i32>) {
-        self.run(s);
+        // SAFETY: `Strip::new` saw to the conditions.
+        unsafe { self.run(s) }
     }
 }
 

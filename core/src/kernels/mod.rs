@@ -10,39 +10,53 @@
 //! between: then some planes of all channels are one piece of memory, which a layer may write over what it has read.
 
 mod conv;
-mod data_gradient;
+#[cfg(feature = "train")]
+mod gradient;
 mod norm;
 mod output;
 mod pool;
 mod resample;
 mod source;
+mod spread;
 mod squash;
+mod stored;
 mod sum;
 mod upsample;
-mod weight_gradient;
 
 pub use conv::{Conv, ConvGeometry, ConvWeights, Precision};
-pub use data_gradient::{DataGradient, Into};
+#[cfg(feature = "train")]
+pub use gradient::{DataGradient, GradientTarget, Update, WeightGradient};
 pub use norm::{Norm, Statistics};
 pub use output::{OutTile, Output};
 pub use pool::{Pool, PoolGeometry};
 pub use resample::{Between, Resample};
-pub use source::{Data, Op, Part, Source, Stored, Target};
+pub use source::{ByteTarget, Read, Rows, Source, Target};
+pub use spread::Spread;
 pub use squash::Squash;
+pub use stored::{Data, Op, Stored};
 pub use sum::Sum;
 pub use upsample::{Upsample, UpsampleWeights};
-pub use weight_gradient::WeightGradient;
 
-use crate::arch::Block;
+use crate::arch::{Block, Isa, Plain, blocks_for, numbers_mut};
 
-/// Splits `bytes` worth of blocks off the front.
-fn split<'a, T: crate::arch::Plain>(rest: &mut &'a mut [Block], elements: usize) -> &'a mut [T] {
+/// What a layer runs with.
+pub struct Pass<'p, 's, E> {
+    /// The instruction set.
+    pub isa: Isa,
+    /// Where threads come from.
+    pub executor: &'p E,
+    /// One slice of scratch for each worker. What they hold does not matter.
+    pub scratch: &'p mut [&'s mut [Block]],
+}
+
+/// Splits blocks for so many numbers off the front.
+fn split<'a, T: Plain>(rest: &mut &'a mut [Block], elements: usize) -> &'a mut [T] {
     let (front, tail) = core::mem::take(rest).split_at_mut(blocks::<T>(elements));
     *rest = tail;
-    &mut crate::arch::numbers_mut(front)[..elements]
+    &mut numbers_mut(front)[..elements]
 }
 
 /// Blocks that hold so many numbers.
 const fn blocks<T>(elements: usize) -> usize {
-    crate::arch::blocks_for(elements * size_of::<T>())
+    blocks_for(elements * size_of::<T>())
 }

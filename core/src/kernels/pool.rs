@@ -3,10 +3,8 @@
 use super::conv::{is_tensor, is_window};
 use super::output::Output;
 use super::source::{Source, Target};
-use super::{blocks, split};
-use crate::arch::{Block, Isa};
+use super::{Pass, blocks, split};
 use crate::executor::Executor;
-use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// A window that slides over the input; voxels outside the input do not count.
@@ -55,19 +53,13 @@ impl Pool {
         blocks::<f32>(g.channels * g.input[2]) * 2 + blocks::<f32>(g.output[2]) + source.aux_blocks(1)
     }
 
-    /// Runs it; `scratch` holds one slice a worker.
+    /// Runs it.
     ///
     /// # Panics
     /// If the geometry is not [possible](PoolGeometry::is_possible), the source or the output is of another shape, or the
     /// scratch is too small.
-    pub fn run<E: Executor>(
-        isa: Isa,
-        g: &PoolGeometry,
-        source: &Source<'_>,
-        out: &Output<'_>,
-        mut scratch: Vec<&mut [Block]>,
-        executor: &E,
-    ) {
+    pub fn run<E: Executor>(pass: Pass<'_, '_, E>, g: &PoolGeometry, source: &Source<'_>, out: &Output<'_>) {
+        let Pass { isa, executor, scratch } = pass;
         assert!(g.is_possible(), "impossible pooling: {g:?}");
         assert_eq!((source.channels(), source.grid), (g.channels, g.input), "a source of another shape");
         let window = |axis: usize, o: usize| {
@@ -79,7 +71,7 @@ impl Pool {
         };
         let full: usize = g.kernel.iter().product();
         let nx = g.input[2];
-        executor.for_each(&mut scratch, |_, scratch| {
+        executor.for_each(scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let rows: &mut [f32] = split(&mut rest, g.channels * nx);
             let merged: &mut [f32] = split(&mut rest, g.channels * nx);

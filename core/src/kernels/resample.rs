@@ -3,10 +3,9 @@
 //! Each axis is interpolated by itself, z first, so a row is a blend of rows of the small tensor. The full-size result is
 //! never stored: the layer that reads it computes the rows it needs.
 
-use super::source::{Source, Target};
+use super::source::{Read, Rows, Source, Target};
 use super::{blocks, split};
 use crate::arch::{Block, Isa};
-use alloc::boxed::Box;
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +28,7 @@ impl Between {
 /// What is read and where its voxels go.
 pub struct Resample<'a> {
     /// The tensor on the old grid.
-    pub low: Box<Source<'a>>,
+    pub low: Source<'a>,
     /// The new grid's voxels along `z, y, x`; their places do not decrease.
     pub axes: [&'a [Between]; 3],
 }
@@ -48,48 +47,39 @@ fn blend(to: &mut [f32], from: &[f32], weight: f32) {
 }
 
 impl Resample<'_> {
-    /// Channels.
-    pub(super) fn channels(&self) -> usize {
-        self.low.channels()
-    }
-
     /// The most rows of the old grid that `rows` neighbouring rows of the new one read.
     fn low_rows(&self, rows: usize) -> usize {
         let axis = self.axes[1];
         (0..axis.len()).map(|y| reach(&axis[y..axis.len().min(y + rows)]).len()).max().unwrap_or(0)
     }
+}
 
-    /// Blocks that [`Self::read`] needs for `rows` rows.
-    pub(super) fn aux_blocks(&self, rows: usize) -> usize {
+impl Read for Resample<'_> {
+    fn channels(&self) -> usize {
+        self.low.channels()
+    }
+
+    fn aux_blocks(&self, rows: usize) -> usize {
         let (low, nx) = (self.low_rows(rows), self.low.grid[2]);
         2 * blocks::<f32>(self.low.channels() * low * nx) + blocks::<f32>(nx) + self.low.aux_blocks(low)
     }
 
-    /// Computes rows `rows` of plane `z` into channels `first..` of the target.
-    pub(super) fn read(
-        &self,
-        isa: Isa,
-        z: usize,
-        rows: Range<usize>,
-        first: usize,
-        target: &mut Target<'_>,
-        mut aux: &mut [Block],
-    ) {
+    fn read(&self, isa: Isa, rows: &Rows, target: &mut Target<'_>, mut aux: &mut [Block]) {
         let [along_z, along_y, along_x] = self.axes;
         let nx = self.low.grid[2];
-        let low = reach(&along_y[rows.clone()]);
+        let low = reach(&along_y[rows.y.clone()]);
         let channel = low.len() * nx;
         let plane: &mut [f32] = split(&mut aux, self.low.channels() * channel);
         let next: &mut [f32] = split(&mut aux, self.low.channels() * channel);
         let line: &mut [f32] = split(&mut aux, nx);
-        let Between { index, weight } = along_z[z];
+        let Between { index, weight } = along_z[rows.z];
         self.low.read(isa, index, low.clone(), &mut Target { data: &mut *plane, channel, pitch: nx }, aux);
         if weight > 0.0 {
             self.low.read(isa, index + 1, low.clone(), &mut Target { data: &mut *next, channel, pitch: nx }, aux);
             blend(plane, next, weight);
         }
         for c in 0..self.low.channels() {
-            for (r, y) in along_y[rows.clone()].iter().enumerate() {
+            for (r, y) in along_y[rows.y.clone()].iter().enumerate() {
                 let row = |y: usize| &plane[c * channel + (y - low.start) * nx..][..nx];
                 let row = if y.weight > 0.0 {
                     line.copy_from_slice(row(y.index));
@@ -98,7 +88,7 @@ impl Resample<'_> {
                 } else {
                     row(y.index)
                 };
-                for (to, x) in target.row(first + c, r, along_x.len()).iter_mut().zip(along_x) {
+                for (to, x) in target.row(c, r, along_x.len()).iter_mut().zip(along_x) {
                     *to = row[x.index];
                     if x.weight > 0.0 {
                         *to = *to * (1.0 - x.weight) + row[x.index + 1] * x.weight;

@@ -2,10 +2,8 @@
 
 use super::output::Output;
 use super::source::{Source, Target};
-use super::{blocks, split};
-use crate::arch::{Block, Isa};
+use super::{Pass, blocks, split};
 use crate::executor::Executor;
-use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Rows read at once.
@@ -32,17 +30,14 @@ impl Squash {
         blocks::<f32>(source.channels() * ROWS * nx) + 2 * blocks::<f32>(ROWS * nx) + source.aux_blocks(ROWS)
     }
 
-    /// Runs it; `scratch` holds one slice a worker.
-    pub fn run<E: Executor>(
-        self,
-        isa: Isa,
-        source: &Source<'_>,
-        out: &Output<'_>,
-        mut scratch: Vec<&mut [Block]>,
-        executor: &E,
-    ) {
+    /// Runs it.
+    ///
+    /// # Panics
+    /// If the output is of another shape than the source, or the scratch is too small.
+    pub fn run<E: Executor>(self, pass: Pass<'_, '_, E>, source: &Source<'_>, out: &Output<'_>) {
+        let Pass { isa, executor, scratch } = pass;
         let (channels, nx) = (source.channels(), source.grid[2]);
-        executor.for_each(&mut scratch, |_, scratch| {
+        executor.for_each(scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let data: &mut [f32] = split(&mut rest, channels * ROWS * nx);
             let most: &mut [f32] = split(&mut rest, ROWS * nx);

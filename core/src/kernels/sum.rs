@@ -1,11 +1,10 @@
 //! The sum of one or more tensors, row by row; of one it is a copy that settles what was pending.
 
 use super::output::Output;
-use super::source::{Op, Source, Target, settle};
-use super::{blocks, split};
-use crate::arch::{Block, Isa};
+use super::source::{Source, Target};
+use super::stored::{Op, settle};
+use super::{Pass, blocks, split};
 use crate::executor::Executor;
-use alloc::vec::Vec;
 
 /// Rows read at once: even numbers of them, for upsampled rows come in pairs; several short ones, for a call costs as much
 /// as some vectors; and no more than what all channels keep in the second-level cache.
@@ -41,11 +40,15 @@ impl Sum<'_, '_> {
         2 * blocks::<f32>(self.channels * rows * self.grid[2]) + aux
     }
 
-    /// Runs it; `scratch` holds one slice a worker.
-    pub fn run<E: Executor>(&self, isa: Isa, out: &Output<'_>, mut scratch: Vec<&mut [Block]>, executor: &E) {
+    /// Runs it.
+    ///
+    /// # Panics
+    /// If a source or the output is of another shape, or the scratch is too small.
+    pub fn run<E: Executor>(&self, pass: Pass<'_, '_, E>, out: &Output<'_>) {
+        let Pass { isa, executor, scratch } = pass;
         let (channels, nx) = (self.channels, self.grid[2]);
         let once = rows_at_once(channels, self.grid);
-        executor.for_each(&mut scratch, |_, scratch| {
+        executor.for_each(scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let len = channels * once * nx;
             let total: &mut [f32] = split(&mut rest, len);

@@ -4,14 +4,12 @@
 //! matrix. The full-size result is never stored: the layer that reads it computes the rows it needs, at a few per cent
 //! of its own work, and the largest tensor but one of a U-Net is never in memory.
 
-use super::source::{Source, Target};
+use super::source::{Read, Rows, Source, Target};
 use super::{blocks, split};
 use crate::arch::{
     Activation, BLOCK_ROWS, Block, Isa, Lines, Quant, RUN_PAD, Strip, StripInput, StripSums, StripWeights,
 };
-use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Range;
 
 /// Lines that the run of all low rows is cut into, to give the inner loop its full strip.
 const LINES: usize = 3;
@@ -33,7 +31,7 @@ pub struct UpsampleWeights<'a> {
 /// What is read and how it grows.
 pub struct Upsample<'a> {
     /// The small tensor.
-    pub low: Box<Source<'a>>,
+    pub low: Source<'a>,
     /// Output channels.
     pub cout: usize,
     /// Kernel and stride.
@@ -47,11 +45,6 @@ pub struct Upsample<'a> {
 }
 
 impl Upsample<'_> {
-    /// Output channels.
-    pub fn channels(&self) -> usize {
-        self.cout
-    }
-
     /// Elements of packed weights.
     pub fn weight_elements(cin: usize, cout: usize, kernel: [usize; 3]) -> usize {
         kernel[0] * (cout * kernel[1] * kernel[2]).div_ceil(BLOCK_ROWS) * cin * BLOCK_ROWS
@@ -80,43 +73,26 @@ impl Upsample<'_> {
         rows.div_ceil(self.kernel[1]) + usize::from(self.kernel[1] > 1)
     }
 
-    /// Blocks that [`Self::read`] needs for `rows` rows.
-    pub(super) fn aux_blocks(&self, rows: usize) -> usize {
-        let low = self.low_rows(rows);
-        let run = LINES * line(low * self.low.grid[2]) + RUN_PAD;
-        blocks::<f32>(self.low.channels() * run) + blocks::<f32>((BLOCK_ROWS + 2) * run) + self.low.aux_blocks(low)
-    }
-
-    /// Computes rows `rows` of plane `z` into channels `first..` of the target, and puts them onto `grids`.
-    #[allow(clippy::too_many_arguments)] // As `Source::read`.
-    pub(super) fn read(
-        &self,
-        isa: Isa,
-        z: usize,
-        rows: Range<usize>,
-        first: usize,
-        grids: &[Quant],
-        target: &mut Target<'_>,
-        mut aux: &mut [Block],
-    ) {
+    /// Computes rows, and puts them onto `grids`, one after the other.
+    fn compute(&self, isa: Isa, rows: &Rows, grids: &[Quant], target: &mut Target<'_>, mut aux: &mut [Block]) {
         let [kz, ky, kx] = self.kernel;
         let nx = self.low.grid[2];
         let cin = self.low.channels();
-        let low = rows.start / ky..(rows.end - 1) / ky + 1;
+        let low = rows.y.start / ky..(rows.y.end - 1) / ky + 1;
         let len = low.len() * nx;
-        let line = line(self.low_rows(rows.len()) * nx);
+        let line = line(self.low_rows(rows.y.len()) * nx);
         let run = LINES * line + RUN_PAD;
         let src: &mut [f32] = split(&mut aux, cin * run);
         let sums: &mut [f32] = split(&mut aux, (BLOCK_ROWS + 2) * run);
         let (sums, pairs) = sums.split_at_mut(BLOCK_ROWS * run);
-        self.low.read(isa, z / kz, low.clone(), &mut Target { data: src, channel: run, pitch: nx }, aux);
+        self.low.read(isa, rows.z / kz, low.clone(), &mut Target { data: src, channel: run, pitch: nx }, aux);
 
         let per_channel = ky * kx;
         let total = self.cout * per_channel;
         let count = total.div_ceil(BLOCK_ROWS);
         // Channels as taps of one: the inner loop is over taps.
         let taps: Vec<usize> = (0..cin).map(|c| c * run).collect();
-        let plane = &self.weights.weights[(z % kz) * count * cin * BLOCK_ROWS..];
+        let plane = &self.weights.weights[(rows.z % kz) * count * cin * BLOCK_ROWS..];
         for b in 0..count {
             let in_block = BLOCK_ROWS.min(total - b * BLOCK_ROWS);
             let mut bias = [0f32; BLOCK_ROWS];
@@ -138,12 +114,9 @@ impl Upsample<'_> {
                     let (even, odd) = (&sums[i * run..][..len], &sums[(i + 1) * run..][..len]);
                     isa.zip(even, odd, &mut pairs[..2 * len]);
                 }
-                for (r, y) in rows.clone().enumerate() {
-                    if y % ky != ty {
-                        continue;
-                    }
+                for (r, y) in rows.y.clone().enumerate().filter(|(_, y)| y % ky == ty) {
                     let at = (y / ky - low.start) * nx;
-                    let out = target.row(first + o, r, nx * kx);
+                    let out = target.row(o, r, nx * kx);
                     if kx == 2 {
                         out.copy_from_slice(&pairs[2 * at..][..2 * nx]);
                     } else {
@@ -156,8 +129,8 @@ impl Upsample<'_> {
         }
         // Where rows follow one another, all of a channel at once.
         let row = nx * kx;
-        let (runs, len) = if target.pitch == row { (1, rows.len() * row) } else { (rows.len(), row) };
-        for c in first..first + self.cout {
+        let (runs, len) = if target.pitch == row { (1, rows.y.len() * row) } else { (rows.y.len(), row) };
+        for c in 0..self.cout {
             for r in 0..runs {
                 let run = target.row(c, r, len);
                 isa.change_row(run, None, self.activation);
@@ -166,5 +139,29 @@ impl Upsample<'_> {
                 }
             }
         }
+    }
+}
+
+impl Read for Upsample<'_> {
+    fn channels(&self) -> usize {
+        self.cout
+    }
+
+    fn aux_blocks(&self, rows: usize) -> usize {
+        let low = self.low_rows(rows);
+        let run = LINES * line(low * self.low.grid[2]) + RUN_PAD;
+        blocks::<f32>(self.low.channels() * run) + blocks::<f32>((BLOCK_ROWS + 2) * run) + self.low.aux_blocks(low)
+    }
+
+    fn read(&self, isa: Isa, rows: &Rows, target: &mut Target<'_>, aux: &mut [Block]) {
+        self.compute(isa, rows, &self.grids, target, aux);
+    }
+
+    fn read_for_grid(&self, isa: Isa, rows: &Rows, quant: Quant, target: &mut Target<'_>, aux: &mut [Block]) {
+        let grids = match self.grids.split_last() {
+            Some((last, others)) if *last == quant => others,
+            _ => &self.grids,
+        };
+        self.compute(isa, rows, grids, target, aux);
     }
 }

@@ -3,7 +3,7 @@
 use super::spec::{OpSpec, PartSpec, Place, ValueSpec};
 use super::weights::Weights;
 use crate::arch::Order;
-use crate::kernels::{Data, Op, Part, Resample, Source, Stored, Upsample, UpsampleWeights};
+use crate::kernels::{Data, Op, Read, Resample, Source, Spread, Stored, Upsample, UpsampleWeights};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -36,18 +36,16 @@ pub(super) fn source_of<'a>(
     weights: &'a Weights<'_>,
     float: &mut impl FnMut() -> &'a [f32],
 ) -> Source<'a> {
-    let parts = value
-        .parts
-        .iter()
-        .map(|part| match part {
+    let parts = value.parts.iter().map(|part| -> Box<dyn Read + 'a> {
+        match part {
             PartSpec::Stored { place, channels, ops } => {
                 let (data, order, gone) = data(*place).unwrap_or((Data::F32(&[]), Order::Planes, 0));
-                Part::Stored(Stored { data, channels: *channels, order, gone, ops: ops_of(ops, table, weights) })
+                Box::new(Stored { data, channels: *channels, order, gone, ops: ops_of(ops, table, weights) })
             }
             PartSpec::Upsampled { low, cout, kernel, bias, activation, grids, .. } => {
                 let own = float();
-                Part::Upsampled(Upsample {
-                    low: Box::new(source_of(low, data, table, weights, float)),
+                Box::new(Upsample {
+                    low: source_of(low, data, table, weights, float),
                     cout: *cout,
                     kernel: *kernel,
                     weights: UpsampleWeights { weights: own, bias: weights.get(*bias) },
@@ -55,12 +53,13 @@ pub(super) fn source_of<'a>(
                     grids: grids.clone(),
                 })
             }
-            PartSpec::Spread { low, by } => Part::Spread(source_of(low, data, table, weights, float), *by),
-            PartSpec::Resampled { low, axes: [z, y, x] } => {
-                let low = Box::new(source_of(low, data, table, weights, float));
-                Part::Resampled(Resample { low, axes: [z, y, x] })
+            PartSpec::Spread { low, by } => {
+                Box::new(Spread { low: source_of(low, data, table, weights, float), by: *by })
             }
-        })
-        .collect();
-    Source { parts, grid: value.grid }
+            PartSpec::Resampled { low, axes: [z, y, x] } => {
+                Box::new(Resample { low: source_of(low, data, table, weights, float), axes: [z, y, x] })
+            }
+        }
+    });
+    Source { parts: parts.collect(), grid: value.grid }
 }

@@ -25,3 +25,6 @@ pub use spec::{
     ConvSpec, Form, Graph, Kind, NormSpec, OpSpec, PartSpec, Place, Span, SpecError, Step, Storage, ValueSpec,
 };
 pub use weights::Weights;
+
+pub use crate::arch::{Activation, Isa, Quant};
+pub use crate::kernels::{Between, ConvGeometry, PoolGeometry, Squash};

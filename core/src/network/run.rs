@@ -3,12 +3,12 @@
 use super::arena::{Arena, Region, carve};
 use super::bind::{ops_of, source_of};
 use super::layout::Network;
-use super::prepare::{Prepared, float_weights};
+use super::prepare::float_weights;
 use super::spec::{ConvSpec, Form, Kind, OpSpec, PartSpec, Place, Span, Step, Storage, ValueSpec};
 use super::weights::Weights;
 use crate::arch::{Activation, BLOCK_ROWS, Block, Cuts, Isa, Order, Row, Tiles, blocks_for, numbers, numbers_mut};
 use crate::executor::Executor;
-use crate::kernels::{Conv, ConvWeights, Data, Norm, Op, Output, Pool, Source, Statistics, Sum};
+use crate::kernels::{Conv, ConvWeights, Data, Norm, Op, Output, Pass, Pool, Source, Statistics, Sum};
 use crate::patch::{Patch, PatchMut};
 use alloc::vec::Vec;
 
@@ -57,7 +57,7 @@ impl Network<'_> {
         let mut run = Run { network: self, layout, input, storage, executor };
         for (i, step) in self.graph.steps.iter().enumerate() {
             observer.begin(i);
-            run.step(i, step, &mut output, arena, &mut scratch);
+            run.step(i, &mut output, arena, &mut scratch);
             if let Place::Buffer(b) = step.place {
                 run.storage[b] = step.storage;
             }
@@ -66,111 +66,80 @@ impl Network<'_> {
     }
 }
 
-/// Where the memory of a step lies while one band of it is computed.
+/// The memory of one step, carved out of the arena.
+struct Borrowed<'a> {
+    /// Where weights are prepared.
+    weights: &'a mut [Block],
+    /// Where the output goes, with the buffer that it overwrites, and where in it the output begins.
+    written: &'a mut [Block],
+    start: usize,
+    /// The buffer that is overwritten, and where it begins in `written`.
+    over: Option<(usize, usize)>,
+    /// Where the scale and shift of the norm go.
+    table: &'a mut [Block],
+    /// Numbers of buffers and tables that are only read, and their blocks.
+    buffers: Vec<(usize, &'a [Block])>,
+    tables: Vec<(usize, &'a [Block])>,
+}
+
+/// The weights of one step in the form in which kernels take them.
+struct StepWeights<'a> {
+    /// Of the step itself, where they are floats.
+    own: &'a [f32],
+    /// Of its inputs, in the order of use.
+    inputs: Vec<&'a [f32]>,
+    /// Of the step itself, where they are integers that had to be rearranged for the instruction set.
+    words: Option<&'a [Block]>,
+}
+
+/// What a step reads while one band of it is computed.
 struct Lent<'a> {
-    /// Numbers of buffers and tables, and their blocks.
     buffers: &'a [(usize, &'a [Block])],
     tables: &'a [(usize, &'a [Block])],
-    /// What is left of a buffer that is written over, and how many of its blocks are gone.
+    /// What is left of a buffer that is overwritten, and how many of its blocks are gone.
     overwritten: Option<(usize, &'a [Block], usize)>,
-    /// Weights in single precision, in the order of use.
-    floats: &'a [&'a [f32]],
+    weights: &'a StepWeights<'a>,
 }
 
 impl<E: Executor> Run<'_, '_, E> {
-    fn step(
-        &self,
-        i: usize,
-        step: &Step,
-        output: &mut PatchMut<'_>,
-        arena: &mut [Block],
-        scratch: &mut [&mut [Block]],
-    ) {
-        let Network { weights, isa, .. } = self.network;
-        let prepared = &self.network.prepared[i];
-        // Regions of the arena: what is written, then what is only read.
-        let out = match step.place {
-            Place::Buffer(b) => Region { len: blocks_for(step.bytes()), ..self.layout.buffers[b] },
-            _ => Region::default(),
-        };
-        let over = self.layout.overwritten[i];
-        let written = over.map_or(out, |b| out.with(self.layout.buffers[b]));
-        let table = step.norm.as_ref().map_or(Region::default(), |n| self.layout.tables[n.table]);
-        let (places, tables) = read_by(step, over);
-        let mut wanted = alloc::vec![self.layout.weights[i], written, table];
-        wanted.extend(places.iter().map(|&b| self.layout.buffers[b]));
-        wanted.extend(tables.iter().map(|&t| self.layout.tables[t]));
-        let mut slices = carve(arena, &wanted).into_iter();
-        let mut next = || slices.next().unwrap_or_default();
-        let (weights_out, written_out, table) = (next(), next(), next());
-        let read: Vec<&[Block]> = slices.map(|s| &*s).collect();
-        let (buffers_in, tables_in) = read.split_at(places.len());
-        let buffers: Vec<_> = places.into_iter().zip(buffers_in.iter().copied()).collect();
-        let tables: Vec<_> = tables.into_iter().zip(tables_in.iter().copied()).collect();
-
-        let bands_len = prepared.conv.as_ref().map_or(0, Conv::prepared_weights);
-        let (widened, bands_out) = weights_out.split_at_mut(weights_out.len() - blocks_for(4 * bands_len));
-        let (widened, pairs) = widen(*isa, step, weights, widened);
-        let floats = floats_of(step, weights, widened);
-        let own = match &prepared.conv {
-            Some(conv) if bands_len > 0 => {
-                let out = &mut numbers_mut(bands_out)[..bands_len];
-                conv.prepare_weights(*isa, floats[0], out);
-                &*out
-            }
-            _ => floats.first().copied().unwrap_or_default(),
-        };
-        let own_floats = usize::from(matches!(&step.kind, Kind::Conv(_, ConvSpec::Float { .. })));
-
-        let statistics = if step.norm.is_some() { step.channels } else { 0 };
-        let mut statistics = Statistics::new(prepared.tiles, statistics);
+    /// Runs step `i`: its memory is carved out of the arena and its weights are prepared; then its inputs are bound and its
+    /// kernel is run, band by band of planes.
+    fn step(&self, i: usize, output: &mut PatchMut<'_>, arena: &mut [Block], scratch: &mut [&mut [Block]]) {
+        let Network { graph, weights, isa, prepared, .. } = self.network;
+        let (step, prepared) = (&graph.steps[i], &prepared[i]);
+        let Borrowed { weights: for_weights, written, start, over, table, buffers, tables } = self.borrow(i, arena);
+        let step_weights = prepare_weights(self.network, i, for_weights);
+        let summed = if step.norm.is_some() { step.channels } else { 0 };
+        let mut statistics = Statistics::new(prepared.tiles, summed);
         let [nz, ny, nx] = step.grid;
-        let shape = [step.channels, nz, ny, nx];
         let plane = step.channels * ny * nx;
         for planes in self.layout.bands(i, step) {
-            let cuts = |order| {
-                Cuts::new(shape, order, prepared.step, planes.clone()).expect("a checked step has a tensor to write")
-            };
             // The output of this band, and what lies behind it.
-            let end = out.offset - written.offset + blocks_for(planes.end * plane * step.storage.bytes());
-            let (before, behind) = written_out.split_at_mut(if over.is_some() { end } else { written.len });
-            let before = &mut before[out.offset - written.offset..];
-            let overwritten = over.map(|b| {
-                let start = self.layout.buffers[b].offset - written.offset;
-                (b, &behind[start.saturating_sub(end)..], end.saturating_sub(start))
-            });
-            let lent = Lent { buffers: &buffers, tables: &tables, overwritten, floats: &floats[own_floats..] };
+            let end = start + blocks_for(planes.end * plane * step.storage.bytes());
+            let (before, behind) = written.split_at_mut(if over.is_some() { end } else { written.len() });
+            let overwritten = over.map(|(b, at)| (b, &behind[at.saturating_sub(end)..], end.saturating_sub(at)));
+            let lent = Lent { buffers: &buffers, tables: &tables, overwritten, weights: &step_weights };
             let sources = self.sources(step, &lent);
-            let (band, sums) = (planes.start * plane..planes.end * plane, statistics.sums());
-            let target = match (step.place, step.storage) {
-                (Place::Output, _) => match output {
-                    PatchMut::F32(out) => Output::F32(Tiles::new(&mut out[band], cuts(Order::Channels), sums)),
-                    PatchMut::F16(out) => Output::F16(Tiles::new(&mut out[band], cuts(Order::Channels), sums)),
-                },
-                (_, Storage::F32) => Output::F32(Tiles::new(&mut numbers_mut(before)[band], cuts(Order::Planes), sums)),
-                (_, Storage::F16) => Output::F16(Tiles::new(&mut numbers_mut(before)[band], cuts(Order::Planes), sums)),
-                (_, Storage::U8(q)) => {
-                    Output::U8(Tiles::new(&mut numbers_mut(before)[band], cuts(Order::Planes), sums), q)
-                }
-            };
-            let scratch: Vec<&mut [Block]> = scratch.iter_mut().map(|s| &mut **s).collect();
-            let ops = match &step.kind {
+            let in_place = match &step.kind {
                 Kind::Sum { in_place: Some(ops) } => Some(ops_of(ops, &|t| self.table(&lent, t), weights)),
                 _ => None,
             };
-            compute(
-                *isa,
-                step,
-                prepared,
-                &sources,
-                own,
-                pairs,
-                weights,
-                &target,
-                scratch,
-                ops.as_deref(),
-                self.executor,
-            );
+            let band = planes.start * plane..planes.end * plane;
+            let order = if step.place == Place::Output { Order::Channels } else { Order::Planes };
+            let cuts = Cuts::new([step.channels, nz, ny, nx], order, prepared.step, planes);
+            let cuts = cuts.expect("a checked step writes a tensor");
+            let (memory, sums) = (&mut before[start..], statistics.sums());
+            let target = match (step.place, step.storage) {
+                (Place::Output, _) => match output {
+                    PatchMut::F32(out) => Output::F32(Tiles::new(&mut out[band], cuts, sums)),
+                    PatchMut::F16(out) => Output::F16(Tiles::new(&mut out[band], cuts, sums)),
+                },
+                (_, Storage::F32) => Output::F32(Tiles::new(&mut numbers_mut(memory)[band], cuts, sums)),
+                (_, Storage::F16) => Output::F16(Tiles::new(&mut numbers_mut(memory)[band], cuts, sums)),
+                (_, Storage::U8(q)) => Output::U8(Tiles::new(&mut numbers_mut(memory)[band], cuts, sums), q),
+            };
+            let pass = Pass { isa: *isa, executor: self.executor, scratch: &mut *scratch };
+            self.compute(i, pass, &Bound { sources, in_place, weights: &step_weights }, &target);
         }
         if let Some(norm) = &step.norm {
             let norm = Norm {
@@ -182,6 +151,37 @@ impl<E: Executor> Run<'_, '_, E> {
             let half = all.len() / 2;
             let (scale, shift) = all.split_at_mut(half);
             norm.resolve(&statistics, nz * ny * nx, scale, shift);
+        }
+    }
+
+    /// Carves the memory of step `i` out of the arena: first what is written, then what is only read.
+    fn borrow<'a>(&self, i: usize, arena: &'a mut [Block]) -> Borrowed<'a> {
+        let (step, layout) = (&self.network.graph.steps[i], self.layout);
+        let out = match step.place {
+            Place::Buffer(b) => Region { len: blocks_for(step.bytes()), ..layout.buffers[b] },
+            _ => Region::default(),
+        };
+        let over = layout.overwritten[i];
+        let written = over.map_or(out, |b| out.with(layout.buffers[b]));
+        let table = step.norm.as_ref().map_or(Region::default(), |n| layout.tables[n.table]);
+        let (buffers, tables) = read_by(step, over);
+        let mut wanted = alloc::vec![layout.weights[i], written, table];
+        wanted.extend(buffers.iter().map(|&b| layout.buffers[b]));
+        wanted.extend(tables.iter().map(|&t| layout.tables[t]));
+        let mut slices = carve(arena, &wanted).into_iter();
+        let mut next = || slices.next().unwrap_or_default();
+        let (for_weights, for_output, for_table) = (next(), next(), next());
+        let mut read = slices.map(|s| &*s);
+        let buffers = buffers.into_iter().zip(read.by_ref()).collect();
+        let tables = tables.into_iter().zip(read).collect();
+        Borrowed {
+            weights: for_weights,
+            written: for_output,
+            start: out.offset - written.offset,
+            over: over.map(|b| (b, layout.buffers[b].offset - written.offset)),
+            table: for_table,
+            buffers,
+            tables,
         }
     }
 
@@ -208,7 +208,7 @@ impl<E: Executor> Run<'_, '_, E> {
                 }
             },
         };
-        let mut floats = lent.floats.iter().copied();
+        let mut floats = lent.weights.inputs.iter().copied();
         let mut float = || floats.next().unwrap_or_default();
         let table = |t: usize| self.table(lent, t);
         let weights = &self.network.weights;
@@ -222,47 +222,44 @@ impl<E: Executor> Run<'_, '_, E> {
         let n = self.network.graph.tables[t];
         Some((&all[..n], &all[all.len() / 2..][..n]))
     }
+
+    /// Runs the kernel of step `i` on the tiles of `target`.
+    fn compute(&self, i: usize, pass: Pass<'_, '_, E>, bound: &Bound<'_>, target: &Output<'_>) {
+        let (step, conv) = (&self.network.graph.steps[i], &self.network.prepared[i].conv);
+        let weights = &self.network.weights;
+        match (&step.kind, conv, bound.sources.first()) {
+            (Kind::Conv(_, spec), Some(conv), Some(source)) => {
+                let weights = match spec {
+                    ConvSpec::Float { bias, .. } => ConvWeights::F32(bound.weights.own, weights.get(*bias)),
+                    ConvSpec::Int { weights: words, totals, scale, bias, .. } => ConvWeights::Int {
+                        words: match bound.weights.words {
+                            Some(words) => numbers(words),
+                            None => weights.get(Span { offset: words.offset, len: words.len / 4 }),
+                        },
+                        totals: weights.get(*totals),
+                        scale: weights.get(*scale),
+                        bias: weights.get(*bias),
+                    },
+                };
+                conv.run(pass, source, weights, step.on_grid, target);
+            }
+            (Kind::Pool(g), _, Some(source)) => Pool::run(pass, g, source, target),
+            (Kind::Squash(squash), _, Some(source)) => squash.run(pass, source, target),
+            (Kind::Sum { .. }, ..) => {
+                let (sources, in_place) = (&bound.sources, bound.in_place.as_deref());
+                Sum { sources, in_place, channels: step.channels, grid: step.grid }.run(pass, target);
+            }
+            _ => {}
+        }
+    }
 }
 
-/// Runs the kernel of a step on the tiles of `target`.
-#[allow(clippy::too_many_arguments)] // A step's inputs, outputs and surroundings.
-fn compute<E: Executor>(
-    isa: Isa,
-    step: &Step,
-    prepared: &Prepared,
-    sources: &[Source<'_>],
-    own: &[f32],
-    pairs: Option<&[Block]>,
-    weights: &Weights<'_>,
-    target: &Output<'_>,
-    scratch: Vec<&mut [Block]>,
-    in_place: Option<&[Op<'_>]>,
-    executor: &E,
-) {
-    match (&step.kind, &prepared.conv, sources.first()) {
-        (Kind::Conv(_, spec), Some(conv), Some(source)) => {
-            let weights = match spec {
-                ConvSpec::Float { bias, .. } => ConvWeights::F32(own, weights.get(*bias)),
-                ConvSpec::Int { weights: words, totals, scale, bias, .. } => ConvWeights::Int {
-                    words: match pairs {
-                        Some(words) => numbers(words),
-                        None => weights.get(Span { offset: words.offset, len: words.len / 4 }),
-                    },
-                    totals: weights.get(*totals),
-                    scale: weights.get(*scale),
-                    bias: weights.get(*bias),
-                },
-            };
-            conv.run(isa, source, weights, target, scratch, step.on_grid, executor);
-        }
-        (Kind::Pool(g), _, Some(source)) => Pool::run(isa, g, source, target, scratch, executor),
-        (Kind::Squash(squash), _, Some(source)) => squash.run(isa, source, target, scratch, executor),
-        (Kind::Sum { .. }, ..) => {
-            let sum = Sum { sources, in_place, channels: step.channels, grid: step.grid };
-            sum.run(isa, target, scratch, executor);
-        }
-        _ => {}
-    }
+/// What the kernel of a step takes, bound to the memory it lies in.
+struct Bound<'a> {
+    sources: Vec<Source<'a>>,
+    /// What is pending on a sum's first summand, where the output holds it.
+    in_place: Option<Vec<Op<'a>>>,
+    weights: &'a StepWeights<'a>,
 }
 
 /// Buffers that a step reads, without the one that it writes over, and tables, each once.
@@ -288,6 +285,27 @@ fn read_by(step: &Step, over: Option<usize>) -> (Vec<usize>, Vec<usize>) {
         ops_tables(ops, &mut table);
     }
     (places, tables)
+}
+
+/// Prepares the weights of step `i` in `out`: widened, rearranged and transformed, where they are not used as they lie.
+fn prepare_weights<'a>(network: &'a Network<'_>, i: usize, out: &'a mut [Block]) -> StepWeights<'a> {
+    let Network { graph, weights, isa, prepared, .. } = network;
+    let (step, conv) = (&graph.steps[i], &prepared[i].conv);
+    let transformed = conv.as_ref().map_or(0, Conv::prepared_weights);
+    let (widened, for_transforms) = out.split_at_mut(out.len() - blocks_for(4 * transformed));
+    let (widened, words) = widen(*isa, step, weights, widened);
+    let mut floats = floats_of(step, weights, widened).into_iter();
+    let is_float = matches!(&step.kind, Kind::Conv(_, ConvSpec::Float { .. }));
+    let packed = if is_float { floats.next().unwrap_or_default() } else { &[] };
+    let own = match conv {
+        Some(conv) if transformed > 0 => {
+            let out = &mut numbers_mut(for_transforms)[..transformed];
+            conv.prepare_weights(*isa, packed, out);
+            &*out
+        }
+        _ => packed,
+    };
+    StepWeights { own, inputs: floats.collect(), words }
 }
 
 /// The float weights of a step in single precision, in the order of use: where they lie, or where they were widened to.

@@ -12,7 +12,7 @@ mod runtime;
 mod scene;
 mod student;
 
-use scanside_core::arch::Isa;
+use scanside_core::network::Isa;
 use student::Aligned;
 
 static STUDENT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../golden/image/student.image"));

@@ -3,7 +3,6 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use scanside_core::arch::Block;
 use scanside_core::engine::{Engine, EngineError, EngineFootprint};
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::*;
@@ -13,6 +12,7 @@ use scanside_core::pipeline::{Layout, RunOptions, segment};
 use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::preprocess::{find_box, measure};
 use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
+use scanside_core::workspace::Block;
 
 /// FNV-1a over the labels of the scene.
 pub(crate) const EXPECTED: u64 = 3_889_629_446_364_830_332;

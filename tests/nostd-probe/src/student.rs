@@ -5,11 +5,12 @@
 use crate::scene::{self, HEADS, PATCH};
 use alloc::vec;
 use alloc::vec::Vec;
-use scanside_core::arch::{Block, Isa};
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
+use scanside_core::network::Isa;
 use scanside_core::network::{Image, NativeEngine};
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::Block;
 
 /// FNV-1a over the logits of one patch and the labels of the scene, in plain Rust.
 pub(crate) const EXPECTED: u64 = 11_202_299_461_319_302_638;

@@ -16,10 +16,13 @@ compile_error!("cached cases are little endian and used in place");
 pub(super) struct Mapping(Mmap);
 
 impl Mapping {
+    /// Maps a file.
+    ///
+    /// # Safety
+    /// The bytes of the file do not change while it is mapped.
     #[allow(unsafe_code)]
-    pub(super) fn new(file: &File) -> io::Result<Mapping> {
-        // SAFETY: the bytes must not change while they are mapped. Cached cases are never written in place: a new version
-        // is renamed over the old one, whose bytes live on until the last mapping goes.
+    pub(super) unsafe fn new(file: &File) -> io::Result<Mapping> {
+        // SAFETY: the caller promises that the bytes do not change.
         unsafe { Mmap::map(file) }.map(Mapping)
     }
 
@@ -39,13 +42,21 @@ impl Mapping {
 
     #[allow(unsafe_code)]
     fn cast<T: Number>(&self, bytes: Range<usize>) -> &[T] {
-        // SAFETY: every pattern of bits is a `Number`.
+        // SAFETY: every pattern of bits is a value of T, by the contract of `Number`.
         let (before, numbers, after) = unsafe { self.0[bytes].align_to::<T>() };
         if before.is_empty() && after.is_empty() { numbers } else { &[] }
     }
 }
 
-/// Types of which every pattern of bits is a value.
-trait Number {}
-impl Number for f32 {}
-impl Number for i16 {}
+/// Numbers that bytes are seen as.
+///
+/// # Safety
+/// Every pattern of bits is a value of the type, and it has no padding.
+#[allow(unsafe_code)]
+unsafe trait Number {}
+// SAFETY: every pattern of 32 bits is an `f32`.
+#[allow(unsafe_code)]
+unsafe impl Number for f32 {}
+// SAFETY: every pattern of 16 bits is an `i16`.
+#[allow(unsafe_code)]
+unsafe impl Number for i16 {}

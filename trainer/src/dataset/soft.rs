@@ -178,7 +178,10 @@ impl SoftCase {
         if file.metadata().or_error_with(ErrorKind::Input, unreadable)?.len() < 24 {
             return Err(bad("the file of soft labels is cut off"));
         }
-        let mapping = Mapping::new(&file).or_error_with(ErrorKind::Input, unreadable)?;
+        // SAFETY: the bytes do not change. Files of soft labels are never written in place: a new version is renamed over the
+        // old one, whose bytes live on until the last mapping goes.
+        #[allow(unsafe_code)]
+        let mapping = unsafe { Mapping::new(&file) }.or_error_with(ErrorKind::Input, unreadable)?;
         let bytes = mapping.bytes();
         if &bytes[..8] != MAGIC {
             return Err(bad("this is no file of soft labels"));

@@ -9,12 +9,12 @@ use crate::targets::Heads;
 use anyhow::{Context, Result};
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::machine::Threads;
-use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
 use scanside_core::manifest::{Labels, Manifest};
 use scanside_core::onnx::{self, OnnxEngine, Settings};
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::Block;
 use std::path::Path;
 use tch::Tensor;
 

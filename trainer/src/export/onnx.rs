@@ -9,7 +9,6 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::machine::Threads;
 use scanside_app::output::PendingFile;
-use scanside_core::arch::Block;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
 use scanside_core::manifest::Manifest;
@@ -17,6 +16,7 @@ use scanside_core::nnunet;
 use scanside_core::nnunet::to_onnx::ModelBuilder;
 use scanside_core::onnx::{self, OnnxEngine, Settings, pb::ModelProto};
 use scanside_core::patch::{Patch, PatchMut};
+use scanside_core::workspace::Block;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Input rows into scratch: read, settled, padded, and put where the taps of the kernel are offsets.
 
-use super::{Conv, Precision, Scratch};
-use crate::arch::{Isa, numbers, numbers_mut};
-use crate::kernels::source::{Source, Target};
+use super::{Conv, Job, Precision, Scratch};
+use crate::arch::{Bands, Isa, numbers, numbers_mut};
+use crate::kernels::source::{ByteTarget, Target};
 use core::ops::Range;
 
 /// The input rows that a tile reaches in each plane.
@@ -38,28 +38,21 @@ impl Conv {
         }
     }
 
-    /// Readies scratch for a tile: fills it with padding. All planes of a tile put their rows at the same places, so what lies around them
-    /// stays.
-    pub(super) fn clear(&self, isa: Isa, source: &Source<'_>, s: &mut Scratch<'_>) {
+    /// Readies scratch for a tile: fills it with padding. All planes of a tile put their rows at the same places, so what
+    /// lies around them stays.
+    pub(super) fn clear(&self, job: &Job<'_, '_>, s: &mut Scratch<'_>) {
         numbers_mut(s.rows).fill(self.padding());
         if self.bands > 1 {
             numbers_mut::<f32>(s.staged).fill(0.0);
         }
         if let Precision::Int(quant) = self.precision {
-            source.byte_tables(isa, quant, s.tables);
+            job.source.byte_tables(job.isa, quant, s.tables);
         }
     }
 
     /// Reads a window of plane `iz` into a slot.
-    pub(super) fn gather(
-        &self,
-        isa: Isa,
-        source: &Source<'_>,
-        iz: isize,
-        w: &Window,
-        slot: usize,
-        s: &mut Scratch<'_>,
-    ) {
+    pub(super) fn gather(&self, job: &Job<'_, '_>, iz: isize, w: &Window, slot: usize, s: &mut Scratch<'_>) {
+        let (isa, source) = (job.isa, job.source);
         let base = slot * self.plane();
         if !(0..self.g.input[0] as isize).contains(&iz) || w.range.is_empty() {
             let all: &mut [i32] = numbers_mut(s.rows);
@@ -83,7 +76,8 @@ impl Conv {
             let nx = self.g.input[2];
             let (rows, channel) = (w.range.clone(), self.reach() * nx);
             if let Precision::Int(quant) = self.precision {
-                source.read_bytes(isa, iz, rows, quant, s.tables, numbers_mut(s.staged), channel, s.aux);
+                let mut target = ByteTarget { data: numbers_mut(s.staged), channel, quant, tables: s.tables };
+                source.read_bytes(isa, iz, rows, &mut target, s.aux);
             } else {
                 let mut target = Target { data: numbers_mut(s.staged), channel, pitch: nx };
                 source.read(isa, iz, rows, &mut target, s.aux);
@@ -99,7 +93,8 @@ impl Conv {
         for c in 0..self.g.cin {
             let from = &numbers::<f32>(s.staged)[c * channel + self.lead..][..channel - self.lead];
             let to = &mut out[c * self.channel() + base + self.lead..];
-            isa.winograd_split(from, self.pitch, to, self.phase_len, lines);
+            let bands = Bands { pitch: self.pitch, band: self.phase_len };
+            isa.winograd_split(from, to, bands, lines);
         }
     }
 

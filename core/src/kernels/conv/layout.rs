@@ -30,7 +30,7 @@ fn scratch_elements(isa: Isa) -> usize {
 }
 
 /// After how many taps, each `dilation` from the last, the remainders by `stride` repeat.
-fn period(stride: usize, dilation: usize) -> usize {
+pub(in crate::kernels) fn period(stride: usize, dilation: usize) -> usize {
     let (mut a, mut b) = (stride, dilation);
     while b != 0 {
         (a, b) = (b, a % b);

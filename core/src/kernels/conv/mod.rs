@@ -14,13 +14,14 @@ mod sums;
 
 pub use geometry::ConvGeometry;
 pub(super) use geometry::{is_tensor, is_window};
-pub(super) use layout::apart;
+#[cfg(feature = "train")]
+pub(super) use layout::{apart, period};
 
 use super::output::{OutTile, Output};
 use super::source::Source;
-use super::{blocks, split};
+use super::{Pass, blocks, split};
 use crate::arch::{
-    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Block, ByteTable, Isa, Quant, RUN_PAD, numbers, numbers_mut,
+    Affine, BAND_REACH, BAND_ROWS, BLOCK_ROWS, Bands, Block, ByteTable, Isa, Quant, RUN_PAD, numbers, numbers_mut,
 };
 use crate::executor::Executor;
 use alloc::vec;
@@ -88,6 +89,25 @@ pub struct Conv {
     tap_yx: Vec<usize>,
     /// Lines whose sums are made at once.
     run_lines: usize,
+}
+
+/// What all tiles of a run share.
+struct Job<'a, 's> {
+    isa: Isa,
+    source: &'a Source<'s>,
+    weights: ConvWeights<'a>,
+    grid: Option<Quant>,
+}
+
+/// Rows of output that some lines of sums make.
+struct Made {
+    /// Output channel, plane and rows.
+    c: usize,
+    z: usize,
+    y: Range<usize>,
+    /// The channel's row of sums, and the lines of it.
+    row: usize,
+    lines: Range<usize>,
 }
 
 /// One worker's scratch, cut up.
@@ -207,25 +227,22 @@ impl Conv {
         self.sizes().iter().map(|&n| blocks::<f32>(n)).sum::<usize>() + blocks::<ByteTable>(self.tables()) + aux
     }
 
-    /// Runs the layer; `scratch` holds one slice a worker. `grid`: values go to the nearest of it before anything else
-    /// sees them.
+    /// Runs the layer. With `grid`, values go to the nearest of it before anything else sees them.
     ///
     /// # Panics
     /// If weights, scratch or output are smaller than the layout says, or the source is of another shape.
-    #[allow(clippy::too_many_arguments)] // A layer's inputs, outputs and surroundings.
     pub fn run<E: Executor>(
         &self,
-        isa: Isa,
+        pass: Pass<'_, '_, E>,
         source: &Source<'_>,
         weights: ConvWeights<'_>,
-        out: &Output<'_>,
-        mut scratch: Vec<&mut [Block]>,
         grid: Option<Quant>,
-        executor: &E,
+        out: &Output<'_>,
     ) {
         assert!(self.takes(weights), "weights of another convolution");
         assert_eq!((source.channels(), source.grid), (self.g.cin, self.g.input), "a source of another shape");
-        executor.for_each(&mut scratch, |_, scratch| {
+        let job = Job { isa: pass.isa, source, weights, grid };
+        pass.executor.for_each(pass.scratch, |_, scratch| {
             let mut rest = &mut **scratch;
             let [rows, acc, line, staged] = self.sizes();
             let mut s = Scratch {
@@ -237,21 +254,12 @@ impl Conv {
                 aux: rest,
             };
             while let Some(mut tile) = out.take() {
-                self.tile(isa, source, weights, &mut tile, &mut s, grid);
+                self.tile(&job, &mut tile, &mut s);
             }
         });
     }
 
-    #[allow(clippy::too_many_arguments)] // As above.
-    fn tile(
-        &self,
-        isa: Isa,
-        source: &Source<'_>,
-        weights: ConvWeights<'_>,
-        tile: &mut OutTile<'_>,
-        s: &mut Scratch<'_>,
-        grid: Option<Quant>,
-    ) {
+    fn tile(&self, job: &Job<'_, '_>, tile: &mut OutTile<'_>, s: &mut Scratch<'_>) {
         let g = &self.g;
         let b = tile.bounds().clone();
         let kz = g.kernel[0];
@@ -259,10 +267,10 @@ impl Conv {
         let ox = g.output[2];
         let mut taps = vec![0usize; kz * per_plane];
         let mut held = vec![isize::MAX; kz];
-        let int = matches!(weights, ConvWeights::Int { .. });
+        let int = matches!(job.weights, ConvWeights::Int { .. });
         let window = self.window(&b.y);
         let at_once = (AT_ONCE / (ox * self.tall)).clamp(1, self.run_lines);
-        self.clear(isa, source, s);
+        self.clear(job, s);
         for z in b.z {
             let at = |k: usize| (z * g.stride[0] + k * g.dilation[0]) as isize - g.pad[0] as isize;
             let inside = |k: usize| (0..g.input[0] as isize).contains(&at(k));
@@ -273,7 +281,7 @@ impl Conv {
                 // Neighbouring output planes share input planes where the kernel is not dilated along z.
                 let slot = if g.dilation[0] == 1 { at(k).rem_euclid(kz as isize) as usize } else { k };
                 if held[slot] != at(k) {
-                    self.gather(isa, source, at(k), &window, slot, s);
+                    self.gather(job, at(k), &window, slot, s);
                     held[slot] = at(k);
                 }
                 for (tap, &off) in taps[k * per_plane..].iter_mut().zip(&self.tap_yx) {
@@ -290,13 +298,12 @@ impl Conv {
                 };
                 for block in (b.c.start..b.c.end).step_by(BLOCK_ROWS) {
                     let count = BLOCK_ROWS.min(b.c.end - block);
-                    self.block(isa, weights, block..block + count, &run, s);
+                    self.block(job, block..block + count, &run, s);
                     for i in 0..count {
                         for first in (0..run.lines).step_by(at_once) {
                             let lines = first..run.lines.min(first + at_once);
-                            let y = first * self.tall..rows.min(lines.end * self.tall);
-                            let (c, y) = (block + i, y.start + y0..y.end + y0);
-                            self.finish(isa, weights, c, z, y, i, lines, grid, tile, s);
+                            let y = y0 + first * self.tall..y0 + rows.min(lines.end * self.tall);
+                            self.finish(job, &Made { c: block + i, z, y, row: i, lines }, tile, s);
                         }
                     }
                 }
@@ -304,73 +311,60 @@ impl Conv {
         }
     }
 
-    /// Writes the rows `y` of output that some lines of sums make, and adds them up where that is wanted.
-    #[allow(clippy::too_many_arguments)] // As above.
-    fn finish(
-        &self,
-        isa: Isa,
-        weights: ConvWeights<'_>,
-        c: usize,
-        z: usize,
-        y: Range<usize>,
-        i: usize,
-        lines: Range<usize>,
-        grid: Option<Quant>,
-        tile: &mut OutTile<'_>,
-        s: &mut Scratch<'_>,
-    ) {
-        let n = y.len() * self.g.output[2];
-        if let (ConvWeights::Int { scale, bias, .. }, OutTile::U8(tile, quant)) = (weights, &mut *tile)
-            && grid == Some(*quant)
+    /// Writes rows of output, and adds them up where that is wanted.
+    fn finish(&self, job: &Job<'_, '_>, made: &Made, tile: &mut OutTile<'_>, s: &mut Scratch<'_>) {
+        let Made { c, z, y, .. } = made;
+        let (isa, c, z, n) = (job.isa, *c, *z, y.len() * self.g.output[2]);
+        if let (ConvWeights::Int { scale, bias, .. }, OutTile::U8(tile, quant)) = (job.weights, &mut *tile)
+            && job.grid == Some(*quant)
         {
-            let acc = &mut numbers_mut::<i32>(s.sums)[i * self.sums_pitch() + lines.start * self.pitch..];
-            join_rows(acc, lines.len(), self.pitch, self.g.output[2]);
+            let acc = &mut numbers_mut::<i32>(s.sums)[self.sums_at(made)..];
+            join_rows(acc, made.lines.len(), self.pitch, self.g.output[2]);
             let affine = Affine { scale: scale[c], shift: bias[c] };
-            let bytes = isa.finish_bytes(&acc[..n], affine, *quant, tile.rows_mut(c, z, y));
+            let bytes = isa.finish_bytes(&acc[..n], affine, *quant, tile.rows_mut(c, z, y.clone()));
             if tile.is_summed() {
                 tile.add(c, quant.moments(n, bytes));
             }
             return;
         }
-        let made = &mut self.rows(isa, weights, c, i, lines, s)[..n];
-        if let Some(grid) = grid {
-            isa.onto_grid(made, grid);
+        let values = &mut self.rows(job, made, s)[..n];
+        if let Some(grid) = job.grid {
+            isa.onto_grid(values, grid);
         }
-        tile.write(isa, c, z, y, made);
+        tile.write(isa, c, z, y.clone(), values);
         if tile.is_summed() {
-            tile.add(c, isa.moments(made));
+            tile.add(c, isa.moments(values));
         }
     }
 
-    /// The rows of output that some lines of sums make, one after the other.
-    fn rows<'s>(
-        &self,
-        isa: Isa,
-        weights: ConvWeights<'_>,
-        c: usize,
-        i: usize,
-        lines: Range<usize>,
-        s: &'s mut Scratch<'_>,
-    ) -> &'s mut [f32] {
+    /// Where the sums of the first line are, in f32 or integers.
+    fn sums_at(&self, made: &Made) -> usize {
+        made.row * self.sums_pitch() + made.lines.start * self.pitch
+    }
+
+    /// Rows of output, one after the other.
+    fn rows<'s>(&self, job: &Job<'_, '_>, made: &Made, s: &'s mut Scratch<'_>) -> &'s mut [f32] {
+        let (isa, c, lines) = (job.isa, made.c, made.lines.len());
         let ox = self.g.output[2];
-        let from = i * self.sums_pitch() + lines.start * self.pitch;
-        let positions = (lines.len() - 1) * self.pitch + ox;
-        let (made, pitch, rows): (&mut [f32], _, _) = match weights {
+        let from = self.sums_at(made);
+        let positions = (lines - 1) * self.pitch + ox;
+        let (made, pitch, rows): (&mut [f32], _, _) = match job.weights {
             ConvWeights::F32(_, bias) if self.bands > 1 => {
                 let (sums, out) = (&numbers(s.sums)[from..], numbers_mut(s.line));
                 let pitch = self.line_pitch();
-                for line in 0..lines.len() {
+                for line in 0..lines {
                     let (sums, out) = (&sums[line * self.pitch..], &mut out[line * self.tall * pitch..]);
-                    isa.winograd_join(sums, self.sums_band(), bias[c], out, pitch, ox);
+                    let bands = Bands { pitch, band: self.sums_band() };
+                    isa.winograd_join(sums, out, bands, ox, bias[c]);
                 }
-                (out, pitch, lines.len() * self.tall)
+                (out, pitch, lines * self.tall)
             }
-            ConvWeights::F32(..) => (&mut numbers_mut(s.sums)[from..], self.pitch, lines.len()),
+            ConvWeights::F32(..) => (&mut numbers_mut(s.sums)[from..], self.pitch, lines),
             ConvWeights::Int { scale, bias, .. } => {
                 let out = numbers_mut(s.line);
                 let affine = Affine { scale: scale[c], shift: bias[c] };
                 isa.from_int(&numbers(s.sums)[from..from + positions], affine, &mut out[..positions]);
-                (out, self.pitch, lines.len())
+                (out, self.pitch, lines)
             }
         };
         join_rows(made, rows, pitch, ox);

@@ -1,9 +1,7 @@
 //! The sums of a block of output channels over some lines of scratch.
 
-use super::{Conv, ConvWeights, Precision, Scratch};
-use crate::arch::{
-    BLOCK_ROWS, Block, Isa, Lines, Plain, Strip, StripInput, StripSums, StripWeights, numbers, numbers_mut,
-};
+use super::{Conv, ConvWeights, Job, Precision, Scratch};
+use crate::arch::{BLOCK_ROWS, Block, Lines, Plain, Strip, StripInput, StripSums, StripWeights, numbers, numbers_mut};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -31,15 +29,8 @@ struct Shape {
 
 impl Conv {
     /// Sums of one block of channels over one run, all bands.
-    pub(super) fn block(
-        &self,
-        isa: Isa,
-        weights: ConvWeights<'_>,
-        c: Range<usize>,
-        run: &Run<'_>,
-        s: &mut Scratch<'_>,
-    ) {
-        let g = &self.g;
+    pub(super) fn block(&self, job: &Job<'_, '_>, c: Range<usize>, run: &Run<'_>, s: &mut Scratch<'_>) {
+        let (isa, g) = (job.isa, &self.g);
         let lanes = g.cin.div_ceil(self.group);
         let weight_taps = g.kernel[0] * self.tap_yx.len();
         // One tap: channels become taps, for the inner loop is over taps.
@@ -79,7 +70,7 @@ impl Conv {
                     shape: &shape,
                 };
                 let range = at..at + here * per_channel;
-                match weights {
+                match job.weights {
                     ConvWeights::F32(weights, bias) => {
                         let mut padded = [0f32; BLOCK_ROWS];
                         if self.bands == 1 {

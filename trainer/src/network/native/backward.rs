@@ -5,9 +5,8 @@ use super::tape::{Tape, UnitTape, plain, source};
 use super::weights::WeightSet;
 use super::{Feature, GradientSet, NativeNet};
 use core::mem::swap;
-use scanside_core::arch::{Activation, Affine, Block};
 use scanside_core::executor::Executor;
-use scanside_core::kernels::{Into, Stored};
+use scanside_core::raw::{Activation, Affine, GradientTarget, NormedRow, Pass, Stored, Update};
 
 /// Splits a level's gradients after the first half of channels.
 fn halves(joined: &mut [f32]) -> (&mut [f32], &mut [f32]) {
@@ -130,14 +129,15 @@ impl NativeNet {
         let output = plain(logits, self.heads);
         if let Some(gradients) = gradients {
             let input = [tape.units[last].output(self.activation)];
-            let scratch = lend(&mut tape.scratch[..self.workers]);
-            head.weight_gradient.run(self.isa, &input, &output, scratch, gradients.of(head.weight), executor);
+            let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch[..self.workers]) };
+            head.weight_gradient.run(pass, &input, &output, gradients.of(head.weight));
             self.add_sums(logits, gradients.of(head.bias));
         }
-        let into = if i + 1 == self.decoder.len() { Into::Place } else { Into::Sum };
-        let (w, scratch) = (&weights.stages[i].head_data_gradient, lend(&mut tape.scratch[..workers]));
+        let update = if i + 1 == self.decoder.len() { Update::Replace } else { Update::Add };
         let output = source([output], head.g.output);
-        head.data_gradient.run(self.isa, &output, w, here, into, &mut tape.shared, scratch, executor);
+        let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch[..workers]) };
+        let target = GradientTarget { gradient: here, update, shared: &mut tape.shared };
+        head.data_gradient.run(pass, &output, &weights.stages[i].head_data_gradient, target);
     }
 
     /// Adds the sum of each channel.
@@ -175,22 +175,22 @@ impl NativeNet {
         if let Some(gradients) = gradients {
             let inputs = self.inputs(u, joined, image, &tape.units, &tape.upsampled);
             let weight = gradients.of(plan.tensors.weight);
-            plan.weight_gradient.run(self.isa, &inputs, &output, lend(&mut tape.scratch), weight, executor);
+            let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch) };
+            plan.weight_gradient.run(pass, &inputs, &output, weight);
         }
 
         let Some(data) = &plan.data_gradient else { return };
-        let output = source([output], plan.g.output);
-        let (w, scratch) = (&weights.units[u].data_gradient, lend(&mut tape.scratch[..workers]));
-        let mut run = |to: &mut [f32], into: Into, scratch: Vec<&mut [Block]>| {
-            data.run(self.isa, &output, w, to, into, &mut tape.shared, scratch, executor);
+        // The first unit of a stage reads the stage above.
+        let first = self.encoder.iter().any(|stage| stage.start == u);
+        let (gradient, update) = match joined {
+            Some(_) => (&mut g.joined[..], Update::Replace),
+            None if first => (halves(&mut above[level - 1].joined).1, Update::Add),
+            None => (&mut g.next[..], Update::Replace),
         };
-        if joined.is_some() {
-            run(&mut g.joined, Into::Place, scratch);
-        } else if self.encoder.iter().any(|stage| stage.start == u) {
-            // The first unit of a stage reads the stage above.
-            run(halves(&mut above[level - 1].joined).1, Into::Sum, scratch);
-        } else {
-            run(&mut g.next, Into::Place, scratch);
+        let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch[..workers]) };
+        let target = GradientTarget { gradient, update, shared: &mut tape.shared };
+        data.run(pass, &source([output], plan.g.output), &weights.units[u].data_gradient, target);
+        if joined.is_none() && !first {
             swap(&mut g.here, &mut g.next);
         }
     }
@@ -245,7 +245,8 @@ impl NativeNet {
         executor.for_each(&mut shares, |_, share| {
             for (c, gradient, raw, sums) in share.iter_mut() {
                 let (normed, centred) = (unit.normed(*c), unit.centred(*c));
-                *sums = isa.norm_gradient_sums(raw, normed, slope, gradient, centred);
+                let row = NormedRow { raw, normed, slope };
+                *sums = isa.norm_gradient_sums(row, gradient, centred);
                 let (mut factor, mut linear) = (1.0, Affine { scale: 0.0, shift: 0.0 });
                 if plan.norm.is_some() {
                     // A norm takes out of a gradient its mean, and its part along the normed values.
@@ -254,7 +255,7 @@ impl NativeNet {
                     linear.scale = -(along * f64::from(centred.scale)) as f32;
                     linear.shift = -(mean + along * f64::from(centred.shift)) as f32;
                 }
-                isa.norm_gradient(raw, normed, slope, gradient, factor, linear);
+                isa.norm_gradient(row, gradient, factor, linear);
             }
         });
         let (Some(gradients), tensors) = (gradients, &plan.tensors) else { return };
@@ -280,7 +281,7 @@ impl NativeNet {
         gradients: Option<&mut GradientSet>,
         executor: &E,
     ) {
-        let (stage, isa) = (&self.decoder[i], self.isa);
+        let stage = &self.decoder[i];
         let up = &stage.upsample;
         let (here, below) = tape.gradients.split_at_mut(stage.level + 1);
         let gradient = &*halves(&mut here[stage.level].joined).0;
@@ -291,7 +292,8 @@ impl NativeNet {
             }
             // Seen as the data gradient of a convolution, its input is that one's output gradient, and the other way round.
             let low = tape.units[stage.low].output(self.activation);
-            up.weight_gradient.run(isa, &input, &low, lend(&mut tape.scratch), gradients.of(up.weight), executor);
+            let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch) };
+            up.weight_gradient.run(pass, &input, &low, gradients.of(up.weight));
         }
         let zeros = vec![0.0; up.g.cout];
         let w: [&[f32]; 2] = [&weights.stages[i].upsample_data_gradient, &zeros];

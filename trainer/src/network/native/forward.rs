@@ -3,9 +3,10 @@
 use super::NativeNet;
 use super::tape::{Tape, plain, source};
 use super::weights::WeightSet;
-use scanside_core::arch::{Block, Cuts, Order, Tiles};
 use scanside_core::executor::Executor;
-use scanside_core::kernels::{Conv, ConvWeights, Norm, Output, Source, Statistics, Stored, Sum, UpsampleWeights};
+use scanside_core::raw::{
+    Block, Conv, ConvWeights, Cuts, Norm, Order, Output, Pass, Source, Statistics, Stored, Sum, Tiles, UpsampleWeights,
+};
 
 /// Borrows each worker's scratch anew.
 pub(super) fn lend(scratch: &mut [Vec<Block>]) -> Vec<&mut [Block]> {
@@ -71,7 +72,8 @@ impl NativeNet {
         let tiles = Output::F32(Tiles::new(out, cuts, statistics.sums()));
         let weights = ConvWeights::F32(weights, bias);
         let workers = executor.workers().max(1);
-        conv.run(self.isa, input, weights, &tiles, lend(&mut scratch[..workers]), None, executor);
+        let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut scratch[..workers]) };
+        conv.run(pass, input, weights, None, &tiles);
         statistics
     }
 
@@ -128,6 +130,7 @@ impl NativeNet {
         let cuts = whole(features, grid, Sum::tile_step(features, grid));
         let out = Output::F32(Tiles::new(&mut tape.upsampled[i], cuts, &mut []));
         let workers = executor.workers().max(1);
-        sum.run(self.isa, &out, lend(&mut tape.scratch[..workers]), executor);
+        let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch[..workers]) };
+        sum.run(pass, &out);
     }
 }

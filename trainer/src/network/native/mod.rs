@@ -24,7 +24,7 @@ pub use weights::WeightSet;
 use super::Feature;
 use anyhow::{Result, bail, ensure};
 use plan::{StagePlan, UnitPlan};
-use scanside_core::arch::{Activation, Isa};
+use scanside_core::network::{Activation, Isa};
 use scanside_core::nnunet::architecture::{self, Norm, UNet};
 use scanside_core::nnunet::layers::{EncoderStage, Expected, Layers};
 

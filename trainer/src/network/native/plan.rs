@@ -3,10 +3,9 @@
 use super::three;
 use anyhow::{Result, ensure};
 use core::ops::Range;
-use scanside_core::arch::Isa;
-use scanside_core::kernels::{Conv, ConvGeometry, DataGradient, Precision, WeightGradient};
 use scanside_core::nnunet::architecture::Norm;
 use scanside_core::nnunet::layers::{DecoderStage, Expected, Role, Unit};
+use scanside_core::raw::{Conv, ConvGeometry, DataGradient, Isa, Precision, WeightGradient};
 
 /// A convolution with its norm and activation.
 #[derive(Debug)]

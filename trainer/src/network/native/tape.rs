@@ -2,8 +2,9 @@
 
 use super::{Feature, NativeNet};
 use core::mem::size_of;
-use scanside_core::arch::{Activation, Affine, Block, Order};
-use scanside_core::kernels::{Data, Into, Op, Part, Source, Stored, Sum, Upsample, UpsampleWeights};
+use scanside_core::raw::{
+    Activation, Affine, Block, Data, Op, Order, Read, Source, Stored, Sum, Update, Upsample, UpsampleWeights,
+};
 
 /// All memory of a step on one sample, allocated once and used again.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub(super) fn plain(data: &[f32], channels: usize) -> Stored<'_> {
 
 /// A source of some tensors.
 pub(super) fn source<'a>(parts: impl IntoIterator<Item = Stored<'a>>, grid: [usize; 3]) -> Source<'a> {
-    Source { parts: parts.into_iter().map(Part::Stored).collect(), grid }
+    Source { parts: parts.into_iter().map(|part| Box::new(part) as Box<dyn Read + 'a>).collect(), grid }
 }
 
 /// Elements and blocks of everything on a tape.
@@ -89,14 +90,14 @@ impl NativeNet {
     pub(super) fn upsample<'a>(&self, stage: usize, low: Stored<'a>, weights: UpsampleWeights<'a>) -> Source<'a> {
         let g = &self.decoder[stage].upsample.g;
         let upsample = Upsample {
-            low: Box::new(source([low], g.output)),
+            low: source([low], g.output),
             cout: g.cin,
             kernel: g.kernel,
             weights,
             activation: Activation::None,
             grids: Vec::new(),
         };
-        Source { parts: vec![Part::Upsampled(upsample)], grid: g.input }
+        Source { parts: vec![Box::new(upsample)], grid: g.input }
     }
 
     fn sizes(&self) -> Sizes {
@@ -108,8 +109,8 @@ impl NativeNet {
             scratch = scratch.max(unit.weight_gradient.scratch_blocks());
             if let Some(gradient) = &unit.data_gradient {
                 scratch = scratch.max(gradient.scratch_blocks(&reading(g.cout, g.output)));
-                let into = if g.stride == [1; 3] { Into::Place } else { Into::Sum };
-                shared = shared.max(gradient.shared_blocks(into));
+                let update = if g.stride == [1; 3] { Update::Replace } else { Update::Add };
+                shared = shared.max(gradient.shared_blocks(update));
             }
         }
         for (i, stage) in self.decoder.iter().enumerate() {
@@ -123,7 +124,7 @@ impl NativeNet {
             scratch = scratch.max(head.forward.scratch_blocks(&reading(head.g.cin, head.g.input)));
             scratch = scratch.max(head.weight_gradient.scratch_blocks());
             scratch = scratch.max(head.data_gradient.scratch_blocks(&reading(head.g.cout, head.g.output)));
-            shared = shared.max(head.data_gradient.shared_blocks(Into::Sum));
+            shared = shared.max(head.data_gradient.shared_blocks(Update::Add));
         }
         let level = |l: usize| {
             let voxels: usize = self.grids[l].iter().product();

@@ -1,8 +1,7 @@
 //! Weights in the order in which the kernels take them.
 
 use super::NativeNet;
-use scanside_core::arch::Isa;
-use scanside_core::kernels::{Conv, ConvGeometry, DataGradient, Upsample};
+use scanside_core::raw::{Conv, ConvGeometry, DataGradient, Isa, Upsample};
 
 /// The weights of a network, packed for forward and turned round for backward.
 #[derive(Debug)]

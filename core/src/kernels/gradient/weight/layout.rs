@@ -2,7 +2,7 @@
 
 use super::WeightGradient;
 use crate::arch::{BAND_REACH, BAND_ROWS, BANDS, Isa, RUN_PAD};
-use crate::kernels::conv::{ConvGeometry, apart};
+use crate::kernels::conv::{ConvGeometry, apart, period};
 use alloc::vec::Vec;
 
 /// Positions of a chunk: enough that adding up lanes at its end counts for little, and so few that the rows of a block of
@@ -27,23 +27,29 @@ fn winograd_pays(g: &ConvGeometry) -> bool {
 
 impl WeightGradient {
     /// Lays out chunks and scratch for at most so many workers.
+    ///
+    /// # Panics
+    /// If the geometry is not [possible](ConvGeometry::is_possible).
     pub fn new(isa: Isa, g: &ConvGeometry, workers: usize) -> WeightGradient {
+        assert!(g.is_possible(), "an impossible convolution: {g:?}");
         let [kz, ky, kx] = g.kernel;
         let [sz, sy, sx] = g.stride;
         let [dz, dy, dx] = g.dilation;
         let winograd = winograd_pays(g);
         let (bands, tall) = if winograd { (BANDS, BAND_ROWS) } else { (1, 1) };
         let tap_rows = if winograd { 1 } else { ky };
-        let mut phases: Vec<[usize; 3]> = Vec::new();
+        // Along an axis the phases of the taps repeat; before they do, they differ.
+        let [phases_z, phases_y, phases_x] =
+            [kz.min(period(sz, dz)), tap_rows.min(period(sy, dy)), kx.min(period(sx, dx))];
+        let mut phases = Vec::with_capacity(phases_z * phases_y * phases_x);
+        for (z, y) in (0..phases_z).flat_map(|z| (0..phases_y).map(move |y| (z, y))) {
+            phases.extend((0..phases_x).map(|x| [(z * dz) % sz, (y * dy) % sy, (x * dx) % sx]));
+        }
         let mut taps = Vec::with_capacity(kz * tap_rows * kx);
         for z in 0..kz {
             for y in 0..tap_rows {
                 for x in 0..kx {
-                    let phase = [(z * dz) % sz, (y * dy) % sy, (x * dx) % sx];
-                    let place = phases.iter().position(|&p| p == phase).unwrap_or(phases.len());
-                    if place == phases.len() {
-                        phases.push(phase);
-                    }
+                    let place = (z % phases_z * phases_y + y % phases_y) * phases_x + x % phases_x;
                     taps.push((place, z * dz / sz, y * dy / sy, x));
                 }
             }

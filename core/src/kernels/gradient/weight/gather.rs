@@ -1,8 +1,8 @@
 //! Inputs and gradients into scratch.
 
-use super::{Chunk, Scratch, WeightGradient};
-use crate::arch::Isa;
-use crate::kernels::source::{Stored, Target};
+use super::{Chunk, Scratch, Task, WeightGradient};
+use crate::arch::Bands;
+use crate::kernels::source::{Rows, Target};
 use core::ops::Range;
 
 /// Input rows that a chunk reaches in each plane.
@@ -11,6 +11,13 @@ struct Window {
     rows: Range<usize>,
     /// Rows outside, before them.
     skip: usize,
+}
+
+/// An input plane and where it goes: plane `q` of the phases with this remainder along z.
+struct Plane {
+    z: usize,
+    phase: usize,
+    q: usize,
 }
 
 impl WeightGradient {
@@ -23,7 +30,7 @@ impl WeightGradient {
     }
 
     /// Reads the input planes of a chunk; those that the chunk before it in the same lines read as well are moved.
-    pub(super) fn gather_inputs(&self, isa: Isa, input: &[Stored<'_>], chunk: &Chunk, s: &mut Scratch<'_>) {
+    pub(super) fn gather_inputs(&self, task: &Task<'_>, chunk: &Chunk, s: &mut Scratch<'_>) {
         let g = &self.g;
         let mut kept = 0;
         if chunk.z.start > 0 {
@@ -40,7 +47,7 @@ impl WeightGradient {
                     continue;
                 }
                 match ((chunk.z.start + q) * g.stride[0] + pz).checked_sub(g.pad[0]).filter(|&z| z < g.input[0]) {
-                    Some(z) => self.gather_plane(isa, input, z, &window, pz, q, s),
+                    Some(z) => self.gather_plane(task, &window, Plane { z, phase: pz, q }, s),
                     None => {
                         let phases = self.phases.iter().enumerate().filter(|(_, p)| p[0] == pz);
                         for at in phases.map(|(i, _)| i * self.phase_len + self.lead + q * self.plane()) {
@@ -54,32 +61,24 @@ impl WeightGradient {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // What to read, and where it goes.
-    fn gather_plane(
-        &self,
-        isa: Isa,
-        input: &[Stored<'_>],
-        z: usize,
-        window: &Window,
-        pz: usize,
-        q: usize,
-        s: &mut Scratch<'_>,
-    ) {
+    fn gather_plane(&self, task: &Task<'_>, window: &Window, plane: Plane, s: &mut Scratch<'_>) {
+        let Plane { z, phase: pz, q } = plane;
+        let rows = Rows { grid: self.g.input, z, y: window.rows.clone() };
         let g = &self.g;
         let place = self.lead + q * self.plane();
         let first = self.phases.iter().position(|p| p[0] == pz).unwrap_or(0) * self.phase_len;
         let mut base = 0;
-        for stored in input {
+        for stored in task.input {
             for c in 0..stored.channels {
                 let read = |data: &mut [f32], pitch: usize| {
                     let mut target = Target { data, channel: 0, pitch };
-                    stored.read(isa, g.input, z, c, window.rows.clone(), 0, &mut target);
+                    stored.read_channel(task.isa, &rows, c, &mut target);
                 };
                 if self.bands > 1 {
                     read(&mut s.staged_input[self.lead + window.skip * self.pitch..], self.pitch);
                     let to = &mut s.inputs[base + first + place..];
-                    let band = g.cin * self.channel();
-                    isa.winograd_split(&s.staged_input[self.lead..], self.pitch, to, band, self.lines);
+                    let bands = Bands { pitch: self.pitch, band: g.cin * self.channel() };
+                    task.isa.winograd_split(&s.staged_input[self.lead..], to, bands, self.lines);
                 } else if self.is_direct() {
                     read(&mut s.inputs[base + first + place + window.skip * self.pitch..], self.pitch);
                 } else {
@@ -114,10 +113,10 @@ impl WeightGradient {
     }
 
     /// Reads the output gradients of a chunk.
-    pub(super) fn gather_gradients(&self, isa: Isa, output: &Stored<'_>, chunk: &Chunk, s: &mut Scratch<'_>) {
+    pub(super) fn gather_gradients(&self, task: &Task<'_>, chunk: &Chunk, s: &mut Scratch<'_>) {
         let g = &self.g;
         let first = chunk.line * self.tall;
-        let rows = first..(first + self.lines * self.tall).min(g.output[1]);
+        let y = first..(first + self.lines * self.tall).min(g.output[1]);
         let (row, band) = (self.row(), self.share * self.row());
         for (i, c) in chunk.channels.clone().enumerate() {
             for (p, z) in chunk.z.clone().enumerate() {
@@ -125,10 +124,12 @@ impl WeightGradient {
                 let direct = self.bands == 1;
                 let data = if direct { &mut s.gradients[at..] } else { &mut *s.staged_gradient };
                 let mut target = Target { data, channel: 0, pitch: self.pitch };
-                output.read(isa, g.output, z, c, rows.clone(), 0, &mut target);
+                let rows = Rows { grid: g.output, z, y: y.clone() };
+                task.output.read_channel(task.isa, &rows, c, &mut target);
                 if !direct {
                     let to = &mut s.gradients[at..];
-                    isa.winograd_spread(s.staged_gradient, self.pitch, to, band, self.lines);
+                    let bands = Bands { pitch: self.pitch, band };
+                    task.isa.winograd_spread(s.staged_gradient, to, bands, self.lines);
                 }
             }
             // Behind the last plane lies what the spreading wrote past its end, or planes of the chunk before.

@@ -4,9 +4,8 @@
 //! offset, and its gradient one long dot product. A block of [`Simd::ROWS`] rows by three offsets stays in registers;
 //! the three are taps along x as a rule, which read the same cache lines.
 
-use super::simd::{Kernel, Simd};
-use super::strip::RUN_PAD;
-use super::{Isa, span};
+use crate::arch::simd::{Kernel, Simd};
+use crate::arch::{Isa, RUN_PAD, span};
 
 /// Offsets that a block takes.
 const OFFSETS: usize = 3;
@@ -89,10 +88,10 @@ impl Kernel for Correlation<'_> {
 }
 
 /// # Safety
-/// `M` rows from `row` and `N` from offset `first` lie in their slices, and their sums too.
+/// The CPU has the instruction set of `S`. `M` rows from `row` and `N` from offset `first` lie in their slices, and their sums too.
 #[inline(always)]
 unsafe fn block<S: Simd, const M: usize, const N: usize>(c: &mut Correlation<'_>, row: usize, first: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that rows, offsets and sums lie in their slices, and the instruction set.
     unsafe {
         let rows = c.rows.data.as_ptr().add(row * c.rows.pitch);
         let mut shifted = [c.shifted.as_ptr(); N];
@@ -119,6 +118,7 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(c: &mut Correlation<'_>
 impl Isa {
     /// Adds dot products to sums, the same bits whatever is asked for beside them.
     pub fn correlate(self, c: Correlation<'_>) {
-        self.run(c);
+        // SAFETY: `Correlation::new` saw to the conditions.
+        unsafe { self.run(c) }
     }
 }

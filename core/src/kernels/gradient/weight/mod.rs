@@ -13,11 +13,11 @@
 mod gather;
 mod layout;
 
-use super::conv::ConvGeometry;
-use super::source::Stored;
-use super::{blocks, split};
-use crate::arch::{BANDS, Block, Correlation, CorrelationRows, Isa};
+use crate::arch::{BANDS, Correlation, CorrelationRows, Isa};
 use crate::executor::Executor;
+use crate::kernels::conv::ConvGeometry;
+use crate::kernels::stored::Stored;
+use crate::kernels::{Pass, blocks, split};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -59,8 +59,14 @@ struct Scratch<'a> {
     sums: &'a mut [f32],
 }
 
+/// What all shares of a run read.
+struct Task<'a> {
+    isa: Isa,
+    input: &'a [Stored<'a>],
+    output: &'a Stored<'a>,
+}
+
 /// A chunk of the output.
-#[derive(Clone)]
 struct Chunk {
     /// Output channels.
     channels: Range<usize>,
@@ -88,27 +94,27 @@ impl WeightGradient {
     }
 
     /// Adds to `gradient` (`[cout, cin, kz, ky, kx]`) that of the weights between an input, joined from tensors along
-    /// channels, and the gradient of the output. `scratch` holds one slice for each of the workers that this was made for.
+    /// channels, and the gradient of the output. There is scratch for each of the workers that this was made for.
     ///
     /// # Panics
     /// If lengths do not fit the geometry.
     pub fn run<E: Executor>(
         &self,
-        isa: Isa,
+        pass: Pass<'_, '_, E>,
         input: &[Stored<'_>],
         output: &Stored<'_>,
-        scratch: Vec<&mut [Block]>,
         gradient: &mut [f32],
-        executor: &E,
     ) {
+        let Pass { isa, executor, scratch } = pass;
+        let task = Task { isa, input, output };
         let per_channel = self.g.cin * self.g.taps();
         assert_eq!(gradient.len(), self.g.cout * per_channel);
         assert_eq!(input.iter().map(|s| s.channels).sum::<usize>(), self.g.cin);
         let shares = gradient.chunks_mut(self.share * per_channel);
         assert!(shares.len() <= scratch.len(), "{} shares for {} workers", shares.len(), scratch.len());
-        let mut items: Vec<_> = scratch.into_iter().zip(shares).collect();
+        let mut items: Vec<_> = scratch.iter_mut().zip(shares).collect();
         executor.for_each(&mut items, |i, (scratch, gradient)| {
-            let mut rest = &mut **scratch;
+            let mut rest = &mut ***scratch;
             let [inputs, gradients, staged_input, staged_gradient, sums] = self.sizes();
             let mut s = Scratch {
                 inputs: split(&mut rest, inputs),
@@ -118,19 +124,12 @@ impl WeightGradient {
                 sums: split(&mut rest, sums),
             };
             let first = i * self.share;
-            self.share(isa, input, output, first..(first + self.share).min(self.g.cout), gradient, &mut s);
+            self.share(&task, first..(first + self.share).min(self.g.cout), gradient, &mut s);
         });
     }
 
-    fn share(
-        &self,
-        isa: Isa,
-        input: &[Stored<'_>],
-        output: &Stored<'_>,
-        channels: Range<usize>,
-        gradient: &mut [f32],
-        s: &mut Scratch<'_>,
-    ) {
+    /// Adds the gradients of the weights of some output channels.
+    fn share(&self, task: &Task<'_>, channels: Range<usize>, gradient: &mut [f32], s: &mut Scratch<'_>) {
         let g = &self.g;
         let [oz, oy, _] = g.output;
         let offsets: Vec<usize> =
@@ -143,8 +142,8 @@ impl WeightGradient {
             s.staged_gradient.fill(0.0);
             for z in (0..oz).step_by(self.planes) {
                 let chunk = Chunk { channels: channels.clone(), z: z..(z + self.planes).min(oz), line };
-                self.gather_inputs(isa, input, &chunk, s);
-                self.gather_gradients(isa, output, &chunk, s);
+                self.gather_inputs(task, &chunk, s);
+                self.gather_gradients(task, &chunk, s);
                 let len = self.run_len(chunk.z.len());
                 for band in 0..self.bands {
                     let rows = CorrelationRows {
@@ -156,12 +155,12 @@ impl WeightGradient {
                     let inputs = &s.inputs[band * g.cin * self.channel()..];
                     let sums = &mut s.sums[band * self.share * offsets.len()..];
                     let products = Correlation::new(rows, inputs, &offsets, sums);
-                    isa.correlate(products.expect("scratch is as large as the layout says"));
+                    task.isa.correlate(products.expect("scratch is as large as the layout says"));
                 }
             }
         }
         if self.bands == 1 {
-            isa.add_row(gradient, &s.sums[..gradient.len()]);
+            task.isa.add_row(gradient, &s.sums[..gradient.len()]);
         } else {
             self.join_bands(s.sums, gradient);
         }

@@ -4,22 +4,32 @@
 //! convolution strides, input voxels whose places differ in the remainder by the stride meet different taps: each
 //! remainder is a convolution of its own, with the taps that it meets, into voxels that lie a stride apart.
 
-use super::conv::{Conv, ConvGeometry, ConvWeights, Precision};
-use super::output::Output;
-use super::source::Source;
-use super::{blocks, split};
 use crate::arch::{BLOCK_ROWS, Block, Cuts, Isa, Order, Tiles};
 use crate::executor::Executor;
+use crate::kernels::conv::{Conv, ConvGeometry, ConvWeights, Precision};
+use crate::kernels::output::Output;
+use crate::kernels::source::Source;
+use crate::kernels::{Pass, blocks, split};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Where a gradient goes.
+/// What happens to the numbers that a gradient is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Into {
-    /// It takes the place of what was there.
-    Place,
-    /// It is added to what is there.
-    Sum,
+pub enum Update {
+    /// They are replaced.
+    Replace,
+    /// The gradient is added to them.
+    Add,
+}
+
+/// Where a gradient goes.
+pub struct GradientTarget<'a> {
+    /// `[cin, z, y, x]`.
+    pub gradient: &'a mut [f32],
+    /// What happens to what it holds.
+    pub update: Update,
+    /// [`DataGradient::shared_blocks`] for that update.
+    pub shared: &'a mut [Block],
 }
 
 /// The data gradient of one convolution, laid out.
@@ -64,9 +74,10 @@ impl DataGradient {
     /// Lays out tiles and scratch.
     ///
     /// # Panics
-    /// If the convolution is dilated.
+    /// If the convolution is dilated, or not [possible](ConvGeometry::is_possible).
     pub fn new(isa: Isa, g: &ConvGeometry) -> DataGradient {
         assert_eq!(g.dilation, [1; 3], "gradients of dilated convolutions");
+        assert!(g.is_possible(), "an impossible convolution: {g:?}");
         let mut remainders = Vec::new();
         let mut end = 0;
         for z in 0..g.stride[0].min(g.input[0]) {
@@ -126,8 +137,8 @@ impl DataGradient {
     }
 
     /// Whether results go to their place at once.
-    fn is_direct(&self, into: Into) -> bool {
-        into == Into::Place && self.g.stride == [1; 3]
+    fn is_direct(&self, update: Update) -> bool {
+        update == Update::Replace && self.g.stride == [1; 3]
     }
 
     /// Elements of one remainder's result.
@@ -137,8 +148,8 @@ impl DataGradient {
     }
 
     /// Blocks of memory that workers share; zero where nothing is kept back.
-    pub fn shared_blocks(&self, into: Into) -> usize {
-        if self.is_direct(into) { 0 } else { blocks::<f32>(self.part()) }
+    pub fn shared_blocks(&self, update: Update) -> usize {
+        if self.is_direct(update) { 0 } else { blocks::<f32>(self.part()) }
     }
 
     /// Blocks of scratch a worker needs to read such a source.
@@ -146,19 +157,19 @@ impl DataGradient {
         self.remainders.iter().map(|r| r.conv.scratch_blocks(source)).max().unwrap_or(0)
     }
 
-    /// Computes the gradient of the input, `[cin, z, y, x]`, from that of the output. `scratch` holds one slice a worker.
-    #[allow(clippy::too_many_arguments)] // A layer's inputs, outputs and surroundings.
+    /// Computes the gradient of the input from that of the output, with weights that [`Self::prepare_weights`] made.
+    ///
+    /// # Panics
+    /// If a length does not fit the geometry, or the scratch is too small.
     pub fn run<E: Executor>(
         &self,
-        isa: Isa,
+        pass: Pass<'_, '_, E>,
         output: &Source<'_>,
         weights: &[f32],
-        gradient: &mut [f32],
-        into: Into,
-        mut shared: &mut [Block],
-        mut scratch: Vec<&mut [Block]>,
-        executor: &E,
+        target: GradientTarget<'_>,
     ) {
+        let Pass { isa, executor, scratch } = pass;
+        let GradientTarget { gradient, update, mut shared } = target;
         let g = &self.g;
         let zeros = alloc::vec![0f32; g.cin];
         let mut run = |r: &Remainder, out: &mut [f32]| {
@@ -166,13 +177,12 @@ impl DataGradient {
             let cuts = Cuts::whole(shape, Order::Channels, r.conv.tile_step()).expect("a gradient has elements");
             let tiles = Output::F32(Tiles::new(out, cuts, &mut []));
             let weights = ConvWeights::F32(&weights[r.weights.clone()], &zeros);
-            let scratch = scratch.iter_mut().map(|s| &mut **s).collect();
-            r.conv.run(isa, output, weights, &tiles, scratch, None, executor);
+            r.conv.run(Pass { isa, executor, scratch: &mut *scratch }, output, weights, None, &tiles);
         };
-        if self.is_direct(into) {
+        if self.is_direct(update) {
             return self.remainders.iter().for_each(|r| run(r, gradient));
         }
-        if into == Into::Place {
+        if update == Update::Replace {
             gradient.fill(0.0);
         }
         let part: &mut [f32] = split(&mut shared, self.part());

@@ -1,0 +1,7 @@
+//! Gradients of convolutions, for training.
+
+mod data;
+mod weight;
+
+pub use data::{DataGradient, GradientTarget, Update};
+pub use weight::WeightGradient;
