@@ -1,8 +1,6 @@
 //! Networks of one kernel each, for measurements: 32 channels on a patch of 32^3 voxels.
 
-use scanside_core::network::{Activation, Quant};
-use scanside_core::network::{ConvGeometry, PoolGeometry};
-use scanside_core::network::{Graph, GraphBuilder, ValueSpec, Weights};
+use scanside_core::network::{Activation, ConvGeometry, Graph, GraphBuilder, PoolGeometry, Quant, ValueSpec, Weights};
 use scanside_testing::numbers::values;
 
 /// Voxels of the patch, `z, y, x`.
