@@ -157,6 +157,7 @@ pub(super) unsafe trait Simd: Copy {
 }
 
 /// Methods of an instruction set that are one expression on registers.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 macro_rules! on_registers {
     ($(fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
@@ -168,6 +169,7 @@ macro_rules! on_registers {
 }
 
 /// Methods of an instruction set that load or store one vector.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 macro_rules! on_memory {
     ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $body:expr;)*) => {$(
         #[inline(always)]
@@ -178,6 +180,7 @@ macro_rules! on_memory {
         }
     )*};
 }
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 pub(super) use {on_memory, on_registers};
 
 /// Work that is compiled once for every instruction set. What its fields must hold is said where it is defined.
