@@ -1,6 +1,6 @@
 //! What can be wrong with a file of any format.
 
-use crate::nifti::NiftiError;
+use std::error::Error;
 use std::path::PathBuf;
 
 /// Why a file could not be read or written. Every sentence names the file where there is one.
@@ -11,16 +11,14 @@ pub enum FormatError {
     #[error("a case needs at least one file and none was given")]
     NoFiles,
     /// Label maps of this format are not written.
-    #[error("{path}: label maps are not written as {format}; choose a name that ends with {endings}")]
+    #[error("{}: label maps are not written as {format}", path.display())]
     NotWritten {
         /// The file that was asked for.
         path: PathBuf,
         /// The format's name.
         format: &'static str,
-        /// The endings that can be written.
-        endings: String,
     },
-    /// NIfTI.
+    /// The error of one format, for example [`NiftiError`](crate::nifti::NiftiError).
     #[error(transparent)]
-    Nifti(#[from] NiftiError),
+    File(Box<dyn Error + Send + Sync>),
 }

@@ -1,8 +1,8 @@
 //! Scans from files, and label maps from and to files, in bounded memory.
 //!
 //! A program opens the files of a case as a [`Scan`] and writes labels through a [`LabelWriter`]; which file format is
-//! behind either, it need not know. Formats are listed in one place, the module `format`: to add one, write a module like
-//! [`nifti`] and add a line to that list.
+//! behind either, it need not know. The formats are listed in one place, the module `known`: to add one, write a
+//! module like [`nifti`] and add it to that list.
 //!
 //! | part | does |
 //! |---|---|
@@ -52,12 +52,13 @@
 mod error;
 mod format;
 mod geometry;
+mod known;
 mod label_map;
 pub mod nifti;
 mod scan;
 
 pub use error::FormatError;
-pub use format::{endings, stem};
 pub use geometry::Geometry;
-pub use label_map::{LabelMap, LabelOptions, LabelType, LabelWriter, is_complete, label_writer, read_labels};
+pub use known::{endings, is_complete, label_writer, read_labels, stem};
+pub use label_map::{LabelMap, LabelOptions, LabelType, LabelWriter};
 pub use scan::{Scan, ScanFiles};

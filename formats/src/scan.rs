@@ -1,10 +1,9 @@
 //! One case as a program sees it: voxels and where they lie, whatever the files are.
 
 use crate::error::FormatError;
-use crate::format;
 use crate::geometry::Geometry;
 use scanside_core::volume::{Grid, VoxelSource};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The files of one case in one format.
 pub trait ScanFiles: Send + Sync {
@@ -36,22 +35,15 @@ pub trait ScanFiles: Send + Sync {
     fn load(&self) -> Result<Box<dyn VoxelSource + Send>, FormatError>;
 }
 
-/// One case: its voxels, and where they lie. Opening reads headers alone.
+/// One case: its voxels, and where they lie.
 pub struct Scan {
     files: Box<dyn ScanFiles>,
 }
 
 impl Scan {
-    /// Opens the files of one case: one file per channel in order, or one file with all of them.
-    ///
-    /// The format is recognised by the ending of the first file's name.
-    ///
-    /// # Errors
-    /// A file that is missing, denied, cut off or malformed; channels that do not lie on one grid.
-    pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Scan, FormatError> {
-        let paths: Vec<PathBuf> = paths.iter().map(|path| path.as_ref().to_owned()).collect();
-        let first = paths.first().ok_or(FormatError::NoFiles)?;
-        Ok(Scan { files: format::of_name(first).open(&paths)? })
+    /// The scan in the files of one format.
+    pub fn of(files: Box<dyn ScanFiles>) -> Scan {
+        Scan { files }
     }
 
     /// Where the voxels lie.

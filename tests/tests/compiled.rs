@@ -76,7 +76,7 @@ fn what_cannot_be_compiled_or_opened_is_refused() {
         assert!(said(&result).contains(sentence), "{args:?}: {}", said(&result));
     };
     let compile = ["compile", "{}", "-o", "{}"];
-    refused(&compile, &[&model(), &image], 6, "is there already");
+    refused(&compile, &[&model(), &image], 6, "exists already; --overwrite replaces it");
     let other = out.path().join("other.image");
     refused(&compile, &[&image, &other], 4, "is compiled already");
     // A graph that only tract runs: the operator is named.
@@ -94,7 +94,7 @@ fn what_cannot_be_compiled_or_opened_is_refused() {
     assert!(!other.exists(), "a refused model left a file");
     refused(&["inspect", "{}"], &[&out.path().join("nothing")], 4, "does not exist");
     let segment = ["segment", "-m", "{}", "-i", "{}", "-o", "{}", "--precision", "f16"];
-    refused(&segment, &[&image, &image, &other], 2, "compile it anew");
+    refused(&segment, &[&image, &image, &other], 2, "compile the original model again");
 
     let mut bytes = std::fs::read(&image).expect("the image");
     let middle = bytes.len() / 2;

@@ -1,5 +1,6 @@
 //! What can be wrong with a file, as sentences with the numbers and what to do.
 
+use crate::error::FormatError;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -237,5 +238,18 @@ impl fmt::Display for NiftiError {
     }
 }
 
-/// The cause is part of the sentence, so there is no further [`source`](std::error::Error::source).
-impl std::error::Error for NiftiError {}
+/// What [`Display`](fmt::Display) does not say already is in [`source`](std::error::Error::source).
+impl std::error::Error for NiftiError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            NiftiError::NotFound { source, .. } | NiftiError::Denied { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<NiftiError> for FormatError {
+    fn from(error: NiftiError) -> Self {
+        FormatError::File(Box::new(error))
+    }
+}

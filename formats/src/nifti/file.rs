@@ -1,7 +1,8 @@
 //! One file: its header at once, its voxels as a stream that is read forwards.
 
 use super::error::NiftiError;
-use super::header::{Header, Version};
+use super::fields::Version;
+use super::header::Header;
 use super::voxels::decode_into;
 use flate2::bufread::MultiGzDecoder;
 use scanside_core::volume::{Grid, VoxelType};

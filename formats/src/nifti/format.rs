@@ -2,7 +2,7 @@
 
 use super::image_writer::header_of;
 use super::labels::read_labels;
-use super::{ChannelFiles, LabelWriter, NiftiFile, NiftiSource, ResidentSource};
+use super::{ChannelFiles, Header, LabelWriter, NiftiFile, NiftiSource, ResidentSource};
 use crate::error::FormatError;
 use crate::format::FileFormat;
 use crate::geometry::Geometry;
@@ -29,7 +29,7 @@ impl FileFormat for Nifti {
 
     fn open(&self, paths: &[PathBuf]) -> Result<Box<dyn ScanFiles>, FormatError> {
         let files = ChannelFiles::open(paths)?;
-        let geometry = Geometry::of_nifti(files.header().clone());
+        let geometry = Geometry::with_own(files.grid().clone(), files.header().clone());
         Ok(Box::new(NiftiScan { files, geometry }))
     }
 
@@ -45,7 +45,7 @@ impl FileFormat for Nifti {
         options: &LabelOptions<'_>,
     ) -> Result<Box<dyn label_map::LabelWriter>, FormatError> {
         let made;
-        let header = match geometry.nifti() {
+        let header = match geometry.own::<Header>() {
             Some(header) => header,
             None => {
                 made = header_of(geometry.grid(), VoxelType::U8)?;

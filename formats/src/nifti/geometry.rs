@@ -5,7 +5,7 @@
 //! use them.
 
 use super::error::HeaderError;
-use super::header::{Fields, Version};
+use super::fields::{Fields, Version};
 
 type Rows = [[f64; 3]; 3];
 

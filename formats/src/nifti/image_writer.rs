@@ -1,8 +1,9 @@
 //! Images written plane by plane from a grid.
 
 use super::error::{HeaderError, NiftiError};
+use super::fields::Version;
 use super::geometry::{self, Placement};
-use super::header::{Header, TYPE_CODES, Version};
+use super::header::{Header, TYPE_CODES};
 use super::label_writer::check_plane;
 use super::layout::Draft;
 use super::sink::Sink;

@@ -39,5 +39,5 @@ pub(super) fn read_labels(path: &Path) -> Result<LabelMap, NiftiError> {
         });
         Ok(())
     })?;
-    Ok(LabelMap { geometry: Geometry::of_nifti(file.header().clone()), labels })
+    Ok(LabelMap { geometry: Geometry::with_own(file.grid().clone(), file.header().clone()), labels })
 }

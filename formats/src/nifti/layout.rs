@@ -3,7 +3,7 @@
 //! Reading NIfTI-1 is left to the `nifti` crate; NIfTI-2, and writing either, needs the byte positions.
 
 use super::error::HeaderError;
-use super::header::{Fields, Version};
+use super::fields::{Fields, Version};
 use ::nifti::NiftiHeader;
 use std::ops::Range;
 

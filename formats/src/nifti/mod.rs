@@ -45,6 +45,7 @@
 
 mod channels;
 mod error;
+mod fields;
 mod file;
 mod format;
 mod geometry;
@@ -60,9 +61,10 @@ mod voxels;
 
 pub use channels::ChannelFiles;
 pub use error::{HeaderError, NiftiError};
+pub use fields::Version;
 pub use file::NiftiFile;
 pub(crate) use format::Nifti;
-pub use header::{Header, Scaling, Version};
+pub use header::{Header, Scaling};
 pub use image_writer::ImageWriter;
 pub use label_writer::LabelWriter;
 pub use resident::ResidentSource;
