@@ -149,15 +149,15 @@ pub fn same_task(models: &[PathBuf]) -> Result<Vec<Manifest>, Error> {
     };
     let manifests = models.iter().map(|path| model::manifest(path)).collect::<Result<Vec<_>, Error>>()?;
     let mut tasks = models.iter().zip(manifests.iter().map(task));
-    if let Some((first, expected)) = tasks.next() {
-        if let Some((other, got)) = tasks.find(|(_, task)| *task != expected) {
-            let sentence = format!(
-                "the models are for different tasks: {}; {}",
-                describe_task(first, &expected),
-                describe_task(other, &got)
-            );
-            return Err(Error::new(ErrorKind::Usage, sentence));
-        }
+    if let Some((first, expected)) = tasks.next()
+        && let Some((other, got)) = tasks.find(|(_, task)| *task != expected)
+    {
+        let sentence = format!(
+            "the models are for different tasks: {}; {}",
+            describe_task(first, &expected),
+            describe_task(other, &got)
+        );
+        return Err(Error::new(ErrorKind::Usage, sentence));
     }
     Ok(manifests)
 }
