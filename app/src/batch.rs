@@ -29,12 +29,12 @@ pub struct BatchOptions {
     pub case: CaseOptions,
 }
 
-/// What a caller hears of a batch while it runs.
+/// Receives the events of a batch while it runs.
 pub trait BatchObserver {
     /// A case was planned and begins to run.
     fn planned(&mut self, case: &Case, planned: &PlannedCase, plan: &PlanReport);
 
-    /// Who is told how far the case is.
+    /// Receives the progress of this case.
     fn progress(&mut self, case: &Case) -> Box<dyn Observer + '_>;
 
     /// A case's labels are there: written now, or before.

@@ -29,7 +29,7 @@ impl Case {
 pub struct Cases {
     /// Cases whose files are all there.
     pub good: Vec<Case>,
-    /// Files that make no case: a name, and a sentence that says why.
+    /// Files that belong to no complete case: a name, and the reason as a sentence.
     pub bad: Vec<(String, String)>,
     /// The input was a folder.
     pub folder: bool,
@@ -131,7 +131,7 @@ fn group(files: &[PathBuf], channels: usize) -> Cases {
                 if let Some(twin) = found.entry(case.to_owned()).or_default().insert(channel, path.clone()) {
                     bad.push((
                         case.to_owned(),
-                        format!("channel {channel} is there twice: {} and {}", twin.display(), path.display()),
+                        format!("channel {channel} is given twice: {} and {}", twin.display(), path.display()),
                     ));
                 }
             }
@@ -154,9 +154,8 @@ fn group(files: &[PathBuf], channels: usize) -> Cases {
             let list = |numbers: &mut dyn Iterator<Item = usize>| {
                 numbers.map(|c| format!("{c:04}")).collect::<Vec<_>>().join(", ")
             };
-            let mut sentence = format!("the model takes {channels} channel(s), and channel(s) ");
+            let mut sentence = format!("the model takes {channels} channel(s); the folder has channel(s) ");
             sentence += &list(&mut numbers.iter().copied());
-            sentence += " are there";
             let missing = list(&mut (0..channels).filter(|c| !numbers.contains(c)));
             if !missing.is_empty() {
                 sentence += &format!("; missing: {missing}");

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The hash of a file's bytes, lower-case hex.
 ///
 /// # Errors
-/// What the system says on reading it.
+/// The system's error on reading the file.
 pub fn file_sha256(path: &Path) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut hash = Sha256::new();
@@ -26,7 +26,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The hash of several facts, each told apart from the next.
+/// The hash of several facts; each is preceded by its length, so that no two lists of facts run together.
 pub fn facts_sha256<'a>(facts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     for fact in facts {

@@ -83,7 +83,7 @@ impl Error {
     pub fn interrupted() -> Error {
         Error::new(
             ErrorKind::Interrupted,
-            "interrupted; nothing was left half-written, and running the same command again resumes",
+            "interrupted; no incomplete file was left, and running the same command again continues",
         )
     }
 

@@ -62,8 +62,8 @@ impl Worker {
         let worker = Worker { program: Self::this_program()?.program.with_file_name(file) };
         let version = Command::new(&worker.program).arg("--version").stdin(Stdio::null()).output();
         let same = version.is_ok_and(|output| {
-            let told = String::from_utf8_lossy(&output.stdout).into_owned();
-            output.status.success() && told.split_whitespace().last() == Some(env!("CARGO_PKG_VERSION"))
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success() && text.split_whitespace().last() == Some(env!("CARGO_PKG_VERSION"))
         });
         Ok(same.then_some(worker))
     }

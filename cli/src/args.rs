@@ -59,7 +59,7 @@ pub(crate) struct RunArgs {
     /// binary).
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) max_ram: Option<u64>,
-    /// Threads; the result does not depend on it [default: all cores].
+    /// Number of threads; the result does not depend on it [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Inference engine.
@@ -113,10 +113,10 @@ pub(crate) struct BenchArgs {
     /// ONNX files, self-describing or not, or nnU-Net v2 model folders.
     #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
     pub(crate) model: Vec<PathBuf>,
-    /// Threads [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Timed runs, after one that is not.
+    /// Timed runs, after one to warm up.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
     /// Inference engine.
@@ -125,7 +125,7 @@ pub(crate) struct BenchArgs {
     /// How weights and unquantised tensors are stored.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub(crate) precision: PrecisionArg,
-    /// Instruction set of the kernels: how an older CPU would do [default: the best of this CPU].
+    /// Instruction set of the kernels, to measure what an older CPU would do [default: the best of this CPU].
     #[arg(long, value_name = "NAME", value_parser = instructions)]
     pub(crate) instructions: Option<String>,
     /// Run the network in low-memory mode, as a small --max-ram does.
@@ -134,7 +134,8 @@ pub(crate) struct BenchArgs {
     /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
     #[arg(long)]
     pub(crate) layers: bool,
-    /// A scan's voxels (and their distance in millimetres): the windows it takes, and their time [e.g. 512x512x300@0.8x0.8x1].
+    /// Count the windows of a scan of this size and predict their time: voxels, and their distance in millimetres [e.g.
+    /// 512x512x300@0.8x0.8x1].
     #[arg(long, value_name = "XxYxZ[@MMxMMxMM]")]
     pub(crate) volume: Option<ScanSize>,
     /// One JSON document a line on standard output.
@@ -175,10 +176,11 @@ pub(crate) struct EvaluateArgs {
     /// Take class names from this model [default: dataset.json in the labels' folder or beside it].
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
-    /// Surfaces that lie no farther apart agree, in millimetres.
+    /// Tolerance of surface Dice, in millimetres: surfaces that are no farther apart agree.
     #[arg(long, value_name = "MM", default_value_t = 1.0, value_parser = tolerance)]
     pub(crate) tolerance: f64,
-    /// Threads; the result does not depend on it. Each takes 2 bytes per voxel of a class's box [default: all cores].
+    /// Number of threads; the result does not depend on it. Each takes 2 bytes per voxel of a class's box [default: all
+    /// cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// One JSON document on standard output.
@@ -217,7 +219,7 @@ impl From<EngineArg> for EngineChoice {
 /// Which parts of an nnU-Net folder to take.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FolderArgs {
-    /// nnU-Net folder: folds to average [default: all that are there].
+    /// nnU-Net folder: folds to average [default: all that exist].
     #[arg(long, value_name = "FOLD", num_args = 1.., value_parser = fold)]
     folds: Vec<FoldName>,
     /// nnU-Net folder: file name of the checkpoints.
@@ -232,7 +234,7 @@ impl FolderArgs {
 }
 
 fn fold(text: &str) -> Result<FoldName, String> {
-    text.parse().map_err(|_| "folds are numbers from 0, or all".into())
+    text.parse().map_err(|_| "a fold is a number from 0, or all".into())
 }
 
 #[derive(Args, Debug)]
@@ -274,14 +276,13 @@ pub(crate) struct ChooseArgs {
     /// The scan to be segmented: a .nii or .nii.gz file, or one file per channel.
     #[arg(short, long, value_name = "SCAN", num_args = 1.., required = true)]
     pub(crate) input: Vec<PathBuf>,
-    /// The run may take this much memory: 1.5G, 800M ... (decimal; KiB, MiB, GiB are binary) [default: what the machine
-    /// has free].
+    /// Memory limit of the run: 1.5G, 800M ... (decimal; KiB, MiB, GiB are binary) [default: what the machine has free].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) max_ram: Option<u64>,
-    /// The run may take this long: 60s, 2m, 1h ... [default: any time].
+    /// Time limit of the run: 60s, 2m, 1h ... [default: none].
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub(crate) max_time: Option<f64>,
-    /// Threads [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// How networks store their weights and unquantised tensors.
@@ -311,7 +312,7 @@ pub(crate) struct ImportArgs {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) parts: FolderArgs,
-    /// Replace the file if it is there.
+    /// Replace the file if it exists.
     #[arg(long)]
     pub(crate) overwrite: bool,
 }
@@ -332,7 +333,7 @@ pub(crate) struct CompileArgs {
     pub(crate) manifest: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) parts: FolderArgs,
-    /// Replace the file if it is there.
+    /// Replace the file if it exists.
     #[arg(long)]
     pub(crate) overwrite: bool,
 }

@@ -171,8 +171,8 @@ fn members_of_the_family_that_were_not_given_are_named() {
     assert!(names(&choose(&[&slim(), &slim()], &["--json"])).is_empty());
 
     let text = said(&choose(&[&small, &middle], &[]));
-    let told = "that are more accurate than the chosen one, as measured by their maker:\n  big: mean Dice 0.900, 100.0 ms a patch, peak 100 MB\n";
-    assert!(text.contains(told), "{text}");
+    let better = "that are more accurate than the chosen one, as measured by their maker:\n  big: mean Dice 0.900, 100.0 ms per patch, peak 100 MB\n";
+    assert!(text.contains(better), "{text}");
 }
 
 #[test]
@@ -238,8 +238,8 @@ fn measurements_are_shown_and_change_neither_graph_nor_results() {
     });
     let inspect = |extra: &[&str]| scanside().arg("inspect").arg(&measured).args(extra).output().expect("it starts");
     let text = said(&inspect(&[]));
-    assert!(text.contains("12.5 ms a patch, peak 43 MB, f32 on 2 thread(s), AVX2 of A CPU of 2026"), "{text}");
-    assert!(text.contains("r4_fold_0: mean Dice 0.866, 4.0 ms a patch, peak 30 MB"), "{text}");
+    assert!(text.contains("12.5 ms per patch, peak 43 MB, f32 on 2 thread(s), AVX2 of A CPU of 2026"), "{text}");
+    assert!(text.contains("r4_fold_0: mean Dice 0.866, 4.0 ms per patch, peak 30 MB"), "{text}");
     let manifest = document(&inspect(&["--json"]))["manifest"].clone();
     assert_eq!(manifest["measured"][0]["seconds_per_window"], 0.0125, "{manifest}");
     assert_eq!(manifest["family"][0]["mean_dice"], 0.866, "{manifest}");
@@ -254,5 +254,5 @@ fn measurements_are_shown_and_change_neither_graph_nor_results() {
     };
     assert!(segment(&slim()).status.success());
     let again = segment(&measured);
-    assert!(said(&again).contains("done before"), "{}", said(&again));
+    assert!(said(&again).contains("already done"), "{}", said(&again));
 }

@@ -1,4 +1,4 @@
-//! Which of several models to take: the most accurate that keeps within the budgets, and in what words that is told.
+//! Which of several models to take: the most accurate within the limits, and the text that explains the choice.
 
 use crate::units::{human_bytes, human_seconds};
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ pub fn choose(candidates: &[Candidate]) -> Option<(usize, String)> {
             _ => format!("mean Dice {dice:.3}, the highest of the {count} models that fit"),
         };
         if equals > 1 {
-            why += &format!("; the fastest of {equals} with it");
+            why += &format!("; the fastest of {equals} with this Dice");
         }
         if unknown > 0 {
             why += &match unknown {

@@ -20,7 +20,7 @@ pub fn better(models: &[Manifest], chosen: Option<usize>) -> Vec<FamilyMember> {
         models.iter().filter_map(|model| model.family.iter().find(|member| is(model, member))).collect();
     match chosen.map(|index| &models[index]) {
         Some(model) => {
-            // Two figures of one table: what the file says of itself may have been measured in another way.
+            // Both figures are from one table: those in the models' own files may have been measured in different ways.
             let own = model.family.iter().find(|member| is(model, member)).map(|member| member.mean_dice);
             members.retain(|member| own.is_some_and(|own| member.mean_dice > own));
         }
@@ -42,7 +42,7 @@ pub fn is(model: &Manifest, member: &FamilyMember) -> bool {
 pub fn line(member: &FamilyMember) -> String {
     let peak = human_bytes(member.peak_rss_bytes);
     format!(
-        "{}: mean Dice {:.3}, {:.1} ms a patch, peak {peak}",
+        "{}: mean Dice {:.3}, {:.1} ms per patch, peak {peak}",
         member.name,
         member.mean_dice,
         1e3 * member.seconds_per_window

@@ -99,7 +99,7 @@ impl ClassList {
                     all.push(Class { values: vec![*value], name: value.to_string() });
                     if all.len() - self.named.len() > MOST_UNNAMED {
                         let sentence =
-                            format!("there are more than {MOST_UNNAMED} different values; this is no label file");
+                            format!("there are more than {MOST_UNNAMED} different values; this is not a label file");
                         return Err(Error::new(ErrorKind::Input, sentence));
                     }
                 }
@@ -141,6 +141,6 @@ mod tests {
         let all = list.with_values_of([&[0, 1, 7], &[7, 3, 3]]).unwrap();
         assert_eq!(all, [class("liver", &[1]), class("7", &[7]), class("3", &[3])]);
         let scan: Vec<u32> = (0..2000).collect();
-        assert!(list.with_values_of([&scan, &[]]).unwrap_err().to_string().contains("no label file"));
+        assert!(list.with_values_of([&scan, &[]]).unwrap_err().to_string().contains("not a label file"));
     }
 }

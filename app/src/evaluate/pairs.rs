@@ -100,7 +100,7 @@ fn list(place: &Path) -> Result<Found, Error> {
                 continue;
             }
             let known = endings().collect::<Vec<_>>().join(", ");
-            let sentence = format!("{} is no label file: its name must end with one of {known}", path.display());
+            let sentence = format!("{} is not a label file: its name must end with one of {known}", path.display());
             return Err(Error::new(ErrorKind::Input, sentence).about(&path));
         };
         match found.get_mut(name) {

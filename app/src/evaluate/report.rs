@@ -1,4 +1,4 @@
-//! What is told of all cases: the JSON document, and what the table is made from.
+//! The report on all cases: the JSON document, and the numbers of the table.
 
 use super::classes::{Class, ClassList};
 use super::measure::Agreement;

@@ -1,4 +1,4 @@
-//! What the operating system says of this process.
+//! This process and this computer, as the operating system describes them.
 
 /// Resident memory now, and the most it ever was, in bytes; `None` where the system does not tell.
 pub fn resident_bytes() -> Option<(usize, usize)> {
@@ -21,11 +21,11 @@ pub fn available_bytes() -> Option<usize> {
 
 /// What the CPU calls itself; its architecture where the system does not tell.
 pub fn cpu_name() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+    let name = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|l| l.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     });
-    told.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// The process's memory while it holds nothing but a model, where the system does not tell.

@@ -45,7 +45,7 @@ pub(super) fn refuse(scan: &Scan, source: &mut dyn VoxelSource) -> Result<(), Er
         }
     }
     match impression.labels() {
-        Some(count) => refused(format!("it holds {count} different whole numbers from 0 in uniform pieces")),
+        Some(count) => refused(format!("it has only {count} different whole numbers from 0, in uniform regions")),
         None => Ok(()),
     }
 }

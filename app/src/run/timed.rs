@@ -26,7 +26,7 @@ pub struct Timed<'a> {
 }
 
 impl<'a> Timed<'a> {
-    /// Measures the phases that `observer` hears of.
+    /// Measures the phases, and passes all events on to `observer`.
     pub fn new(observer: &'a mut dyn Observer, stop: &'a Stop) -> Timed<'a> {
         Timed { observer, stop, phase: None, seconds: PhaseSeconds::default() }
     }

@@ -253,7 +253,7 @@ fn fill<T: PatchNumber>(output: &mut [T]) {
     }
 }
 
-/// Labels that nobody keeps.
+/// Discards labels.
 struct Nowhere;
 
 impl LabelSink for Nowhere {

@@ -42,7 +42,7 @@ fn print(model: &Model) -> Result<(), Error> {
     let summary = engine.summary();
     say!("{}", if manifest.name.is_empty() { "unnamed model" } else { &manifest.name })?;
     let spacing: Vec<String> =
-        grid.spacing_mm.iter().map(|s| s.map_or("as scanned".into(), |mm| format!("{mm}"))).collect();
+        grid.spacing_mm.iter().map(|s| s.map_or("as in the scan".into(), |mm| format!("{mm}"))).collect();
     say!("  patch       {:?} voxels{}", grid.patch_zyx, if grid.two_dimensional { ", slice by slice" } else { "" })?;
     say!("  grid        {} mm, axes {:?} of the file (z, y, x)", spacing.join(" x "), grid.transpose_forward)?;
     for channel in &manifest.channels {
@@ -72,7 +72,7 @@ fn print(model: &Model) -> Result<(), Error> {
         (None, why) => say!("  engine      tract, because of {}", why.unwrap_or_default())?,
     }
     for why in engine.float_convolutions() {
-        say!("  in floats   quantised convolution {why}")?;
+        say!("  in float    quantised convolution {why}")?;
     }
     for (key, value) in &manifest.provenance {
         say!("  {key}: {value}")?;
@@ -82,7 +82,7 @@ fn print(model: &Model) -> Result<(), Error> {
     }
     for m in &manifest.measured {
         say!(
-            "  measured    {:.1} ms a patch, peak {}, {} on {} thread(s), {} of {}",
+            "  measured    {:.1} ms per patch, peak {}, {} on {} thread(s), {} of {}",
             1e3 * m.seconds_per_window,
             human_bytes(m.peak_rss_bytes),
             m.precision,

@@ -70,7 +70,7 @@ impl BatchObserver for Words {
         }
         let path = record.output.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default();
         let printed = match record.status {
-            CaseStatus::Resumed => say!("{}: done before, {path} is complete", record.name),
+            CaseStatus::Resumed => say!("{}: already done, {path} is complete", record.name),
             _ => {
                 let ram = record.peak_rss_bytes.map_or("peak RAM unknown on this system".into(), |peak| {
                     format!("peak RAM {}", human_bytes(peak as u64))
