@@ -226,7 +226,7 @@ fn three() -> impl Strategy<Value = [usize; 3]> {
 /// Scratch that a layer asks for, where it is of a size that a test can give.
 fn scratch(blocks: impl FnOnce() -> usize) -> Option<Vec<Block>> {
     let blocks = catch_unwind(AssertUnwindSafe(blocks)).ok()?;
-    (blocks <= 1 << 14).then(|| vec![Block::ZERO; blocks])
+    (blocks <= if cfg!(miri) { 1 << 8 } else { 1 << 14 }).then(|| vec![Block::ZERO; blocks])
 }
 
 proptest! {

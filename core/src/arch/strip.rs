@@ -242,7 +242,7 @@ unsafe fn strip<S: Simd, T: Number, const M: usize, const N: usize>(s: &mut Stri
             let src = input.data.as_ptr().add(c * input.channel + n);
             // Where a channel has no taps, this may lie behind the weights, and is not read.
             let w = weights.data.as_ptr().wrapping_add((c * weights.taps + weights.first_tap) * BLOCK_ROWS + row);
-            // The next channel's rows lie far away, a few vectors in each: no CPU foresees them.
+            // The next channel's rows are far away, a few vectors in each: no CPU prefetches them by itself.
             if c + 1 < input.channels {
                 for &tap in input.taps.iter().step_by(AHEAD) {
                     for j in 0..N {

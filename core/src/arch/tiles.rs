@@ -26,7 +26,7 @@ pub struct TileBox {
 /// In which order the planes of a tensor's channels follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// `[c, z, y, x]`: what callers hand in and take.
+    /// `[c, z, y, x]`: the order of a patch and of a network's output.
     Channels,
     /// `[z, c, y, x]`: some planes of all channels are one piece of memory.
     Planes,

@@ -1,4 +1,5 @@
-//! Instance norm: statistics gathered while a layer writes, turned into a scale and a shift for who reads.
+//! Instance norm: statistics gathered while a layer writes, turned into a scale and a shift for the
+//! layer that reads.
 
 use crate::arch::Moments;
 use alloc::vec;
@@ -39,7 +40,8 @@ impl Statistics {
 }
 
 impl Norm<'_> {
-    /// The scale and shift of each channel of `voxels` voxels. Tiles are added in their order, whoever did them.
+    /// The scale and shift of each channel of `voxels` voxels. Tiles are added in their order,
+    /// whichever thread computed them.
     pub fn resolve(&self, statistics: &Statistics, voxels: usize, scale: &mut [f32], shift: &mut [f32]) {
         for c in 0..self.scale.len() {
             let tiles = statistics.sums.chunks_exact(statistics.channels.max(1)).map(|tile| tile[c]);

@@ -34,13 +34,13 @@ pub struct Stored<'a> {
     pub channels: usize,
     /// Order of the planes.
     pub order: Order,
-    /// Numbers of the tensor before the first of `data`: they are not read, and are not there any more.
+    /// Numbers of the tensor that come before the first of `data`: they were overwritten, and are not read.
     pub gone: usize,
     /// Pending.
     pub ops: Vec<Op<'a>>,
 }
 
-/// Rows shorter than this are settled several at a time and then put in place: a call costs as much as some vectors.
+/// Rows shorter than this are read several at a time and then put in place: a call costs as much as some vectors.
 const SHORT: usize = 64;
 
 impl Stored<'_> {

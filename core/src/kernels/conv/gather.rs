@@ -114,7 +114,7 @@ impl Conv {
             let run = |c: usize| &numbers::<u8>(s.staged)[c.min(g.cin - 1) * self.reach() * nx..][..n];
             let runs = core::array::from_fn(|i| run(lane * self.group + i));
             isa.pack_bytes(runs, &mut numbers_mut(s.line)[..n]);
-            // Integers travel as the bits of floats: nothing computes on them.
+            // Integers are moved as the bits of floats; no arithmetic is done on them.
             let (packed, halves) = numbers_mut::<f32>(s.line).split_at_mut(n);
             self.place(isa, w, packed, halves, &mut numbers_mut(s.rows)[base..]);
         }

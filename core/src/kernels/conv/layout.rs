@@ -39,7 +39,7 @@ pub(in crate::kernels) fn period(stride: usize, dilation: usize) -> usize {
 }
 
 /// Whether Winograd's method is expected to be faster: its six products for twelve, against the work of the transforms
-/// and the rows computed in vain. Operations on vectors are counted for one output voxel.
+/// and the rows that are computed and not used. Operations on vectors are counted for one output voxel.
 fn winograd_pays(g: &ConvGeometry) -> bool {
     if g.kernel[1] != 3 || g.stride[1] != 1 || g.stride[2] != 1 || g.dilation[1] != 1 || g.dilation[0] != 1 {
         return false;

@@ -3,7 +3,7 @@
 //! A tile is some rows of some output planes. The input rows it needs are read plane by plane into scratch, settled and
 //! padded, so that every tap of the kernel is an offset; planes that the next output plane needs again stay. Where the
 //! stride along x is 1, the padding between two rows is shared: the end of one is the beginning of the next, and a tile
-//! is one run of positions in which only those few are computed in vain. Other strides split rows by phase. Where it
+//! is one run of positions in which only those few are computed and not used. Other strides split rows by phase. Where it
 //! pays, kernels of three along y are computed by Winograd's method (`arch::winograd`): rows go to scratch as bands, each
 //! band is convolved along z and x alone, and the sums of six bands become four rows.
 
