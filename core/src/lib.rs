@@ -25,6 +25,7 @@
 //! | [`memory`] | the bytes a run takes, known before anything is allocated |
 //! | [`pipeline`] | the run: scan planes in, finished label planes out |
 //! | [`metrics`] | Dice, surface distances, bootstrap intervals |
+//! | `digest` | feature `tract`: SHA-256 as text |
 //! | `onnx` | feature `tract`: ONNX files, their manifest, and the engine that runs them |
 //! | `nnunet` | feature `tract`: nnU-Net v2 model folders, read without running pickle code |
 //! | `raw` | hidden: instruction sets and kernels for the trainer and the tests |
@@ -42,6 +43,8 @@ compile_error!(
 extern crate alloc;
 
 pub(crate) mod arch;
+#[cfg(feature = "tract")]
+pub mod digest;
 pub mod engine;
 pub mod executor;
 pub mod half_float;

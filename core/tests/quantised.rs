@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use scanside_core::engine::Engine;
 use scanside_core::executor::Serial;
-use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
+use scanside_core::manifest::Manifest;
 use scanside_core::network::Isa;
 use scanside_core::network::{ConvSpec, Kind};
-use scanside_core::onnx::{OnnxEngine, Settings, parse_model, pb};
+use scanside_core::onnx::{OnnxEngine, OnnxModel, Settings};
 use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
 use scanside_core::workspace::Block;
 
@@ -17,18 +17,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/quant")
 }
 
-fn dims(v: &pb::ValueInfoProto) -> Vec<usize> {
-    let Some(pb::type_proto::Value::TensorType(t)) = v.r#type.as_ref().unwrap().value.as_ref() else { panic!() };
-    let size = |d: &pb::tensor_shape_proto::Dimension| match d.value {
-        Some(pb::tensor_shape_proto::dimension::Value::DimValue(n)) => n as usize,
-        _ => 1,
-    };
-    t.shape.as_ref().unwrap().dim.iter().map(size).collect()
-}
-
 #[derive(Clone)]
 struct Case {
-    proto: pb::ModelProto,
+    model: OnnxModel,
     manifest: Manifest,
     input: Vec<f32>,
     expected: Vec<f32>,
@@ -41,17 +32,12 @@ fn floats(path: &Path) -> Vec<f32> {
 
 fn case(name: &str) -> Case {
     let path = folder().join(name).with_extension("onnx");
-    let proto = parse_model(&std::fs::read(&path).unwrap()).unwrap();
-    let graph = proto.graph.as_ref().unwrap();
-    let (i, o) = (dims(&graph.input[0]), dims(&graph.output[0]));
-    let label = |i: usize| Label::new(format!("l{i}"), i as u16);
-    let channel = |i: usize| Channel::new(format!("c{i}"), Normalization::ZScore { masked: false });
-    let grid = NetworkGrid::new([i[2], i[3], i[4]], [Some(1.0); 3]);
-    let labels = Labels::Exclusive { heads: (0..o[1]).map(label).collect() };
-    let manifest = Manifest::new(grid, (0..i[1]).map(channel).collect(), labels);
+    let model = OnnxModel::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+    let manifest = model.neutral_manifest().unwrap();
     let values = floats(&path.with_extension("f32"));
-    let (input, expected) = values.split_at(i[1..].iter().product());
-    Case { proto, manifest, input: input.to_vec(), expected: expected.to_vec() }
+    let voxels: usize = manifest.grid.patch_zyx.iter().product();
+    let (input, expected) = values.split_at(manifest.channels.len() * voxels);
+    Case { model, manifest, input: input.to_vec(), expected: expected.to_vec() }
 }
 
 fn run(engine: &OnnxEngine, case: &Case) -> Vec<f32> {
@@ -106,19 +92,17 @@ fn bar(name: &str) -> (f32, f32) {
 fn networks_come_out_as_in_onnx_runtime() {
     for name in names("") {
         let case = case(&name);
-        let convolutions: usize =
-            case.proto.graph.as_ref().unwrap().node.iter().filter(|n| n.op_type == "Conv").count();
         let mut first: Option<Vec<f32>> = None;
         for isa in Isa::available() {
             let settings = Settings { isa, half: Some(false) };
-            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, settings).unwrap();
+            let engine = OnnxEngine::new(case.model.clone(), &case.manifest, settings).unwrap();
             assert!(engine.native().is_some(), "{name}: {:?}", engine.not_lowered());
             let got = run(&engine, &case);
             let (most, rms) = difference(&got, &case.expected);
             let (most_bar, rms_bar) = bar(&name);
             assert!(most <= most_bar && rms <= rms_bar, "{name} {isa:?}: {most} {rms}");
             let (int, all) = integer_convolutions(&engine);
-            assert_eq!(all, convolutions, "{name}");
+            assert_eq!(all, engine.summary().operators["Conv"], "{name}");
             let wanted = match name.as_str() {
                 "conv-weights-u8" => 0,
                 n if n.ends_with("half") || n.ends_with("w16") => 0,
@@ -148,7 +132,7 @@ fn integers_are_those_of_the_reference() {
             continue;
         }
         for isa in Isa::available() {
-            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, Settings { isa, half: None }).unwrap();
+            let engine = OnnxEngine::new(case.model.clone(), &case.manifest, Settings { isa, half: None }).unwrap();
             let networks = engine.native().unwrap().networks();
             let step = &networks[0].graph().steps[0];
             let Kind::Conv(g, ConvSpec::Int { .. }) = &step.kind else { panic!("{name} is no integer convolution") };
@@ -171,9 +155,9 @@ fn half_precision_is_as_close_as_its_rounding() {
     for name in names("") {
         let case = case(&name);
         let settings = Settings { half: Some(true), ..Settings::default() };
-        let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, settings).unwrap();
+        let engine = OnnxEngine::new(case.model.clone(), &case.manifest, settings).unwrap();
         let wide =
-            OnnxEngine::new(case.proto.clone(), &case.manifest, Settings { half: Some(false), ..settings }).unwrap();
+            OnnxEngine::new(case.model.clone(), &case.manifest, Settings { half: Some(false), ..settings }).unwrap();
         let (_, rms) = difference(&run(&engine, &case), &case.expected);
         let spread = (case.expected.iter().map(|v| v * v).sum::<f32>() / case.expected.len() as f32).sqrt();
         let quantised = integer_convolutions(&engine).0 > 0;
@@ -193,7 +177,7 @@ fn patches_have_the_precision_of_the_network() {
         let case = case(&name);
         for half in [false, true] {
             let settings = Settings { half: Some(half), ..Settings::default() };
-            let engine = OnnxEngine::new(case.proto.clone(), &case.manifest, settings).unwrap();
+            let engine = OnnxEngine::new(case.model.clone(), &case.manifest, settings).unwrap();
             let footprint = engine.footprint(1);
             let wanted =
                 if half && integer_convolutions(&engine).0 == 0 { PatchPrecision::F16 } else { PatchPrecision::F32 };

@@ -20,12 +20,12 @@ fn scan() -> PathBuf {
 /// The shipped model under another name, with other facts.
 fn copy(folder: &Path, name: &str, change: impl FnOnce(&mut Manifest)) -> PathBuf {
     let loaded = onnx::load(&slim(), None).expect("the model");
-    let (mut manifest, mut proto) = (loaded.manifest, loaded.proto);
+    let (mut manifest, mut model) = (loaded.manifest, loaded.model);
     change(&mut manifest);
-    onnx::embed(&mut proto, &manifest).expect("a manifest");
+    model.set_manifest(&manifest).expect("a manifest");
     let path = folder.join(name);
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("a file"));
-    onnx::write_model(&mut file, &proto).expect("a model");
+    model.write(&mut file).expect("a model");
     path
 }
 

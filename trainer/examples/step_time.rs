@@ -42,7 +42,7 @@ fn unet() -> UNet {
         decoder_convs: vec![2; 3],
         conv_bias: true,
         norm: Norm::Instance { epsilon: 1e-5, affine: true },
-        activation: Activation::LeakyRelu { slope: 0.01 },
+        activation: Activation::Leaky(0.01),
         dropout: false,
         activation_first: false,
     }

@@ -114,7 +114,7 @@ fn folders_come_back_with_every_copy_of_every_tensor() {
         let (theirs, their_graph) = import_folder(&golden(variant), &options).unwrap();
         let (ours, our_graph) = import_folder(&folder, &options).unwrap();
         assert_eq!(without_origin(theirs), without_origin(ours), "{variant}");
-        assert_eq!(onnx::graph_sha256(&their_graph), onnx::graph_sha256(&our_graph), "{variant}");
+        assert_eq!(their_graph.graph_sha256(), our_graph.graph_sha256(), "{variant}");
         for name in ["plans.json", "dataset.json"] {
             assert_eq!(fs::read(folder.join(name)).unwrap(), fs::read(golden(variant).join(name)).unwrap());
         }
@@ -162,7 +162,7 @@ fn onnx_files_describe_the_same_model_as_importing_the_folder() {
         assert_eq!(ours.provenance, facts.provenance);
         assert_eq!(ours.accuracy, facts.accuracy);
         assert_eq!(without_origin(ours), without_origin(theirs), "{variant}");
-        assert_eq!(onnx::graph_sha256(&our_graph), onnx::graph_sha256(&their_graph), "{variant}");
+        assert_eq!(our_graph.graph_sha256(), their_graph.graph_sha256(), "{variant}");
     }
 }
 
@@ -184,11 +184,11 @@ fn onnx_files_are_compared_with_libtorch_and_answer_as_pytorch() {
             println!("{variant} {name}: {written:?}");
 
             let loaded = onnx::load(&path, None).unwrap();
-            let engine = OnnxEngine::new(loaded.proto.clone(), &loaded.manifest, Settings::default()).unwrap();
+            let engine = OnnxEngine::new(loaded.model.clone(), &loaded.manifest, Settings::default()).unwrap();
             assert_eq!(engine.summary().precision, name);
             assert_eq!(engine.not_lowered(), None, "{variant}");
             let settings = Settings { half: Some(false), ..Settings::default() };
-            let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, settings).unwrap();
+            let engine = OnnxEngine::new(loaded.model, &loaded.manifest, settings).unwrap();
             let mut answer = vec![0.0; logits.len()];
             let mut workspace = vec![Block::ZERO; engine.footprint(1).workspace_blocks];
             engine.infer(0, Patch::F32(&input), PatchMut::F32(&mut answer), &mut workspace, &Serial).unwrap();
@@ -244,7 +244,7 @@ fn students_say_their_own_channels() {
     assert_eq!(described.unet, *student.unet());
     let (_, graph) = import_folder(&folder, &ImportOptions::default()).unwrap();
     let (_, ours) = model(&student, &facts, Precision::F32).unwrap();
-    assert_eq!(onnx::graph_sha256(&graph), onnx::graph_sha256(&ours));
+    assert_eq!(graph.graph_sha256(), ours.graph_sha256());
     let torch = OnLibtorch::new(&student, &patch(&facts));
     let path = place.path().join("student.onnx");
     export::onnx::write(&path, &student, &facts, Precision::F32, &mut |patch| Ok(torch.logits(patch))).unwrap();
@@ -261,7 +261,7 @@ fn a_folder_takes_further_folds_of_its_own_training_only() {
     let (theirs, their_graph) = import_folder(&golden("resenc_folds"), &ImportOptions::default()).unwrap();
     let (ours, our_graph) = import_folder(&folder, &ImportOptions::default()).unwrap();
     assert_eq!(without_origin(theirs), without_origin(ours));
-    assert_eq!(onnx::graph_sha256(&their_graph), onnx::graph_sha256(&our_graph));
+    assert_eq!(their_graph.graph_sha256(), our_graph.graph_sha256());
 
     let again = nnunet::write(&folder, &first, &facts).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Output);
@@ -336,7 +336,7 @@ fn a_real_model_comes_back() {
     let (theirs, their_graph) = import_folder(&folder, &ImportOptions::default()).unwrap();
     let (ours, our_graph) = import_folder(&out.join("model"), &ImportOptions::default()).unwrap();
     assert_eq!(without_origin(theirs), without_origin(ours));
-    assert_eq!(onnx::graph_sha256(&their_graph), onnx::graph_sha256(&our_graph));
+    assert_eq!(their_graph.graph_sha256(), our_graph.graph_sha256());
     let torch = OnLibtorch::new(&network, &patch(&facts));
     for (precision, name) in [(Precision::F32, "f32"), (Precision::F16, "f16")] {
         let path = out.join(format!("{name}.onnx"));

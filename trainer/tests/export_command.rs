@@ -144,9 +144,9 @@ fn a_run_becomes_files_of_its_averaged_weights() {
     let golden = workspace().join("tests/golden/nnunet/plain_bare");
     let (_, theirs) = import_folder(&golden, &ImportOptions::default()).unwrap();
     let (_, ours) = import_folder(&folder, &ImportOptions::default()).unwrap();
-    assert_eq!(onnx::graph_sha256(&ours), onnx::graph_sha256(&theirs));
+    assert_eq!(ours.graph_sha256(), theirs.graph_sha256());
     let loaded = onnx::load(&onnx_file, None).unwrap();
-    assert_eq!(onnx::graph_sha256(&loaded.proto), onnx::graph_sha256(&theirs));
+    assert_eq!(loaded.model.graph_sha256(), theirs.graph_sha256());
     assert_eq!(loaded.manifest.provenance["run"], "teacher");
     assert_eq!(loaded.manifest.provenance["epochs"], "9");
     assert_eq!(tensors::read_tensors(&safetensors).unwrap().tensors, weights(1.0));

@@ -18,7 +18,7 @@ fn network(width: usize) -> Network {
         conv_bias: true,
         norm: Norm::Instance { epsilon: 1e-5, affine: true },
         // Norms are what makes the network no matrix here: differences of kinked functions say little.
-        activation: Activation::Off,
+        activation: Activation::None,
         dropout: false,
         activation_first: false,
     };

@@ -41,7 +41,7 @@ impl Case {
             decoder_convs: vec![2; stages.len() - 1],
             conv_bias: true,
             norm: Norm::Instance { epsilon: 1e-5, affine: true },
-            activation: Activation::LeakyRelu { slope: 0.01 },
+            activation: Activation::Leaky(0.01),
             dropout: false,
             activation_first: false,
         };
@@ -97,7 +97,8 @@ fn long(v: &[usize]) -> Vec<i64> {
     v.iter().map(|n| *n as i64).collect()
 }
 
-/// The same network in libtorch's operators.
+/// The same network in libtorch's operators. It goes through the layers by itself, not with `Layers::walk`: a mistake in
+/// that walk must not be made here as well.
 struct Torch {
     tensors: BTreeMap<String, Tensor>,
     epsilon: Option<f64>,

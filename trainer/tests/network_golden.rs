@@ -43,7 +43,7 @@ fn unet(facts: &Value) -> UNet {
         decoder_convs: numbers(&facts["n_conv_per_stage_decoder"]),
         conv_bias: true,
         norm: Norm::Instance { epsilon: 1e-5, affine: true },
-        activation: Activation::LeakyRelu { slope: 0.01 },
+        activation: Activation::Leaky(0.01),
         dropout: false,
         activation_first: false,
     }

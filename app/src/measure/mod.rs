@@ -103,14 +103,14 @@ fn open(path: &Path, options: &MeasureOptions) -> Result<(OnnxEngine, String, Op
         return Ok((opened.engine, opened.graph_sha256, Some(opened.manifest)));
     }
     let bytes = std::fs::read(path).or_cannot_read(ErrorKind::Model, path)?;
-    let proto = onnx::parse_model(&bytes).or_error_with(ErrorKind::Model, || path.display().to_string())?;
-    let (manifest, own) = match onnx::extract(&proto).or_error(ErrorKind::Model)? {
+    let graph = OnnxModel::from_bytes(&bytes).or_error_with(ErrorKind::Model, || path.display().to_string())?;
+    let (manifest, own) = match graph.manifest().or_error(ErrorKind::Model)? {
         Some(manifest) => (manifest, true),
-        None => (onnx::neutral_manifest(&proto).or_error(ErrorKind::Model)?, false),
+        None => (graph.neutral_manifest().or_error(ErrorKind::Model)?, false),
     };
     drop(bytes);
-    let graph_sha256 = onnx::graph_sha256(&proto);
-    Ok((model::prepare(path, proto, &manifest, &how)?, graph_sha256, own.then_some(manifest)))
+    let graph_sha256 = graph.graph_sha256();
+    Ok((model::prepare(path, graph, &manifest, &how)?, graph_sha256, own.then_some(manifest)))
 }
 
 /// Measures with patches of one precision: all that needs no more than the engine.

@@ -32,10 +32,10 @@ pub fn import(folder: &Path, options: &ModelOptions, output: &Path, overwrite: b
     if !overwrite {
         refuse_existing(output, None)?;
     }
-    let (manifest, mut proto) = nnunet::import_folder(folder, &options.import()).or_error(ErrorKind::Model)?;
-    onnx::embed(&mut proto, &manifest).or_error(ErrorKind::Model)?;
+    let (manifest, mut graph) = nnunet::import_folder(folder, &options.import()).or_error(ErrorKind::Model)?;
+    graph.set_manifest(&manifest).or_error(ErrorKind::Model)?;
     let mut file = PendingFile::create(output)?;
-    onnx::write_model(&mut file, &proto).map_err(|e| Error::cannot_write(output, e))?;
+    graph.write(&mut file).map_err(|e| Error::cannot_write(output, e))?;
     file.publish()?;
     let bytes = std::fs::metadata(output).map_or(0, |m| m.len());
     Ok(Written { manifest, precision: None, bytes, float_convolutions: Vec::new() })

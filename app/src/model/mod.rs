@@ -14,7 +14,7 @@ use crate::digest;
 use crate::error::{Error, ErrorKind, OrError};
 use crate::machine;
 use scanside_core::manifest::Manifest;
-use scanside_core::onnx::{self, OnnxEngine, pb::ModelProto};
+use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
 use std::path::Path;
 
 /// How an engine stores its weights: `f32`, `f16` or `int8`.
@@ -53,9 +53,9 @@ impl Model {
     ///
     /// # Errors
     /// Its graph cannot be run.
-    pub fn of_graph(name: &Path, manifest: Manifest, proto: ModelProto) -> Result<Model, Error> {
-        let graph_sha256 = onnx::graph_sha256(&proto);
-        let engine = prepare(name, proto, &manifest, &ModelOptions::default())?;
+    pub fn of_graph(name: &Path, manifest: Manifest, model: OnnxModel) -> Result<Model, Error> {
+        let graph_sha256 = model.graph_sha256();
+        let engine = prepare(name, model, &manifest, &ModelOptions::default())?;
         Model::of(Opened { manifest, engine, graph_sha256 }, PrecisionChoice::Auto)
     }
 

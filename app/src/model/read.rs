@@ -5,7 +5,7 @@ use crate::digest;
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet;
-use scanside_core::onnx::{self, OnnxEngine, pb::ModelProto};
+use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
 use scanside_core::workspace::{Block, blocks_for, numbers_mut};
 use std::fs::File;
 use std::io::Read;
@@ -27,22 +27,22 @@ pub(crate) fn open(path: &Path, options: &ModelOptions) -> Result<Opened, Error>
     if is_compiled(path) {
         return open_compiled(path, options);
     }
-    let (manifest, proto) = read(path, options)?;
-    let graph_sha256 = onnx::graph_sha256(&proto);
-    let engine = prepare(path, proto, &manifest, options)?;
+    let (manifest, model) = read(path, options)?;
+    let graph_sha256 = model.graph_sha256();
+    let engine = prepare(path, model, &manifest, options)?;
     Ok(Opened { manifest, engine, graph_sha256 })
 }
 
 /// The engine for a graph.
 pub(crate) fn prepare(
     path: &Path,
-    proto: ModelProto,
+    model: OnnxModel,
     manifest: &Manifest,
     options: &ModelOptions,
 ) -> Result<OnnxEngine, Error> {
     let made = match options.engine {
-        EngineChoice::Tract => OnnxEngine::tract(proto, manifest),
-        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(proto, manifest, options.settings()),
+        EngineChoice::Tract => OnnxEngine::tract(model, manifest),
+        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(model, manifest, options.settings()),
     };
     let made = made.or_error_with(ErrorKind::Model, || format!("{} cannot be run", path.display()))?;
     if let (EngineChoice::Native, Some(why)) = (options.engine, made.not_lowered()) {
@@ -109,7 +109,7 @@ pub fn manifest(path: &Path) -> Result<Manifest, Error> {
 }
 
 /// Reads a model's manifest and graph.
-pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<(Manifest, ModelProto), Error> {
+pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<(Manifest, OnnxModel), Error> {
     if nnunet::is_model_folder(path) {
         return nnunet::import_folder(path, &options.import()).or_error(ErrorKind::Model);
     }
@@ -121,5 +121,5 @@ pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<(Manifest, Mod
         return Err(Error::new(ErrorKind::Model, sentence).about(path));
     }
     let loaded = onnx::load(path, options.manifest.as_deref()).or_error(ErrorKind::Model)?;
-    Ok((loaded.manifest, loaded.proto))
+    Ok((loaded.manifest, loaded.model))
 }

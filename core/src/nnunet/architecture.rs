@@ -5,6 +5,8 @@ use super::json::Field;
 use super::plans::Configuration;
 use super::trainers::Trainer;
 
+pub use crate::arch::Activation;
+
 // More than any sensible plan. They keep the number of layers and the sizes of tensors far from overflow.
 const MAX_STAGES: usize = 16;
 const MAX_REPEATS: usize = 64;
@@ -85,20 +87,6 @@ pub enum Norm {
         epsilon: f32,
         /// Followed by a learned scale and shift.
         affine: bool,
-    },
-}
-
-/// Activation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
-    /// None.
-    Off,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x` above zero, `slope * x` below.
-    LeakyRelu {
-        /// Slope below zero.
-        slope: f32,
     },
 }
 
@@ -329,7 +317,7 @@ fn norm(arguments: &Field<'_>, axes: usize, trainer: Trainer) -> Result<Norm, Nn
 
 fn activation(arguments: &Field<'_>) -> Result<Activation, NnUnetError> {
     let Some(operator) = arguments.get_set("nonlin")? else {
-        return Ok(Activation::Off);
+        return Ok(Activation::None);
     };
     let class = class_name(&operator, &["LeakyReLU", "ReLU"])?;
     let mut slope = 0.01;
@@ -344,5 +332,5 @@ fn activation(arguments: &Field<'_>) -> Result<Activation, NnUnetError> {
             }
         }
     }
-    Ok(if class == "ReLU" { Activation::Relu } else { Activation::LeakyRelu { slope } })
+    Ok(if class == "ReLU" { Activation::Relu } else { Activation::Leaky(slope) })
 }

@@ -47,12 +47,11 @@ impl<R: Read + Seek> Checkpoint<R> {
     pub fn from_reader(mut reader: R, path: &Path) -> Result<Self, NnUnetError> {
         let wrong = |problem: &str| NnUnetError::Checkpoint { path: path.to_path_buf(), problem: problem.into() };
         refuse_legacy(&mut reader, path)?;
-        let mut archive =
-            ZipArchive::new(reader).map_err(|source| NnUnetError::Zip { path: path.to_path_buf(), source })?;
+        let mut archive = ZipArchive::new(reader).map_err(|e| NnUnetError::zip(path, e))?;
 
         let mut roots = Vec::new();
         for name in archive.file_names() {
-            let name = name.map_err(|source| NnUnetError::Zip { path: path.to_path_buf(), source })?;
+            let name = name.map_err(|e| NnUnetError::zip(path, e))?;
             if let Some(prefix) = name.strip_suffix("data.pkl")
                 && (prefix.is_empty() || prefix.ends_with('/'))
             {
@@ -142,7 +141,7 @@ impl<R: Read + Seek> Checkpoint<R> {
         })?;
         let size = tensor.dtype.bytes() as u64;
         let entry = format!("{}data/{}", self.prefix, tensor.storage);
-        let zip = |source| NnUnetError::Zip { path: self.path.clone(), source };
+        let zip = |e| NnUnetError::zip(&self.path, e);
         let mut file = self.archive.by_name(&entry).map_err(zip)?;
         if tensor.storage_len.checked_mul(size) != Some(file.size()) {
             let problem = format!(
@@ -191,7 +190,7 @@ fn read_entry<R: Read + Seek>(
     name: &str,
     limit: u64,
 ) -> Result<Vec<u8>, NnUnetError> {
-    let file = archive.by_name(name).map_err(|source| NnUnetError::Zip { path: path.to_path_buf(), source })?;
+    let file = archive.by_name(name).map_err(|e| NnUnetError::zip(path, e))?;
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)

@@ -2,22 +2,26 @@
 
 use super::pickle::PickleError;
 use crate::manifest::ManifestError;
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// Why a model folder cannot be imported. Each is a sentence that names the file.
-#[derive(Debug)]
+///
+/// A variant with a `source` does not repeat the source's words: print the whole chain.
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NnUnetError {
     /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// What the system reports.
         source: io::Error,
     },
     /// A JSON file is not JSON.
+    #[error("{} is not valid JSON", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -25,6 +29,7 @@ pub enum NnUnetError {
         source: serde_json::Error,
     },
     /// A JSON file holds a number that JSON does not have; Python writes them nevertheless.
+    #[error("{} has {literal} on line {line}, which is not a number in JSON; replace it by a number", path.display())]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -34,6 +39,7 @@ pub enum NnUnetError {
         line: usize,
     },
     /// An entry of a JSON file is missing, or is something else than it should be.
+    #[error("{}: `{field}` {problem}", path.display())]
     Field {
         /// The file.
         path: PathBuf,
@@ -43,6 +49,7 @@ pub enum NnUnetError {
         problem: String,
     },
     /// The folder is sound, but asks for something this program does not do.
+    #[error("{}: {what}", path.display())]
     Unsupported {
         /// The file that asks for it.
         path: PathBuf,
@@ -50,13 +57,15 @@ pub enum NnUnetError {
         what: String,
     },
     /// A checkpoint is not a zip archive, or a broken one.
+    #[error("{} is not a readable PyTorch checkpoint", path.display())]
     Zip {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong with it.
-        source: zip::result::ZipError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The pickle inside a checkpoint cannot be read, or is hostile.
+    #[error("{} cannot be used", path.display())]
     Pickle {
         /// The checkpoint.
         path: PathBuf,
@@ -64,6 +73,7 @@ pub enum NnUnetError {
         source: PickleError,
     },
     /// A checkpoint does not hold what it should.
+    #[error("{}: {problem}", path.display())]
     Checkpoint {
         /// The checkpoint.
         path: PathBuf,
@@ -71,6 +81,7 @@ pub enum NnUnetError {
         problem: String,
     },
     /// A checkpoint's tensors are not those of the planned network.
+    #[error("{}", weights_sentence(path, missing, unexpected))]
     Weights {
         /// The checkpoint.
         path: PathBuf,
@@ -80,6 +91,7 @@ pub enum NnUnetError {
         unexpected: Vec<String>,
     },
     /// A tensor has another shape than the planned network gives it.
+    #[error("{}: `{name}` has shape {found:?}, but the network in plans.json needs {expected:?}", path.display())]
     TensorShape {
         /// The checkpoint.
         path: PathBuf,
@@ -91,6 +103,10 @@ pub enum NnUnetError {
         found: Vec<usize>,
     },
     /// The folds together are larger than an ONNX file can be.
+    #[error(
+        "{folds} folds of {bytes_per_fold} bytes of weights do not fit one ONNX file, which ends at {limit} bytes; \
+         import fewer folds"
+    )]
     TooLarge {
         /// Bytes of weights of one fold.
         bytes_per_fold: u64,
@@ -100,6 +116,7 @@ pub enum NnUnetError {
         limit: u64,
     },
     /// The folder's files lead to a manifest that breaks a rule.
+    #[error("the files of {} lead to a manifest that breaks a rule", path.display())]
     Manifest {
         /// The model folder.
         path: PathBuf,
@@ -107,12 +124,20 @@ pub enum NnUnetError {
         source: ManifestError,
     },
     /// There is no trained fold in the folder.
+    #[error("{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it", path.display())]
     NoFold {
         /// The model folder.
         path: PathBuf,
         /// The checkpoint file looked for in each fold.
         checkpoint: String,
     },
+}
+
+impl NnUnetError {
+    /// What the archive's reader reports about the checkpoint at `path`.
+    pub(super) fn zip(path: &Path, source: zip::result::ZipError) -> NnUnetError {
+        NnUnetError::Zip { path: path.to_path_buf(), source: source.into() }
+    }
 }
 
 /// The first few names of a list, for a sentence.
@@ -125,69 +150,13 @@ fn few(names: &[String]) -> String {
     text
 }
 
-impl fmt::Display for NnUnetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NnUnetError::Io { path, source } => {
-                write!(f, "{} cannot be read: {source}", path.display())
-            }
-            NnUnetError::Json { path, source } => {
-                write!(f, "{} is not valid JSON: {source}", path.display())
-            }
-            NnUnetError::NotFinite { path, literal, line } => write!(
-                f,
-                "{} has {literal} on line {line}, which is not a number in JSON; replace it by a number",
-                path.display()
-            ),
-            NnUnetError::Field { path, field, problem } => {
-                write!(f, "{}: `{field}` {problem}", path.display())
-            }
-            NnUnetError::Unsupported { path, what } => write!(f, "{}: {what}", path.display()),
-            NnUnetError::Zip { path, source } => {
-                write!(f, "{} is not a readable PyTorch checkpoint: {source}", path.display())
-            }
-            NnUnetError::Pickle { path, source } => write!(f, "{}: {source}", path.display()),
-            NnUnetError::Checkpoint { path, problem } => write!(f, "{}: {problem}", path.display()),
-            NnUnetError::Weights { path, missing, unexpected } => {
-                write!(f, "{} does not fit the network in plans.json:", path.display())?;
-                if !missing.is_empty() {
-                    write!(f, " {} tensors are missing ({})", missing.len(), few(missing))?;
-                }
-                if !missing.is_empty() && !unexpected.is_empty() {
-                    f.write_str(" and")?;
-                }
-                if !unexpected.is_empty() {
-                    write!(f, " {} are not part of it ({})", unexpected.len(), few(unexpected))?;
-                }
-                Ok(())
-            }
-            NnUnetError::TensorShape { path, name, expected, found } => write!(
-                f,
-                "{}: `{name}` has shape {found:?}, but the network in plans.json needs {expected:?}",
-                path.display()
-            ),
-            NnUnetError::TooLarge { bytes_per_fold, folds, limit } => write!(
-                f,
-                "{folds} folds of {bytes_per_fold} bytes of weights do not fit one ONNX file, which ends at {limit} \
-                 bytes; import fewer folds"
-            ),
-            NnUnetError::Manifest { path, source } => write!(f, "{}: {source}", path.display()),
-            NnUnetError::NoFold { path, checkpoint } => {
-                write!(f, "{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it", path.display())
-            }
-        }
+fn weights_sentence(path: &Path, missing: &[String], unexpected: &[String]) -> String {
+    let mut reasons = Vec::new();
+    if !missing.is_empty() {
+        reasons.push(format!("{} tensors are missing ({})", missing.len(), few(missing)));
     }
-}
-
-impl std::error::Error for NnUnetError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            NnUnetError::Io { source, .. } => Some(source),
-            NnUnetError::Json { source, .. } => Some(source),
-            NnUnetError::Zip { source, .. } => Some(source),
-            NnUnetError::Pickle { source, .. } => Some(source),
-            NnUnetError::Manifest { source, .. } => Some(source),
-            _ => None,
-        }
+    if !unexpected.is_empty() {
+        reasons.push(format!("{} are not part of it ({})", unexpected.len(), few(unexpected)));
     }
+    format!("{} does not fit the network in plans.json: {}", path.display(), reasons.join(" and "))
 }

@@ -1,11 +1,11 @@
-//! A network's layers in the order they run, with the names of their tensors: what exporting, importing and training a
-//! network walk along.
+//! A network's layers in the order they run, with the names of their tensors. [`Layers::walk`] leads a
+//! [`LayerVisitor`](super::walk::LayerVisitor) through them.
 //!
 //! PyTorch's modules are reachable on several paths, and a checkpoint holds every tensor once per path: each
 //! convolution unit keeps its parts twice, and the decoder holds the whole encoder. Loading is strict (each name must
 //! be there, and no other), and where copies disagree the last one in module order wins.
 
-use super::architecture::{Encoder, Norm, UNet};
+use super::architecture::{Activation, Encoder, Norm, UNet};
 
 /// A convolution with its normalisation and activation.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +24,8 @@ pub struct Unit {
     bias: bool,
     norm: Norm,
     dropout: bool,
-    /// Ends with the network's activation.
-    pub active: bool,
+    /// Its activation; none at the end of a residual block's main path and in projections.
+    pub activation: Activation,
     /// The activation precedes the normalisation.
     pub activation_first: bool,
 }
@@ -41,6 +41,8 @@ pub struct Block {
     pub pool: Option<Vec<usize>>,
     /// A 1x1x1 convolution of the skip.
     pub projection: Option<Unit>,
+    /// What follows the sum of both.
+    pub activation: Activation,
 }
 
 /// An encoder stage.
@@ -56,6 +58,8 @@ pub enum EncoderStage {
 /// last stage only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecoderStage {
+    /// Its resolution: that of this encoder stage, 0 for the full one.
+    pub level: usize,
     /// The transposed convolution: kernel and stride are equal.
     pub upsample: Affine,
     /// Its stride per spatial axis.
@@ -71,8 +75,10 @@ pub struct DecoderStage {
 pub struct Affine {
     /// Module path.
     pub path: String,
+    /// Output channels.
+    pub output: usize,
     weight: Vec<usize>,
-    bias: Option<usize>,
+    bias: bool,
 }
 
 /// A network's layers.
@@ -147,7 +153,8 @@ impl Unit {
             Norm::Instance { affine, .. } => (affine, false),
             Norm::Batch { affine, .. } => (affine, true),
         };
-        let place = 1 + usize::from(self.dropout) + usize::from(self.active && self.activation_first);
+        let activation_before = self.activation_first && self.activation != Activation::None;
+        let place = 1 + usize::from(self.dropout) + usize::from(activation_before);
         let mut add = |role, leaf, shape| tensors.push(self.tensor(role, "norm", place, leaf, shape));
         if affine {
             add(Role::Scale, "weight", channels.clone());
@@ -179,7 +186,9 @@ impl Affine {
     pub fn tensors(&self) -> Vec<Expected> {
         let tensor = |role, leaf, shape| Expected { role, shape, names: vec![format!("{}.{leaf}", self.path)] };
         let mut tensors = vec![tensor(Role::Weight, "weight", self.weight.clone())];
-        tensors.extend(self.bias.map(|channels| tensor(Role::Bias, "bias", vec![channels])));
+        if self.bias {
+            tensors.push(tensor(Role::Bias, "bias", vec![self.output]));
+        }
         tensors
     }
 }
@@ -198,12 +207,12 @@ impl Layers {
             bias: unet.conv_bias,
             norm: unet.norm,
             dropout: unet.dropout,
-            active: true,
+            activation: unet.activation,
             // The modules change places only where both exist.
             activation_first: unet.activation_first && unet.norm != Norm::Off,
         };
         // Units inside and beside residual blocks that end without activation, and never have dropout.
-        let bare = |unit: Unit| Unit { active: false, dropout: false, ..unit };
+        let bare = |unit: Unit| Unit { activation: Activation::None, dropout: false, ..unit };
 
         let mut channels = unet.input_channels;
         let mut stem = None;
@@ -247,7 +256,7 @@ impl Layers {
                                 let skip = format!("{path}.skip.{}", usize::from(pool.is_some()));
                                 Unit { bias: false, ..bare(unit(skip, input, features, &ones, &ones)) }
                             });
-                            Block { path, main, pool, projection }
+                            Block { path, main, pool, projection, activation: unet.activation }
                         })
                         .collect(),
                 ),
@@ -261,10 +270,12 @@ impl Layers {
                 let (below, skip) = (&unet.stages[last - i], &unet.stages[last - i - 1]);
                 let features = skip.features;
                 DecoderStage {
+                    level: last - i - 1,
                     upsample: Affine {
                         path: format!("decoder.transpconvs.{i}"),
+                        output: features,
                         weight: [&[below.features, features], below.stride.as_slice()].concat(),
-                        bias: unet.conv_bias.then_some(features),
+                        bias: unet.conv_bias,
                     },
                     upsample_stride: below.stride.clone(),
                     convs: (0..unet.decoder_convs[i])
@@ -275,34 +286,14 @@ impl Layers {
                         .collect(),
                     head: Affine {
                         path: format!("decoder.seg_layers.{i}"),
+                        output: unet.heads,
                         weight: [&[unet.heads, features], ones.as_slice()].concat(),
-                        bias: Some(unet.heads),
+                        bias: true,
                     },
                 }
             })
             .collect();
         Layers { stem, encoder, decoder }
-    }
-
-    /// Every tensor of the network.
-    pub fn expected(&self) -> Vec<Expected> {
-        let mut tensors: Vec<Expected> = self.stem.iter().flat_map(Unit::tensors).collect();
-        for stage in &self.encoder {
-            match stage {
-                EncoderStage::Plain(units) => tensors.extend(units.iter().flat_map(Unit::tensors)),
-                EncoderStage::Residual(blocks) => {
-                    for block in blocks {
-                        tensors.extend(block.main.iter().chain(&block.projection).flat_map(Unit::tensors));
-                    }
-                }
-            }
-        }
-        for stage in &self.decoder {
-            tensors.extend(stage.upsample.tensors());
-            tensors.extend(stage.convs.iter().flat_map(Unit::tensors));
-            tensors.extend(stage.head.tensors());
-        }
-        tensors
     }
 
     /// Bytes of all tensors as `f32`.

@@ -2,12 +2,11 @@
 
 use super::error::NnUnetError;
 use super::json::{self, Field};
+use super::old_plans::architecture_of_old_plans;
+use super::resampling::resampling;
 use crate::manifest::{Normalization, Resampling};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-
-/// The anisotropy above which the reference resamples the coarse axis on its own; the pipeline has no other.
-const ANISOTROPY: f64 = 3.0;
 
 /// A plans file.
 #[derive(Clone, Debug)]
@@ -262,111 +261,10 @@ fn check_reader(reader: &Field<'_>) -> Result<(), NnUnetError> {
     }
 }
 
-/// The resampling under `key`, of label maps or of anything else, with its keyword arguments.
-fn resampling(configuration: &Field<'_>, key: &str, of_labels: bool) -> Result<Resampling, NnUnetError> {
-    let function = configuration.require(key)?;
-    let arguments = configuration.require(&format!("{key}_kwargs"))?;
-    let name = function.text()?;
-    let torch = match name {
-        "resample_data_or_seg_to_shape" => false,
-        "resample_torch_fornnunet" | "resample_torch_simple" => true,
-        "no_resampling_hack" => return Ok(Resampling::Keep),
-        _ => {
-            return Err(function.unsupported(format!("the resampling function {name} is not supported")));
-        }
-    };
-    let simple = name == "resample_torch_simple";
-    // The functions' own defaults.
-    let (mut order, mut order_z) = (3, 0);
-    let mut force_separate_z = if torch && !simple { None } else { Some(false) };
-    for (key, argument) in arguments.entries()? {
-        match key {
-            "is_seg" => match (argument.truth()?, of_labels) {
-                (true, false) => return Err(argument.wrong("must be false: images and logits are no label maps")),
-                (false, true) => return Err(argument.wrong("must be true for label maps")),
-                _ => {}
-            },
-            "force_separate_z" if !simple => force_separate_z = argument.truth_or_null()?,
-            "separate_z_anisotropy_threshold" if !simple => {
-                if argument.number()? != ANISOTROPY {
-                    return Err(argument.unsupported(format!(
-                        "an anisotropy threshold of {} is not supported; it must be {ANISOTROPY}",
-                        argument.value()
-                    )));
-                }
-            }
-            "order" if !torch => {
-                order = argument.whole(0..=5)? as u8;
-                if !matches!(order, 0 | 1 | 3) {
-                    return Err(argument.unsupported(format!("splines of order {order} are not supported")));
-                }
-            }
-            "order_z" if !torch => {
-                order_z = argument.whole(0..=5)? as u8;
-                if order_z > 1 {
-                    return Err(
-                        argument.unsupported(format!("splines of order {order_z} between slices are not supported"))
-                    );
-                }
-            }
-            "mode" | "aniso_axis_mode" if torch => {
-                let supported = if key == "mode" { "linear" } else { "nearest-exact" };
-                if argument.text()? != supported {
-                    return Err(argument.unsupported(format!(
-                        "resampling with {key} {} is not supported; it must be {supported}",
-                        argument.value()
-                    )));
-                }
-            }
-            // Where and how fast label maps are resampled; neither changes images or logits.
-            "num_threads" | "device" | "memefficient_seg_resampling" if torch => {}
-            _ => {
-                return Err(argument.unsupported(format!("the argument {key} of {name} is not supported")));
-            }
-        }
-    }
-    Ok(if torch {
-        Resampling::Torch { force_separate_z }
-    } else {
-        Resampling::Spline { order, order_z, force_separate_z }
-    })
-}
-
-/// The architecture of plans from before nnU-Net 2.4, which gave only the U-Net's numbers.
-fn architecture_of_old_plans(configuration: &Field<'_>, axes: usize) -> Result<Value, NnUnetError> {
-    let class = configuration.require("UNet_class_name")?;
-    let repeats = match class.text()? {
-        "PlainConvUNet" => "n_conv_per_stage",
-        "ResidualEncoderUNet" => "n_blocks_per_stage",
-        name => return Err(class.unsupported(format!("the network {name} is not supported"))),
-    };
-    let repeats_encoder = configuration.require("n_conv_per_stage_encoder")?;
-    let stages = repeats_encoder.items()?.len();
-    let first = configuration.require("UNet_base_num_features")?.whole(1..=1 << 16)?;
-    let most = configuration.require("unet_max_num_features")?.whole(1..=1 << 16)?;
-    let features: Vec<usize> = (0..stages).map(|s| first.saturating_mul(1 << s.min(16)).min(most)).collect();
-    let mut arguments = json!({
-        "n_stages": stages,
-        "features_per_stage": features,
-        "conv_op": format!("torch.nn.modules.conv.Conv{axes}d"),
-        "kernel_sizes": configuration.require("conv_kernel_sizes")?.value(),
-        "strides": configuration.require("pool_op_kernel_sizes")?.value(),
-        "n_conv_per_stage_decoder": configuration.require("n_conv_per_stage_decoder")?.value(),
-        "conv_bias": true,
-        "norm_op": format!("torch.nn.modules.instancenorm.InstanceNorm{axes}d"),
-        "norm_op_kwargs": {"eps": 1e-5, "affine": true},
-        "dropout_op": null,
-        "dropout_op_kwargs": null,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": true},
-    });
-    arguments[repeats] = repeats_encoder.value().clone();
-    Ok(json!({"network_class_name": class.value(), "arch_kwargs": arguments}))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn base() -> Value {
         json!({

@@ -2,7 +2,9 @@
 
 use super::architecture::{Activation, Norm, UNet};
 use super::error::NnUnetError;
-use super::layers::{Affine, Block, EncoderStage, Expected, Layers, Role, Unit};
+use super::layers::{Affine, Block, DecoderStage, Expected, Layers, Role, Unit};
+use super::walk::{LayerVisitor, Operation};
+use crate::onnx::OnnxModel;
 use half::f16;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -38,7 +40,6 @@ impl<R: std::io::Read + std::io::Seek> Weights for super::checkpoint::Checkpoint
 #[derive(Debug)]
 pub struct ModelBuilder {
     layers: Layers,
-    activation: Activation,
     half: bool,
     input_shape: Vec<usize>,
     output_shape: Vec<usize>,
@@ -52,7 +53,6 @@ impl ModelBuilder {
     pub fn new(unet: &UNet, patch: &[usize]) -> ModelBuilder {
         ModelBuilder {
             layers: Layers::of(unet),
-            activation: unet.activation,
             half: false,
             input_shape: [&[1, unet.input_channels], patch].concat(),
             output_shape: [&[1, unet.heads], patch].concat(),
@@ -74,24 +74,24 @@ impl ModelBuilder {
     /// A weight cannot be read.
     pub fn add_fold(&mut self, weights: &mut dyn Weights) -> Result<(), NnUnetError> {
         let number = self.outputs.len();
-        let layers = self.layers.clone();
+        let name = format!("logits_{number}");
         let mut fold = Fold {
             prefix: format!("fold{number}."),
-            activation: self.activation,
+            output: &name,
+            joins: 0,
             half: self.half,
             nodes: &mut self.nodes,
             initializers: &mut self.initializers,
             weights,
         };
-        let name = format!("logits_{number}");
-        fold.network(&layers, &name)?;
+        self.layers.walk(&mut fold, INPUT.to_string())?;
         self.outputs.push(value_info(&name, &self.output_shape));
         Ok(())
     }
 
     /// The finished model; `name` is the graph's.
-    pub fn finish(self, name: &str) -> ModelProto {
-        ModelProto {
+    pub fn finish(self, name: &str) -> OnnxModel {
+        let proto = ModelProto {
             ir_version: IR_VERSION,
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             producer_name: "scanside".into(),
@@ -105,88 +105,100 @@ impl ModelBuilder {
                 ..GraphProto::default()
             }),
             ..ModelProto::default()
-        }
+        };
+        OnnxModel { proto }
     }
 }
 
 /// One network being written. Values are named by the node that makes them.
 struct Fold<'a> {
     prefix: String,
-    activation: Activation,
+    /// Name of the network's output.
+    output: &'a str,
+    /// Decoder stages so far.
+    joins: usize,
     half: bool,
     nodes: &'a mut Vec<NodeProto>,
     initializers: &'a mut Vec<TensorProto>,
     weights: &'a mut dyn Weights,
 }
 
-impl Fold<'_> {
-    fn network(&mut self, layers: &Layers, output: &str) -> Result<(), NnUnetError> {
-        let mut value = INPUT.to_string();
-        if let Some(stem) = &layers.stem {
-            value = self.unit(stem, &value)?;
+impl LayerVisitor for Fold<'_> {
+    /// The tensor's name.
+    type Value = String;
+    type Error = NnUnetError;
+
+    fn unit(&mut self, unit: &Unit, input: &String) -> Result<String, NnUnetError> {
+        let tensors = unit.tensors();
+        let mut value = input.clone();
+        for operation in unit.operations() {
+            value = match operation {
+                Operation::Convolution => self.convolve(unit, &tensors, value)?,
+                Operation::Norm(norm) => self.normalize(unit, norm, &tensors, value)?,
+                Operation::Activation(activation) => self.activate(&unit.path, activation, value),
+            };
         }
-        let mut skips = Vec::new();
-        for stage in &layers.encoder {
-            match stage {
-                EncoderStage::Plain(units) => {
-                    for unit in units {
-                        value = self.unit(unit, &value)?;
-                    }
-                }
-                EncoderStage::Residual(blocks) => {
-                    for block in blocks {
-                        value = self.block(block, &value)?;
-                    }
-                }
-            }
-            skips.push(value.clone());
-        }
-        // The deepest stage is where the decoder starts, not a skip.
-        skips.pop();
-        for (i, (stage, skip)) in layers.decoder.iter().zip(skips.iter().rev()).enumerate() {
-            let stride = &stage.upsample_stride;
-            let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
-            let up = self.affine("ConvTranspose", &stage.upsample, &value, attributes)?;
-            value = self.node("Concat", &format!("decoder.concat.{i}"), vec![up, skip.clone()], vec![int("axis", 1)]);
-            for unit in &stage.convs {
-                value = self.unit(unit, &value)?;
-            }
-        }
-        if let Some(last) = layers.decoder.last() {
-            let ones = vec![1; last.upsample_stride.len()];
-            self.affine("Conv", &last.head, &value, vec![ints("kernel_shape", &ones)])?;
+        Ok(value)
+    }
+
+    fn pool(&mut self, block: &Block, stride: &[usize], input: &String) -> Result<String, NnUnetError> {
+        let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
+        Ok(self.node("AveragePool", &format!("{}.skip.pool", block.path), vec![input.clone()], attributes))
+    }
+
+    fn add(&mut self, block: &Block, main: String, skip: String) -> Result<String, NnUnetError> {
+        let sum = self.node("Add", &format!("{}.add", block.path), vec![main, skip], Vec::new());
+        Ok(self.activate(&block.path, block.activation, sum))
+    }
+
+    fn upsample(&mut self, stage: &DecoderStage, input: &String) -> Result<String, NnUnetError> {
+        let stride = &stage.upsample_stride;
+        let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
+        self.affine("ConvTranspose", &stage.upsample, input, attributes)
+    }
+
+    fn join(&mut self, _: &DecoderStage, upsampled: String, skip: &String) -> Result<String, NnUnetError> {
+        let name = format!("decoder.concat.{}", self.joins);
+        self.joins += 1;
+        Ok(self.node("Concat", &name, vec![upsampled, skip.clone()], vec![int("axis", 1)]))
+    }
+
+    /// The output alone: the heads of deep supervision are not written.
+    fn head(&mut self, stage: &DecoderStage, output: &String) -> Result<(), NnUnetError> {
+        if stage.level == 0 {
+            let ones = vec![1; stage.upsample_stride.len()];
+            self.affine("Conv", &stage.head, output, vec![ints("kernel_shape", &ones)])?;
             if let Some(node) = self.nodes.last_mut() {
-                node.output = vec![output.into()];
+                node.output = vec![self.output.into()];
             }
         }
         Ok(())
     }
+}
 
-    fn unit(&mut self, unit: &Unit, input: &str) -> Result<String, NnUnetError> {
-        let tensors = unit.tensors();
+impl Fold<'_> {
+    fn convolve(&mut self, unit: &Unit, tensors: &[Expected], input: String) -> Result<String, NnUnetError> {
         let padding: Vec<usize> = unit.kernel.iter().map(|k| (k - 1) / 2).collect();
         let attributes = vec![
             ints("kernel_shape", &unit.kernel),
             ints("strides", &unit.stride),
             ints("pads", &[padding.clone(), padding].concat()),
         ];
-        let mut inputs = vec![input.to_string()];
+        let mut inputs = vec![input];
         for tensor in tensors.iter().filter(|t| matches!(t.role, Role::Weight | Role::Bias)) {
             inputs.push(self.weight(tensor)?);
         }
-        let mut value = self.node("Conv", &format!("{}.conv", unit.path), inputs, attributes);
-        if unit.active && unit.activation_first {
-            value = self.activate(&unit.path, &value);
-        }
-        value = self.normalize(unit, &tensors, value)?;
-        if unit.active && !unit.activation_first {
-            value = self.activate(&unit.path, &value);
-        }
-        Ok(value)
+        Ok(self.node("Conv", &format!("{}.conv", unit.path), inputs, attributes))
     }
 
-    fn normalize(&mut self, unit: &Unit, tensors: &[Expected], value: String) -> Result<String, NnUnetError> {
-        let (operator, epsilon, roles): (_, _, &[Role]) = match unit.norm() {
+    fn normalize(
+        &mut self,
+        unit: &Unit,
+        norm: Norm,
+        tensors: &[Expected],
+        value: String,
+    ) -> Result<String, NnUnetError> {
+        let (operator, epsilon, roles): (_, _, &[Role]) = match norm {
             Norm::Off => return Ok(value),
             Norm::Instance { epsilon, .. } => ("InstanceNormalization", epsilon, &[Role::Scale, Role::Shift]),
             Norm::Batch { epsilon, .. } => {
@@ -208,30 +220,13 @@ impl Fold<'_> {
         Ok(self.node(operator, &format!("{}.norm", unit.path), inputs, vec![float("epsilon", epsilon)]))
     }
 
-    fn activate(&mut self, path: &str, value: &str) -> String {
-        let (operator, attributes) = match self.activation {
-            Activation::Off => return value.to_string(),
+    fn activate(&mut self, path: &str, activation: Activation, value: String) -> String {
+        let (operator, attributes) = match activation {
+            Activation::None => return value,
             Activation::Relu => ("Relu", Vec::new()),
-            Activation::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
+            Activation::Leaky(slope) => ("LeakyRelu", vec![float("alpha", slope)]),
         };
-        self.node(operator, &format!("{path}.nonlin"), vec![value.to_string()], attributes)
-    }
-
-    fn block(&mut self, block: &Block, input: &str) -> Result<String, NnUnetError> {
-        let mut value = input.to_string();
-        for unit in &block.main {
-            value = self.unit(unit, &value)?;
-        }
-        let mut skip = input.to_string();
-        if let Some(stride) = &block.pool {
-            let attributes = vec![ints("kernel_shape", stride), ints("strides", stride)];
-            skip = self.node("AveragePool", &format!("{}.skip.pool", block.path), vec![skip], attributes);
-        }
-        if let Some(projection) = &block.projection {
-            skip = self.unit(projection, &skip)?;
-        }
-        let sum = self.node("Add", &format!("{}.add", block.path), vec![value, skip], Vec::new());
-        Ok(self.activate(&block.path, &sum))
+        self.node(operator, &format!("{path}.nonlin"), vec![value], attributes)
     }
 
     fn affine(

@@ -1,11 +1,9 @@
 //! The engine for a model file: our compiled network where the graph can be lowered, tract's executor elsewhere.
 
-use tract_onnx::pb::ModelProto;
-
-use super::OnnxError;
 use super::graph::{Summary, TypedFolds, guarded};
 use super::lower::{Lowered, lower};
 use super::tract_engine::TractEngine;
+use super::{OnnxError, OnnxModel};
 use crate::arch::{Block, Isa};
 use crate::engine::{Engine, EngineError, EngineFootprint};
 use crate::executor::Executor;
@@ -42,13 +40,21 @@ enum Inner {
 }
 
 impl OnnxEngine {
-    /// Prepares the graph of `proto` for the patch that `manifest` names.
+    /// Prepares the graph of `model` for the patch that `manifest` names.
+    ///
+    /// # Panics inside the graph library
+    /// Files are checked before tract sees them, and tract may still panic on a hostile one. Such a panic is caught
+    /// and becomes an error, which needs `panic = "unwind"`: in a program built with `panic = "abort"` it ends the
+    /// process. The panic's message goes through the program's panic hook first, so by default it also appears on
+    /// stderr; the hook belongs to the whole process, and a library does not change it. Compiled models
+    /// ([`Self::compiled`]) do not involve tract.
     ///
     /// # Errors
-    /// An operator nobody knows (by name), shapes that disagree with the manifest, or a graph that cannot be typed.
-    pub fn new(proto: ModelProto, manifest: &Manifest, settings: Settings) -> Result<OnnxEngine, OnnxError> {
+    /// An operator without an implementation (by name), shapes that disagree with the manifest, or a graph that tract
+    /// refuses.
+    pub fn new(model: OnnxModel, manifest: &Manifest, settings: Settings) -> Result<OnnxEngine, OnnxError> {
         guarded(|| {
-            let typed = TypedFolds::new(proto, manifest)?;
+            let typed = TypedFolds::new(model, manifest)?;
             let summary = typed.summary.clone();
             let half = settings.half.unwrap_or(summary.precision != "f32");
             let mut float_convolutions = Vec::new();
@@ -84,9 +90,9 @@ impl OnnxEngine {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn tract(proto: ModelProto, manifest: &Manifest) -> Result<OnnxEngine, OnnxError> {
+    pub fn tract(model: OnnxModel, manifest: &Manifest) -> Result<OnnxEngine, OnnxError> {
         guarded(|| {
-            let typed = TypedFolds::new(proto, manifest)?;
+            let typed = TypedFolds::new(model, manifest)?;
             let summary = typed.summary.clone();
             let inner = Inner::Tract(TractEngine::from_typed(typed, manifest)?);
             Ok(OnnxEngine {
@@ -98,8 +104,8 @@ impl OnnxEngine {
         })
     }
 
-    /// An engine of networks that were compiled before.
-    pub(super) fn native_only(native: NativeEngine<'static>, summary: Summary) -> OnnxEngine {
+    /// An engine of networks that were compiled elsewhere.
+    pub(crate) fn native_only(native: NativeEngine<'static>, summary: Summary) -> OnnxEngine {
         OnnxEngine { inner: Inner::Native(native), summary, not_lowered: None, float_convolutions: vec![] }
     }
 

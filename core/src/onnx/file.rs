@@ -1,19 +1,20 @@
-//! Reading ONNX files without trusting them, and writing them.
+//! Reading ONNX files without trusting them.
 //!
 //! Everything that sizes an allocation later (dimensions, lengths) is checked here, before tract sees the graph, and no
 //! other file is ever opened on behalf of the model.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, TensorProto, type_proto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, TensorProto};
 
-use super::OnnxError;
-use super::metadata::{extract, facts_of, manifest_from_side_car, missing_everything};
+use super::metadata::{facts_of, manifest_check, manifest_from_side_car, missing_everything};
+use super::{OnnxError, OnnxModel};
+use crate::digest::hex;
 use crate::manifest::Manifest;
 
 /// Protobuf's own limit for one message.
@@ -26,10 +27,10 @@ const MIN_OPSET: i64 = 9;
 /// A model file with its manifest.
 #[derive(Debug)]
 pub struct LoadedModel {
-    /// What the model says of itself, checked against the graph.
+    /// The model's description, checked against the graph.
     pub manifest: Manifest,
-    /// The graph.
-    pub proto: ModelProto,
+    /// The graph and its weights.
+    pub model: OnnxModel,
     /// SHA-256 of the file's bytes, lower-case hex.
     pub file_sha256: String,
 }
@@ -40,32 +41,52 @@ pub struct LoadedModel {
 /// **Memory:** the file's bytes and the parsed graph at once; the bytes are dropped on return.
 ///
 /// # Errors
-/// A sentence on the file, the graph or the manifest; [`OnnxError::ManifestMissing`] lists what a manifest must add.
+/// [`OnnxError::Io`], or [`OnnxError::Model`] with the reason: the file, the graph or the manifest is wrong, or
+/// [`OnnxError::ManifestMissing`], which lists what a manifest must add.
 pub fn load(path: &Path, manifest_override: Option<&Path>) -> Result<LoadedModel, OnnxError> {
+    let (bytes, file_sha256) = read_bytes(path)?;
+    let model = OnnxModel::from_bytes(&bytes);
+    drop(bytes);
+    model
+        .and_then(|model| {
+            let manifest = manifest_of(&model, path, manifest_override)?;
+            Ok(LoadedModel { manifest, model, file_sha256 })
+        })
+        .map_err(|e| match e {
+            io @ OnnxError::Io { .. } => io,
+            other => OnnxError::Model { path: path.to_path_buf(), source: Box::new(other) },
+        })
+}
+
+/// The file's bytes and their SHA-256.
+fn read_bytes(path: &Path) -> Result<(Vec<u8>, String), OnnxError> {
     let io = |source| OnnxError::Io { path: path.to_path_buf(), source };
     let file = File::open(path).map_err(io)?;
-    let stated = file.metadata().map_err(io)?.len();
-    if stated > MAX_FILE_BYTES {
-        return Err(OnnxError::File(format!("it has {stated} bytes; the format ends at {MAX_FILE_BYTES}")));
+    let length = file.metadata().map_err(io)?.len();
+    if length > MAX_FILE_BYTES {
+        let problem = format!("it has {length} bytes, more than the {MAX_FILE_BYTES} that an ONNX file may have");
+        return Err(OnnxError::Model { path: path.to_path_buf(), source: Box::new(OnnxError::File(problem)) });
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    let proto = parse_model(&bytes)?;
     let file_sha256 = hex(&Sha256::digest(&bytes));
-    drop(bytes);
-    let embedded = extract(&proto)?;
+    Ok((bytes, file_sha256))
+}
+
+fn manifest_of(model: &OnnxModel, path: &Path, manifest_override: Option<&Path>) -> Result<Manifest, OnnxError> {
+    let embedded = model.manifest()?;
     let side_car = match (manifest_override, &embedded) {
         (Some(path), _) => Some(path.to_path_buf()),
         (None, Some(_)) => None,
         (None, None) => side_cars(path).into_iter().find(|p| p.is_file()),
     };
     let manifest = match (side_car, embedded) {
-        (Some(path), _) => manifest_from_side_car(&path, &facts_of(graph_of(&proto)?))?,
+        (Some(side_car), _) => manifest_from_side_car(&side_car, &facts_of(model.graph()?))?,
         (None, Some(manifest)) => manifest,
-        (None, None) => return Err(missing_everything(path, &facts_of(graph_of(&proto)?))),
+        (None, None) => return Err(missing_everything(path, &facts_of(model.graph()?))),
     };
-    super::metadata::manifest_check(&manifest, graph_of(&proto)?)?;
-    Ok(LoadedModel { manifest, proto, file_sha256 })
+    manifest_check(&manifest, model.graph()?)?;
+    Ok(manifest)
 }
 
 fn side_cars(model: &Path) -> Vec<PathBuf> {
@@ -76,11 +97,17 @@ fn side_cars(model: &Path) -> Vec<PathBuf> {
     files.map(|n| model.with_file_name(n)).collect()
 }
 
-/// Parses and checks the bytes of an ONNX file.
-///
-/// # Errors
-/// Bytes that are no ONNX model, one too new or too old, external data, or tensors whose data and shape disagree.
-pub fn parse_model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
+impl OnnxModel {
+    /// Parses and checks the bytes of an ONNX file.
+    ///
+    /// # Errors
+    /// Bytes that are no ONNX model, one too new or too old, external data, or tensors whose data and shape disagree.
+    pub fn from_bytes(bytes: &[u8]) -> Result<OnnxModel, OnnxError> {
+        parse(bytes).map(|proto| OnnxModel { proto })
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
     if bytes.is_empty() {
         return Err(OnnxError::File("it is empty".into()));
     }
@@ -115,10 +142,6 @@ pub fn parse_model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
         check_attribute(attribute)?;
     }
     Ok(proto)
-}
-
-pub(crate) fn graph_of(proto: &ModelProto) -> Result<&GraphProto, OnnxError> {
-    proto.graph.as_ref().ok_or_else(|| OnnxError::File("it holds no network graph".into()))
 }
 
 fn check_graph(graph: &GraphProto) -> Result<(), OnnxError> {
@@ -177,101 +200,4 @@ fn check_tensor(t: &TensorProto) -> Result<(), OnnxError> {
         ));
     }
     Ok(())
-}
-
-/// SHA-256 over the graph, its weights and the operator sets, lower-case hex. Names, documentation and
-/// `metadata_props` of the file do not count.
-pub fn graph_sha256(proto: &ModelProto) -> String {
-    let mut hash = Sha256::new();
-    let mut buffer = Vec::new();
-    // One message at a time, so that hashing needs no second copy of all weights. Each is preceded by its list's tag
-    // and its length: moving bytes from one message to the next changes the hash.
-    let mut add = |tag: u8, message: &dyn Fn(&mut Vec<u8>)| {
-        buffer.clear();
-        message(&mut buffer);
-        hash.update([tag]);
-        hash.update((buffer.len() as u64).to_le_bytes());
-        hash.update(&buffer);
-    };
-    for o in &proto.opset_import {
-        add(1, &|b| o.encode(b).unwrap_or_default());
-    }
-    if let Some(graph) = &proto.graph {
-        for m in &graph.node {
-            add(2, &|b| m.encode(b).unwrap_or_default());
-        }
-        for m in &graph.initializer {
-            add(3, &|b| m.encode(b).unwrap_or_default());
-        }
-        for m in &graph.input {
-            add(4, &|b| m.encode(b).unwrap_or_default());
-        }
-        for m in &graph.output {
-            add(5, &|b| m.encode(b).unwrap_or_default());
-        }
-    }
-    for m in &proto.functions {
-        add(6, &|b| m.encode(b).unwrap_or_default());
-    }
-    hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Writes the model's bytes.
-///
-/// # Errors
-/// What the writer reports.
-pub fn write_model(mut to: impl Write, proto: &ModelProto) -> std::io::Result<()> {
-    to.write_all(&proto.encode_to_vec())
-}
-
-/// Widens 16-bit weights and tensors to f32: tract's half-precision convolutions are slow on most
-/// CPUs and overflow in the norms, and f32 holds every f16 exactly.
-pub(crate) fn widen_to_f32(proto: &mut ModelProto) {
-    const F16: i32 = DataType::Float16 as i32;
-    const F32: i32 = DataType::Float as i32;
-    let Some(graph) = &mut proto.graph else { return };
-    let tensors = |n: &tract_onnx::pb::NodeProto| {
-        n.attribute.iter().any(|a| a.t.as_ref().is_some_and(|t| t.data_type == F16) || casts_to_f16(&n.op_type, a))
-    };
-    if !graph.initializer.iter().any(|t| t.data_type == F16) && !graph.node.iter().any(tensors) {
-        return;
-    }
-    graph.initializer.iter_mut().for_each(widen);
-    for node in &mut graph.node {
-        for a in &mut node.attribute {
-            if casts_to_f16(&node.op_type, a) {
-                a.i = i64::from(F32);
-            }
-            a.t.iter_mut().for_each(widen);
-        }
-    }
-    for info in graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info) {
-        if let Some(type_proto::Value::TensorType(t)) = info.r#type.as_mut().and_then(|t| t.value.as_mut())
-            && t.elem_type == F16
-        {
-            t.elem_type = F32;
-        }
-    }
-}
-
-fn casts_to_f16(op: &str, a: &AttributeProto) -> bool {
-    op == "Cast" && a.name == "to" && a.i == DataType::Float16 as i64
-}
-
-fn widen(t: &mut TensorProto) {
-    if t.data_type != DataType::Float16 as i32 {
-        return;
-    }
-    let values: Vec<f32> = if t.raw_data.is_empty() {
-        t.int32_data.iter().map(|&v| half::f16::from_bits(v as u16).to_f32()).collect()
-    } else {
-        t.raw_data.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-    };
-    t.data_type = DataType::Float as i32;
-    t.int32_data = Vec::new();
-    t.raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
 }

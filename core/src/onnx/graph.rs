@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use tract_core::internal::*;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::pb::{GraphProto, TensorProto};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 
-use super::file::{graph_of, widen_to_f32};
 use super::metadata::manifest_check;
 use super::quantised::{self, QuantTable};
-use super::{OnnxError, grid_op, norm_op};
+use super::widen::widen_to_f32;
+use super::{OnnxError, OnnxModel, grid_op, norm_op};
 use crate::manifest::Manifest;
 
 /// What the graph is made of.
@@ -35,8 +35,8 @@ pub(super) struct TypedFolds {
 
 impl TypedFolds {
     /// Types the graph for the patch that the manifest names.
-    pub(super) fn new(mut proto: ModelProto, manifest: &Manifest) -> Result<TypedFolds, OnnxError> {
-        manifest_check(manifest, graph_of(&proto)?)?;
+    pub(super) fn new(mut model: OnnxModel, manifest: &Manifest) -> Result<TypedFolds, OnnxError> {
+        manifest_check(manifest, model.graph()?)?;
         let grid = &manifest.grid;
         let channels = manifest.channels.len();
         let heads = manifest.labels.heads().len();
@@ -49,22 +49,24 @@ impl TypedFolds {
         let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
         norm_op::register(&mut onnx);
         grid_op::register(&mut onnx);
-        check_operators(&onnx, &proto)?;
-        let summary = summarise(graph_of(&proto)?);
-        widen_to_f32(&mut proto);
-        refuse_nan(graph_of(&proto)?)?;
-        let quantised = match &mut proto.graph {
+        check_operators(&onnx, model.graph()?)?;
+        let summary = model.summary();
+        if let Some(graph) = &mut model.proto.graph {
+            widen_to_f32(graph);
+        }
+        refuse_nan(model.graph()?)?;
+        let quantised = match &mut model.proto.graph {
             Some(graph) if quantised::is_quantised(graph) => quantised::rewrite(graph),
             _ => QuantTable::default(),
         };
-        let mut model = onnx.model_for_proto_model(&proto).map_err(OnnxError::graph)?;
-        // The weights are in the model now; twice would be once too much.
-        drop(proto);
-        if model.inputs.len() != 1 {
-            return Err(OnnxError::Graph(format!("it has {} inputs; one is supported", model.inputs.len())));
+        let mut inferred = onnx.model_for_proto_model(&model.proto).map_err(OnnxError::graph)?;
+        // tract has its own copy of the weights now.
+        drop(model);
+        if inferred.inputs.len() != 1 {
+            return Err(OnnxError::Graph(format!("it has {} inputs; one is supported", inferred.inputs.len())));
         }
-        model.set_input_fact(0, f32::fact(&shape).into()).map_err(OnnxError::graph)?;
-        let mut typed = model.into_typed().map_err(OnnxError::graph)?;
+        inferred.set_input_fact(0, f32::fact(&shape).into()).map_err(OnnxError::graph)?;
+        let mut typed = inferred.into_typed().map_err(OnnxError::graph)?;
         typed.prop_consts().map_err(OnnxError::graph)?;
         let outputs = typed.outputs.clone();
         if outputs.len() < manifest.folds {
@@ -91,7 +93,7 @@ impl TypedFolds {
     }
 }
 
-fn summarise(graph: &GraphProto) -> Summary {
+pub(super) fn summarise(graph: &GraphProto) -> Summary {
     let mut operators = BTreeMap::new();
     for node in &graph.node {
         *operators.entry(node.op_type.clone()).or_default() += 1;
@@ -113,10 +115,11 @@ fn summarise(graph: &GraphProto) -> Summary {
     Summary { operators, parameters, precision }
 }
 
-/// Graph code that was not written for hostile files may panic on one; to the user that is a bad model, not a crash.
+/// Runs code of the graph library. It was not written for hostile files and may panic on one: such a panic becomes an
+/// error, where panics unwind. [`OnnxEngine::new`](super::OnnxEngine::new) says what that needs.
 pub(super) fn guarded<T>(build: impl FnOnce() -> Result<T, OnnxError>) -> Result<T, OnnxError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(build))
-        .unwrap_or_else(|_| Err(OnnxError::Graph("reading it failed inside the graph library".into())))
+        .unwrap_or_else(|payload| Err(OnnxError::panicked(&*payload)))
 }
 
 /// A weight that is not a number makes every logit one: the training diverged, or the file is damaged.
@@ -133,9 +136,9 @@ fn refuse_nan(graph: &GraphProto) -> Result<(), OnnxError> {
 }
 
 /// Names every operator that tract has no builder for, with the first node that uses it.
-fn check_operators(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Result<(), OnnxError> {
+fn check_operators(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), OnnxError> {
     let mut unknown: BTreeMap<&str, &str> = BTreeMap::new();
-    for node in &graph_of(proto)?.node {
+    for node in &graph.node {
         let known = node.op_type == "Constant" || onnx.op_register.0.contains_key(&node.op_type);
         if !known {
             unknown.entry(&node.op_type).or_insert(&node.name);

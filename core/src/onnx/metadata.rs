@@ -5,10 +5,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
-use tract_onnx::pb::{GraphProto, ModelProto, StringStringEntryProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{GraphProto, StringStringEntryProto, ValueInfoProto, type_proto};
 
-use super::OnnxError;
-use super::file::graph_sha256;
+use super::{OnnxError, OnnxModel};
 use crate::manifest::{FORMAT_VERSION, Manifest, ManifestError, ManifestFault};
 
 /// The entry of `metadata_props` that holds the manifest.
@@ -17,25 +16,20 @@ const KEY: &str = "scanside";
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
 /// Writes `manifest` into the model's `metadata_props`, with the hash of the graph as it is now.
-///
-/// # Errors
-/// A manifest that disagrees with the graph.
-pub fn embed(proto: &mut ModelProto, manifest: &Manifest) -> Result<(), OnnxError> {
-    manifest_check(manifest, super::file::graph_of(proto)?)?;
+pub(super) fn embed(model: &mut OnnxModel, manifest: &Manifest) -> Result<(), OnnxError> {
+    manifest_check(manifest, model.graph()?)?;
     let mut manifest = manifest.clone();
-    manifest.graph_sha256 = Some(graph_sha256(proto));
+    manifest.graph_sha256 = Some(model.graph_sha256());
     let value = serde_json::to_string(&manifest).map_err(|e| OnnxError::Manifest(e.to_string()))?;
-    proto.metadata_props.retain(|e| e.key != KEY);
-    proto.metadata_props.push(StringStringEntryProto { key: KEY.into(), value });
+    let entries = &mut model.proto.metadata_props;
+    entries.retain(|e| e.key != KEY);
+    entries.push(StringStringEntryProto { key: KEY.into(), value });
     Ok(())
 }
 
 /// The manifest inside the model, if there is one.
-///
-/// # Errors
-/// A manifest that cannot be read, is newer than this program, or was written for another graph.
-pub fn extract(proto: &ModelProto) -> Result<Option<Manifest>, OnnxError> {
-    let mut entries = proto.metadata_props.iter().filter(|e| e.key == KEY);
+pub(super) fn extract(model: &OnnxModel) -> Result<Option<Manifest>, OnnxError> {
+    let mut entries = model.proto.metadata_props.iter().filter(|e| e.key == KEY);
     let Some(entry) = entries.next() else {
         return Ok(None);
     };
@@ -44,7 +38,7 @@ pub fn extract(proto: &ModelProto) -> Result<Option<Manifest>, OnnxError> {
     }
     let value: Value = serde_json::from_str(&entry.value).map_err(|e| OnnxError::Manifest(e.to_string()))?;
     let manifest = typed(value)?;
-    if manifest.graph_sha256.as_ref().is_some_and(|h| *h != graph_sha256(proto)) {
+    if manifest.graph_sha256.as_ref().is_some_and(|h| *h != model.graph_sha256()) {
         return Err(OnnxError::Changed);
     }
     Ok(Some(manifest))
@@ -141,13 +135,9 @@ impl GraphFacts {
     }
 }
 
-/// A placeholder manifest that fits the graph's shapes: enough to run the model and measure it, useless for real scans.
-///
-/// # Errors
-/// The graph's shapes are not fixed.
-pub fn neutral_manifest(proto: &ModelProto) -> Result<Manifest, OnnxError> {
-    let graph = super::file::graph_of(proto)?;
-    let facts = facts_of(graph);
+/// A placeholder manifest that fits the graph's shapes.
+pub(super) fn neutral_manifest(model: &OnnxModel) -> Result<Manifest, OnnxError> {
+    let facts = facts_of(model.graph()?);
     let mut example = facts.example(usize::from(u16::MAX));
     if let Value::Object(root) = &mut example {
         fill(root, &facts);
@@ -159,9 +149,8 @@ pub(crate) fn missing_everything(path: &Path, facts: &GraphFacts) -> OnnxError {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let patch = if facts.patch_zyx().is_none() { "the patch, " } else { "" };
     OnnxError::ManifestMissing(format!(
-        "{} has no manifest: its graph tells {}; it does not tell {patch}the voxel spacing, the channels' names and \
+        "it has no manifest. Its graph tells {}; it does not tell {patch}the voxel spacing, the channels' names and \
          normalisation, and the labels. Write them to {stem}.scanside.json beside it, for example {}",
-        path.display(),
         facts.sentence(),
         facts.example(3)
     ))
@@ -251,7 +240,7 @@ fn typed(value: Value) -> Result<Manifest, OnnxError> {
 ///
 /// # Errors
 /// All disagreements in one sentence each.
-pub fn manifest_check(m: &Manifest, graph: &GraphProto) -> Result<(), OnnxError> {
+pub(super) fn manifest_check(m: &Manifest, graph: &GraphProto) -> Result<(), OnnxError> {
     check(m, &facts_of(graph))
 }
 

@@ -1,10 +1,9 @@
 //! tract's own executor: for graphs that cannot be lowered, and as a second opinion on those that can.
 
 use tract_core::internal::*;
-use tract_onnx::pb::ModelProto;
 
 use super::OnnxError;
-use super::graph::{TypedFolds, guarded};
+use super::graph::TypedFolds;
 use super::tract_plan::PlanRunner;
 use crate::arch::Block;
 use crate::engine::{Engine, EngineError, EngineFootprint};
@@ -19,7 +18,7 @@ const RUN_SLACK_BYTES: usize = 64 * 1024;
 ///
 /// Each fold is its own plan: computing one does no work of another. A patch is computed on one thread; callers run
 /// several patches at once.
-pub struct TractEngine {
+pub(super) struct TractEngine {
     folds: Vec<PlanRunner>,
     channels: usize,
     heads: usize,
@@ -27,14 +26,6 @@ pub struct TractEngine {
 }
 
 impl TractEngine {
-    /// Prepares the graph of `proto` for the patch that `manifest` names.
-    ///
-    /// # Errors
-    /// An operator tract does not know (by name), shapes that disagree with the manifest, or a graph tract cannot type.
-    pub fn new(proto: ModelProto, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
-        guarded(|| Self::from_typed(TypedFolds::new(proto, manifest)?, manifest))
-    }
-
     pub(super) fn from_typed(typed: TypedFolds, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
         let shape = typed.shape;
         let folds = typed.folds.into_iter().map(|f| PlanRunner::new(f, shape.clone()));

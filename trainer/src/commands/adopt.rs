@@ -45,25 +45,26 @@ pub(super) fn adopt(
     split: &Split,
     seen: Option<&[String]>,
 ) -> Result<RunFolder, Error> {
-    let (manifest, mut proto) = if nnunet::is_model_folder(given) {
+    let (manifest, mut graph) = if nnunet::is_model_folder(given) {
         nnunet::import_folder(given, &ImportOptions::default()).or_error(ErrorKind::Model)?
     } else {
         let loaded = onnx::load(given, None).or_error(ErrorKind::Model)?;
-        (loaded.manifest, loaded.proto)
+        (loaded.manifest, loaded.model)
     };
     let whole = given.canonicalize().or_error(ErrorKind::Model)?;
     let name = if given.is_dir() { whole.file_name() } else { whole.file_stem() };
     let name = format!("{}_fold_{fold}", name.unwrap_or_default().to_string_lossy());
-    let graph = onnx::graph_sha256(&proto);
-    let (name, run) = place(work, &name, &graph)?;
+    let hash = graph.graph_sha256();
+    let (name, run) = place(work, &name, &hash)?;
     if run.facts().is_file() {
         return Ok(run);
     }
-    onnx::embed(&mut proto, &manifest).or_error(ErrorKind::Model)?;
+    graph.set_manifest(&manifest).or_error(ErrorKind::Model)?;
     let mut file = PendingFile::create(&run.model())?;
-    onnx::write_model(&mut file, &proto)
+    graph
+        .write(&mut file)
         .or_error_with(ErrorKind::Output, || format!("{} cannot be written", run.model().display()))?;
-    drop(proto);
+    drop(graph);
     file.publish()?;
     let model = Model::open(&run.model(), &ModelOptions::default())?;
     let classes = plan.manifest.labels.heads().iter().filter(|head| head.value != 0);
@@ -89,7 +90,7 @@ pub(super) fn adopt(
         initial_lr: 0.0,
         seed: 0,
         device: "elsewhere".into(),
-        notes: BTreeMap::from([(TAKEN_FROM.to_owned(), given.display().to_string()), (GRAPH.to_owned(), graph)]),
+        notes: BTreeMap::from([(TAKEN_FROM.to_owned(), given.display().to_string()), (GRAPH.to_owned(), hash)]),
     };
     // Last: a run without it is none.
     facts.write(&run)?;

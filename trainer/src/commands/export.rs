@@ -98,9 +98,9 @@ fn add_measurements(
     facts: &mut ModelFacts,
     precision: Precision,
 ) -> Result<(), Error> {
-    let (_, proto) = onnx::model(network, facts, precision)?;
-    let graph_sha256 = scanside_core::onnx::graph_sha256(&proto);
-    drop(proto);
+    let (_, graph) = onnx::model(network, facts, precision)?;
+    let graph_sha256 = graph.graph_sha256();
+    drop(graph);
     if let Ok(validation) = Validation::read(&run.validation())
         && validation.graph_sha256 == graph_sha256
     {

@@ -160,10 +160,10 @@ fn open(args: &ValidateArgs, run: Option<&RunFolder>) -> Result<(Model, Option<F
         return Ok((Model::open(&model, &ModelOptions::default())?, fold.parse().ok()));
     }
     let trained = runs::read(run, args.weights)?;
-    let (manifest, proto) = onnx::model(&trained.network, &trained.facts, args.precision)?;
+    let (manifest, graph) = onnx::model(&trained.network, &trained.facts, args.precision)?;
     let fold = trained.facts.fold;
     drop(trained);
-    Ok((Model::of_graph(run.path(), manifest, proto)?, Some(fold)))
+    Ok((Model::of_graph(run.path(), manifest, graph)?, Some(fold)))
 }
 
 /// The cases that a fold does not train on.

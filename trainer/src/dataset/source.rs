@@ -3,12 +3,12 @@
 use super::raw::{RawCase, RawDataset};
 use crate::work::Work;
 use rayon::prelude::*;
+use scanside_app::digest;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::output::write_whole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -46,7 +46,7 @@ impl Source {
             let (bytes, modified) = (about.len(), modified.map_or(0, |time| time.as_nanos() as u64));
             let file = match known.files.get(path) {
                 Some(file) if file.bytes == bytes && file.modified == modified && modified != 0 => file.clone(),
-                _ => SourceFile { bytes, modified, sha256: sha256(path).ok()? },
+                _ => SourceFile { bytes, modified, sha256: digest::file_sha256(path).ok()? },
             };
             Some((path.to_path_buf(), file))
         });
@@ -80,7 +80,7 @@ impl Source {
             hash.update(self.files.get(path).map_or("", |file| &file.sha256));
             hash.update(b"\n");
         }
-        hex(&hash.finalize())
+        digest::hex(&hash.finalize())
     }
 
     /// A hash over a whole dataset: `dataset.json`, the cases' names and contents.
@@ -91,7 +91,7 @@ impl Source {
             hash.update(text_sha256(&case.id));
             hash.update(self.case_sha256(case));
         }
-        hex(&hash.finalize())
+        digest::hex(&hash.finalize())
     }
 
     /// Pairs of cases with the same images, byte for byte.
@@ -111,22 +111,5 @@ impl Source {
 
 /// SHA-256 of a text, lower-case hex.
 pub fn text_sha256(text: &str) -> String {
-    hex(&Sha256::digest(text))
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(hex(&hash.finalize()));
-        }
-        hash.update(&buffer[..count]);
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::sha256(text.as_bytes())
 }

@@ -12,7 +12,7 @@ use scanside_app::machine::Threads;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
 use scanside_core::manifest::{Labels, Manifest};
-use scanside_core::onnx::{self, OnnxEngine, Settings};
+use scanside_core::onnx::{self, OnnxEngine, OnnxModel, Settings};
 use scanside_core::patch::{Patch, PatchMut};
 use scanside_core::workspace::Block;
 use std::path::Path;
@@ -23,7 +23,7 @@ use tch::Tensor;
 pub struct ModelFile {
     name: String,
     manifest: Manifest,
-    proto: onnx::pb::ModelProto,
+    model: OnnxModel,
 }
 
 /// A model file that answers patches.
@@ -48,12 +48,12 @@ impl ModelFile {
     /// It cannot be read, or does not describe itself.
     pub fn read(path: &Path) -> Result<ModelFile, Error> {
         let loaded = onnx::load(path, None).or_error(ErrorKind::Model)?;
-        Ok(ModelFile { name: path.display().to_string(), manifest: loaded.manifest, proto: loaded.proto })
+        Ok(ModelFile { name: path.display().to_string(), manifest: loaded.manifest, model: loaded.model })
     }
 
     /// SHA-256 over its graph and weights.
     pub fn graph_sha256(&self) -> String {
-        onnx::graph_sha256(&self.proto)
+        self.model.graph_sha256()
     }
 
     /// What it says of itself.
@@ -96,10 +96,10 @@ impl ModelTeacher {
     /// It does not fit the plan or cannot be run, or there is no memory.
     pub fn new(file: ModelFile, plan: &TrainingPlan, threads: usize) -> Result<ModelTeacher, Error> {
         file.check_fits(plan)?;
-        let ModelFile { name, manifest, proto } = file;
+        let ModelFile { name, manifest, model } = file;
         // In single precision, however the file stores its weights.
         let settings = Settings { half: Some(false), ..Settings::default() };
-        let engine = OnnxEngine::new(proto, &manifest, settings)
+        let engine = OnnxEngine::new(model, &manifest, settings)
             .or_error_with(ErrorKind::Model, || format!("{name} cannot be run"))?;
         let threads = Threads::new(threads)?;
         let workspace = vec![Block::ZERO; engine.footprint(threads.workers()).workspace_blocks];

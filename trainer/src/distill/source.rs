@@ -6,6 +6,7 @@
 use super::model_teacher::ModelFile;
 use crate::dataset::splits::{self, Split};
 use crate::export::TrainedNetwork;
+use scanside_app::digest;
 use scanside_app::error::{Error, ErrorKind};
 use scanside_core::nnunet::FoldName;
 use sha2::{Digest, Sha256};
@@ -43,7 +44,7 @@ impl TeacherNetwork {
                     hasher.update(format!("{name} {shape:?}"));
                     values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
                 }
-                hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+                digest::hex(&hasher.finalize())
             }
         }
     }

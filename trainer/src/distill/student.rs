@@ -56,7 +56,7 @@ mod tests {
             decoder_convs: vec![2; 5],
             conv_bias: true,
             norm: Norm::Instance { epsilon: 1e-5, affine: true },
-            activation: Activation::LeakyRelu { slope: 0.01 },
+            activation: Activation::Leaky(0.01),
             dropout: false,
             activation_first: false,
         }

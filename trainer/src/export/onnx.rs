@@ -14,7 +14,7 @@ use scanside_core::executor::Executor;
 use scanside_core::manifest::Manifest;
 use scanside_core::nnunet;
 use scanside_core::nnunet::to_onnx::ModelBuilder;
-use scanside_core::onnx::{self, OnnxEngine, Settings, pb::ModelProto};
+use scanside_core::onnx::{self, OnnxEngine, OnnxModel, Settings};
 use scanside_core::patch::{Patch, PatchMut};
 use scanside_core::workspace::Block;
 use std::io::{BufWriter, Write};
@@ -65,7 +65,7 @@ pub fn model(
     network: &TrainedNetwork,
     facts: &ModelFacts,
     precision: Precision,
-) -> Result<(Manifest, ModelProto), Error> {
+) -> Result<(Manifest, OnnxModel), Error> {
     let (_, Described { plans, dataset, configuration, unet }) = Described::of(network, facts)?;
     let builder = ModelBuilder::new(&unet, &configuration.patch);
     let mut builder = match precision {
@@ -84,8 +84,8 @@ pub fn model(
     manifest.accuracy = facts.accuracy.clone();
     manifest.measured = facts.measured.clone();
     manifest.family = facts.family.clone();
-    let proto = builder.finish(&manifest.name);
-    Ok((manifest, proto))
+    let model = builder.finish(&manifest.name);
+    Ok((manifest, model))
 }
 
 fn check_range(network: &TrainedNetwork) -> Result<(), Error> {
@@ -152,11 +152,11 @@ fn pending(
     facts: &ModelFacts,
     precision: Precision,
 ) -> Result<PendingFile, Error> {
-    let (manifest, mut proto) = model(network, facts, precision)?;
-    onnx::embed(&mut proto, &manifest).or_error(ErrorKind::Model)?;
+    let (manifest, mut model) = model(network, facts, precision)?;
+    model.set_manifest(&manifest).or_error(ErrorKind::Model)?;
     let told = || format!("{} cannot be written", path.display());
     let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
-    onnx::write_model(&mut file, &proto).and_then(|()| file.flush()).or_error_with(ErrorKind::Output, told)?;
+    model.write(&mut file).and_then(|()| file.flush()).or_error_with(ErrorKind::Output, told)?;
     file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, told)
 }
 
@@ -165,7 +165,7 @@ fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Error>
     let loaded = onnx::load(path, None).or_error_with(ErrorKind::Model, || "the written file cannot be read back")?;
     // Tensors in single precision, however the file stores its weights: these are what is checked.
     let settings = Settings { half: Some(false), ..Settings::default() };
-    let engine = OnnxEngine::new(loaded.proto, &loaded.manifest, settings)
+    let engine = OnnxEngine::new(loaded.model, &loaded.manifest, settings)
         .or_error_with(ErrorKind::Model, || "the written file cannot be run")?;
     let patch: usize = engine.patch_zyx().iter().product();
     let input = noise(engine.channels() * patch);

@@ -6,9 +6,9 @@ use super::{ModelFacts, Tensor, TrainedNetwork};
 use anyhow::{anyhow, bail};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use scanside_app::digest;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::output::PendingFile;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -168,7 +168,7 @@ pub fn write(path: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Resul
 
 /// SHA-256 of a text, lower-case hex.
 pub fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::sha256(text.as_bytes())
 }
 
 #[cfg(test)]

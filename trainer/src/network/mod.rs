@@ -95,7 +95,6 @@ impl Network {
     /// # Errors
     /// As [`Network::forward`].
     pub fn answer(&self, images: &Tensor, features: &[Feature], precision: Precision) -> Result<Answer, tch::TchError> {
-        let walk = torch::Forward { parameters: &self.parameters, activation: self.unet.activation, precision };
-        walk.answer(&self.layers, images, features)
+        torch::Forward::new(&self.parameters, precision).answer(&self.layers, images, features)
     }
 }

@@ -1,7 +1,9 @@
 //! What a network costs: parameters, and multiplications per patch.
 
 use scanside_core::nnunet::architecture::UNet;
-use scanside_core::nnunet::layers::{Affine, EncoderStage, Expected, Layers, Role, Unit};
+use scanside_core::nnunet::layers::{Block, DecoderStage, Expected, Layers, Role, Unit};
+use scanside_core::nnunet::walk::LayerVisitor;
+use std::convert::Infallible;
 
 /// A network's size and arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,31 +17,8 @@ pub struct Cost {
 impl Cost {
     /// The cost of a network on patches of this size.
     pub fn of(unet: &UNet, patch: &[usize]) -> Cost {
-        let layers = Layers::of(unet);
         let mut tally = Tally { parameters: 0, macs: 0 };
-        let mut size = patch.to_vec();
-        let mut sizes = Vec::new();
-        if let Some(stem) = &layers.stem {
-            tally.unit(stem, &size);
-        }
-        for (stage, layers) in unet.stages.iter().zip(&layers.encoder) {
-            size.iter_mut().zip(&stage.stride).for_each(|(n, by)| *n /= by);
-            match layers {
-                EncoderStage::Plain(units) => units.iter().for_each(|unit| tally.unit(unit, &size)),
-                EncoderStage::Residual(blocks) => {
-                    for block in blocks {
-                        block.main.iter().chain(&block.projection).for_each(|unit| tally.unit(unit, &size));
-                    }
-                }
-            }
-            sizes.push(size.clone());
-        }
-        for (i, stage) in layers.decoder.iter().enumerate() {
-            let place = sizes.len() - 2 - i;
-            tally.affine(&stage.upsample, &sizes[place + 1], true);
-            stage.convs.iter().for_each(|unit| tally.unit(unit, &sizes[place]));
-            tally.affine(&stage.head, &sizes[place], place == 0);
-        }
+        let Ok(()) = Layers::of(unet).walk(&mut tally, patch.to_vec());
         Cost { parameters: tally.parameters, macs: tally.macs }
     }
 }
@@ -62,12 +41,43 @@ impl Tally {
             self.parameters += tensor.values();
         }
     }
+}
 
-    fn unit(&mut self, unit: &Unit, size: &[usize]) {
-        self.tensors(&unit.tensors(), size, true);
+/// Strides divide the patch.
+fn divided(size: &[usize], stride: &[usize]) -> Vec<usize> {
+    size.iter().zip(stride).map(|(n, by)| n / by).collect()
+}
+
+impl LayerVisitor for Tally {
+    /// The size of a tensor, in voxels per axis.
+    type Value = Vec<usize>;
+    type Error = Infallible;
+
+    fn unit(&mut self, unit: &Unit, input: &Vec<usize>) -> Result<Vec<usize>, Infallible> {
+        let output = divided(input, &unit.stride);
+        self.tensors(&unit.tensors(), &output, true);
+        Ok(output)
     }
 
-    fn affine(&mut self, affine: &Affine, size: &[usize], runs: bool) {
-        self.tensors(&affine.tensors(), size, runs);
+    fn pool(&mut self, _: &Block, stride: &[usize], input: &Vec<usize>) -> Result<Vec<usize>, Infallible> {
+        Ok(divided(input, stride))
+    }
+
+    fn add(&mut self, _: &Block, main: Vec<usize>, _: Vec<usize>) -> Result<Vec<usize>, Infallible> {
+        Ok(main)
+    }
+
+    fn upsample(&mut self, stage: &DecoderStage, input: &Vec<usize>) -> Result<Vec<usize>, Infallible> {
+        self.tensors(&stage.upsample.tensors(), input, true);
+        Ok(input.iter().zip(&stage.upsample_stride).map(|(n, by)| n * by).collect())
+    }
+
+    fn join(&mut self, _: &DecoderStage, upsampled: Vec<usize>, _: &Vec<usize>) -> Result<Vec<usize>, Infallible> {
+        Ok(upsampled)
+    }
+
+    fn head(&mut self, stage: &DecoderStage, output: &Vec<usize>) -> Result<(), Infallible> {
+        self.tensors(&stage.head.tensors(), output, stage.level == 0);
+        Ok(())
     }
 }

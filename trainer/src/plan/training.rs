@@ -2,6 +2,7 @@
 
 use crate::targets::{Heads, Targets};
 use crate::work::Work;
+use scanside_app::digest;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::manifest::{Channel, Manifest, Resampling};
 use scanside_core::nnunet::architecture::UNet;
@@ -9,7 +10,6 @@ use scanside_core::nnunet::labels::Dataset;
 use scanside_core::nnunet::plans::Plans;
 use scanside_core::nnunet::trainers::Trainer;
 use scanside_core::nnunet::{self, NnUnetError};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// The configuration that is trained: three axes, the dataset's own resolution.
@@ -144,7 +144,7 @@ impl TrainingPlan {
             self.resample_labels,
             self.targets
         );
-        Sha256::digest(facts).iter().map(|byte| format!("{byte:02x}")).collect()
+        digest::sha256(facts.as_bytes())
     }
 }
 

@@ -1,4 +1,6 @@
 //! A network's layers as libtorch's functions: an answer that shares no arithmetic with the inference core.
+//!
+//! It goes through the layers by itself, not with `Layers::walk`: a mistake in that walk must not be made here as well.
 
 use scanside_core::nnunet::architecture::{Activation, Norm};
 use scanside_core::nnunet::layers::{Affine, EncoderStage, Expected, Layers, Role, Unit};
@@ -9,7 +11,6 @@ use tch::{Kind, Tensor};
 /// A network on libtorch.
 pub(crate) struct OnLibtorch {
     layers: Layers,
-    activation: Activation,
     weights: BTreeMap<String, Tensor>,
     patch: Vec<i64>,
     channels: i64,
@@ -23,7 +24,6 @@ impl OnLibtorch {
         };
         OnLibtorch {
             layers: Layers::of(network.unet()),
-            activation: network.unet().activation,
             weights: network.weights().iter().map(|(name, t)| (name.clone(), tensor(t))).collect(),
             patch: patch.iter().map(|n| *n as i64).collect(),
             channels: network.unet().input_channels as i64,
@@ -55,7 +55,7 @@ impl OnLibtorch {
                             skip = self.unit(projection, &skip);
                         }
                         block.main.iter().for_each(|unit| x = self.unit(unit, &x));
-                        x = self.activate(x + skip);
+                        x = activate(x + skip, block.activation);
                     }
                 }
             }
@@ -85,23 +85,14 @@ impl OnLibtorch {
         let of = |role: Role| tensors.iter().find(|t| t.role == role).map(|t| self.tensor(t));
         let padding: Vec<i64> = unit.kernel.iter().map(|k| (*k as i64 - 1) / 2).collect();
         let mut y = convolve(x, of(Role::Weight).unwrap(), of(Role::Bias), &long(&unit.stride), &padding);
-        if unit.active && unit.activation_first {
-            y = self.activate(y);
+        if unit.activation_first {
+            y = activate(y, unit.activation);
         }
         if let Norm::Instance { epsilon, .. } = unit.norm() {
             let none = None::<&Tensor>;
             y = y.instance_norm(of(Role::Scale), of(Role::Shift), none, none, true, 0.1, f64::from(epsilon), false);
         }
-        if unit.active && !unit.activation_first { self.activate(y) } else { y }
-    }
-
-    fn activate(&self, x: Tensor) -> Tensor {
-        match self.activation {
-            Activation::Off => x,
-            Activation::Relu => x.relu(),
-            // libtorch's own function has no slope in this binding.
-            Activation::LeakyRelu { slope } => x.relu() - (-x).relu() * f64::from(slope),
-        }
+        if unit.activation_first { y } else { activate(y, unit.activation) }
     }
 
     fn affine(&self, affine: &Affine) -> (&Tensor, Option<&Tensor>) {
@@ -111,6 +102,15 @@ impl OnLibtorch {
 
     fn tensor(&self, expected: &Expected) -> &Tensor {
         &self.weights[&expected.names[0]]
+    }
+}
+
+fn activate(x: Tensor, activation: Activation) -> Tensor {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.relu(),
+        // libtorch's own function has no slope in this binding.
+        Activation::Leaky(slope) => x.relu() - (-x).relu() * f64::from(slope),
     }
 }
 

@@ -15,7 +15,7 @@ mod machine;
 pub use globals::Global;
 
 use super::tensor::DType;
-use std::fmt;
+use thiserror::Error;
 
 /// Most bytes a pickle may have. A thousand-epoch checkpoint of a hundred classes has about 10 MB of logs.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -148,15 +148,17 @@ impl Pickle {
 }
 
 /// Why a pickle cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PickleError {
     /// The bytes end inside an instruction, or before the end of the program.
+    #[error("the pickle ends inside the instruction at byte {offset}")]
     Truncated {
         /// Byte offset of the instruction.
         offset: usize,
     },
     /// An instruction that does not exist, or one that needs data from outside the file.
+    #[error("the pickle has an unknown instruction 0x{opcode:02x} at byte {offset}")]
     UnknownOpcode {
         /// The instruction's byte.
         opcode: u8,
@@ -164,6 +166,7 @@ pub enum PickleError {
         offset: usize,
     },
     /// An instruction that does not fit what lies on the stack.
+    #[error("the pickle is malformed at byte {offset}: {problem}")]
     Malformed {
         /// What is wrong.
         problem: &'static str,
@@ -171,6 +174,7 @@ pub enum PickleError {
         offset: usize,
     },
     /// More than a checkpoint can reasonably need.
+    #[error("the pickle has too many {what}: the limit is {limit}")]
     TooLarge {
         /// What there is too much of.
         what: &'static str,
@@ -178,34 +182,12 @@ pub enum PickleError {
         limit: usize,
     },
     /// A global that only harmful files name.
+    #[error(
+        "the pickle names `{name}`, which no honest checkpoint does; it was not run, and the file should not be opened \
+         with Python"
+    )]
     Forbidden {
         /// Its dotted name.
         name: String,
     },
 }
-
-impl fmt::Display for PickleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PickleError::Truncated { offset } => {
-                write!(f, "the pickle ends inside the instruction at byte {offset}")
-            }
-            PickleError::UnknownOpcode { opcode, offset } => {
-                write!(f, "the pickle has an unknown instruction 0x{opcode:02x} at byte {offset}")
-            }
-            PickleError::Malformed { problem, offset } => {
-                write!(f, "the pickle is malformed at byte {offset}: {problem}")
-            }
-            PickleError::TooLarge { what, limit } => {
-                write!(f, "the pickle has too many {what}: the limit is {limit}")
-            }
-            PickleError::Forbidden { name } => write!(
-                f,
-                "the pickle names `{name}`, which no honest checkpoint does; it was not run, and the file should not be \
-                 opened with Python"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for PickleError {}

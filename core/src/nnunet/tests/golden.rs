@@ -4,10 +4,10 @@ use super::files::{File, Saved};
 use crate::manifest::{Labels, Manifest, Normalization, Resampling};
 use crate::nnunet::checkpoint::Checkpoint;
 use crate::nnunet::{FoldName, ImportOptions, import_folder, is_model_folder};
+use crate::onnx::OnnxModel;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 fn folder(variant: &str) -> PathBuf {
@@ -37,9 +37,14 @@ fn expected(variant: &str) -> Expected {
     Expected { input: input.to_vec(), input_shape, output_shape, logits }
 }
 
-fn check_logits(model: &ModelProto, expected: &Expected) {
-    let runnable =
-        tract_onnx::onnx().model_for_proto_model(model).unwrap().into_optimized().unwrap().into_runnable().unwrap();
+fn check_logits(model: &OnnxModel, expected: &Expected) {
+    let runnable = tract_onnx::onnx()
+        .model_for_proto_model(&model.proto)
+        .unwrap()
+        .into_optimized()
+        .unwrap()
+        .into_runnable()
+        .unwrap();
     let input = Tensor::from_shape(&expected.input_shape, &expected.input).unwrap();
     let outputs = runnable.run(tvec!(input.into())).unwrap();
     assert_eq!(outputs.len(), expected.logits.len());
@@ -55,7 +60,7 @@ fn check(variant: &str) -> Manifest {
     let path = folder(variant);
     assert!(is_model_folder(&path));
     let (manifest, model) = import_folder(&path, &ImportOptions::default()).unwrap();
-    assert_eq!(model.ir_version, 8);
+    assert_eq!(model.proto.ir_version, 8);
     let expected = expected(variant);
     assert_eq!(manifest.folds, expected.logits.len());
     assert_eq!(manifest.labels.heads().len(), expected.output_shape[1]);
@@ -152,7 +157,7 @@ fn bare() -> File {
 }
 
 /// Imports the folder of `plain_bare` with another checkpoint.
-fn import(file: &File, options: &ImportOptions) -> Result<(Manifest, ModelProto), String> {
+fn import(file: &File, options: &ImportOptions) -> Result<(Manifest, OnnxModel), String> {
     let folder_with_file = tempfile::tempdir().unwrap();
     let path = folder_with_file.path();
     for name in ["plans.json", "dataset.json"] {

@@ -128,7 +128,7 @@ impl NativeNet {
         let workers = executor.workers().max(1);
         let output = plain(logits, self.heads);
         if let Some(gradients) = gradients {
-            let input = [tape.units[last].output(self.activation)];
+            let input = [tape.units[last].output()];
             let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch[..self.workers]) };
             head.weight_gradient.run(pass, &input, &output, gradients.of(head.weight));
             self.add_sums(logits, gradients.of(head.bias));
@@ -207,9 +207,9 @@ impl NativeNet {
         match (joined, u.checked_sub(1)) {
             (Some(i), _) => {
                 let up = plain(&upsampled[i], self.decoder[i].features());
-                vec![up, units[self.decoder[i].skip].output(self.activation)]
+                vec![up, units[self.decoder[i].skip].output()]
             }
-            (None, Some(before)) => vec![units[before].output(self.activation)],
+            (None, Some(before)) => vec![units[before].output()],
             (None, None) => vec![plain(image, self.channels)],
         }
     }
@@ -233,10 +233,10 @@ impl NativeNet {
     ) {
         let (plan, isa) = (&self.units[u], self.isa);
         let voxels = plan.voxels();
-        let slope = match self.activation {
-            Activation::Leaky(slope) if plan.active => slope,
-            Activation::Relu if plan.active => 0.0,
-            _ => 1.0,
+        let slope = match plan.activation {
+            Activation::None => 1.0,
+            Activation::Relu => 0.0,
+            Activation::Leaky(slope) => slope,
         };
         let channels = gradient.chunks_exact_mut(voxels).zip(unit.raw.chunks_exact(voxels)).enumerate();
         let mut items: Vec<_> = channels.map(|(c, (gradient, raw))| (c, gradient, raw, (0.0, 0.0))).collect();
@@ -291,7 +291,7 @@ impl NativeNet {
                 self.add_sums(gradient, gradients.of(bias));
             }
             // Seen as the data gradient of a convolution, its input is that one's output gradient, and the other way round.
-            let low = tape.units[stage.low].output(self.activation);
+            let low = tape.units[stage.low].output();
             let pass = Pass { isa: self.isa, executor, scratch: &mut lend(&mut tape.scratch) };
             up.weight_gradient.run(pass, &input, &low, gradients.of(up.weight));
         }

@@ -35,7 +35,7 @@ impl NativeNet {
                 self.unit(u, (u == stage.units.start).then_some(i), weights, image, tape, executor);
             }
             let head = &stage.head;
-            let input = source([tape.units[stage.units.end - 1].output(self.activation)], head.g.input);
+            let input = source([tape.units[stage.units.end - 1].output()], head.g.input);
             let w = &weights.stages[i];
             let out = &mut tape.logits[i];
             self.convolve(
@@ -93,9 +93,9 @@ impl NativeNet {
         let inputs: Vec<Stored<'_>> = match (joined, before.last()) {
             (Some(stage), _) => {
                 let up = plain(&tape.upsampled[stage], self.decoder[stage].features());
-                vec![up, before[self.decoder[stage].skip].output(self.activation)]
+                vec![up, before[self.decoder[stage].skip].output()]
             }
-            (None, Some(unit)) => vec![unit.output(self.activation)],
+            (None, Some(unit)) => vec![unit.output()],
             (None, None) => vec![plain(image, self.channels)],
         };
         let input = source(inputs, plan.g.input);
@@ -123,7 +123,7 @@ impl NativeNet {
     /// Runs the transposed convolution of decoder stage `i`.
     fn upsampled<E: Executor>(&self, i: usize, weights: &WeightSet, tape: &mut Tape, executor: &E) {
         let (stage, w) = (&self.decoder[i], &weights.stages[i]);
-        let low = tape.units[stage.low].output(self.activation);
+        let low = tape.units[stage.low].output();
         let sources = [self.upsample(i, low, UpsampleWeights { weights: &w.upsample, bias: &w.upsample_bias })];
         let (features, grid) = (stage.features(), stage.upsample.g.input);
         let sum = Sum { sources: &sources, in_place: None, channels: features, grid };

@@ -14,6 +14,7 @@
 
 mod backward;
 mod forward;
+mod layout;
 mod plan;
 mod tape;
 mod weights;
@@ -22,11 +23,12 @@ pub use tape::Tape;
 pub use weights::WeightSet;
 
 use super::Feature;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
+use layout::{Layout, Place};
 use plan::{StagePlan, UnitPlan};
-use scanside_core::network::{Activation, Isa};
-use scanside_core::nnunet::architecture::{self, Norm, UNet};
-use scanside_core::nnunet::layers::{EncoderStage, Expected, Layers};
+use scanside_core::network::Isa;
+use scanside_core::nnunet::architecture::UNet;
+use scanside_core::nnunet::layers::{Expected, Layers};
 
 /// A plain U-Net, laid out for one patch size and number of workers.
 #[derive(Debug)]
@@ -45,7 +47,6 @@ pub struct NativeNet {
     decoder: Vec<StagePlan>,
     /// Names, shapes and roles of all tensors, in the order of [`Layers::expected`].
     tensors: Vec<Expected>,
-    activation: Activation,
 }
 
 /// Gradients of all tensors, in the order of [`Layers::expected`].
@@ -96,23 +97,10 @@ impl NativeNet {
     /// norm, even kernels. Or its strides do not divide the patch.
     pub fn new(unet: &UNet, patch: [usize; 3], workers: usize) -> Result<NativeNet> {
         ensure!(unet.axes() == 3 || patch[0] == 1, "a network of two axes takes patches of one plane, not {patch:?}");
-        if matches!(unet.norm, Norm::Batch { .. }) {
-            bail!("batch norm is not among the native layers");
-        }
-        let activation = match unet.activation {
-            architecture::Activation::Off => Activation::None,
-            architecture::Activation::Relu => Activation::Relu,
-            architecture::Activation::LeakyRelu { slope } => {
-                ensure!((0.0..=1.0).contains(&slope), "a leaky ReLU's slope of {slope} is not from 0 to 1");
-                Activation::Leaky(slope)
-            }
-        };
-        let isa = Isa::detect();
-        let workers = workers.max(1);
         let layers = Layers::of(unet);
         let mut net = NativeNet {
-            isa,
-            workers,
+            isa: Isa::detect(),
+            workers: workers.max(1),
             channels: unet.input_channels,
             heads: unet.heads,
             grids: Vec::new(),
@@ -120,45 +108,11 @@ impl NativeNet {
             encoder: Vec::new(),
             decoder: Vec::new(),
             tensors: layers.expected(),
-            activation,
         };
-        let mut grid = patch;
-        let mut tensor = 0;
-        for stage in &layers.encoder {
-            let EncoderStage::Plain(units) = stage else { bail!("residual blocks are not among the native layers") };
-            let first = net.units.len();
-            for unit in units {
-                ensure!(!unit.activation_first, "an activation before the norm is not among the native layers");
-                let plan = UnitPlan::new(isa, unit, grid, workers, &mut tensor, net.units.is_empty())?;
-                grid = plan.g.output;
-                net.units.push(plan);
-            }
-            net.encoder.push(first..net.units.len());
-            net.grids.push(grid);
-        }
-        for (i, stage) in layers.decoder.iter().enumerate() {
-            let level = net.encoder.len() - 2 - i;
-            let skip = net.encoder[level].end - 1;
-            let low = net.units.len() - 1;
-            let stride = three(&stage.upsample_stride);
-            let (from, to) = (net.grids[level + 1], net.grids[level]);
-            ensure!(
-                (0..3).all(|a| from[a] * stride[a] == to[a]),
-                "strides of {stride:?} do not divide a grid of {to:?} voxels: choose a patch that they divide"
-            );
-            let features = [net.units[low].g.cout, net.units[skip].g.cout];
-            let first = net.units.len();
-            let mut plan = StagePlan::new(isa, stage, features, unet.heads, from, to, workers, &mut tensor);
-            (plan.low, plan.skip, plan.level) = (low, skip, level);
-            for unit in &stage.convs {
-                let unit = UnitPlan::new(isa, unit, to, workers, &mut tensor, false)?;
-                net.units.push(unit);
-            }
-            plan.units = first..net.units.len();
-            plan.number_head(&mut tensor);
-            net.decoder.push(plan);
-        }
-        ensure!(tensor == net.tensors.len(), "{tensor} tensors are used, the network has {}", net.tensors.len());
+        let mut layout = Layout { net: &mut net, tensors: 0 };
+        layers.walk(&mut layout, Place::image(patch))?;
+        let tensors = layout.tensors;
+        ensure!(tensors == net.tensors.len(), "{tensors} tensors are used, the network has {}", net.tensors.len());
         Ok(net)
     }
 

@@ -1,11 +1,32 @@
 //! The layers of a network as the kernels see them.
 
 use super::three;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use core::ops::Range;
+use scanside_core::network::Activation;
 use scanside_core::nnunet::architecture::Norm;
 use scanside_core::nnunet::layers::{DecoderStage, Expected, Role, Unit};
 use scanside_core::raw::{Conv, ConvGeometry, DataGradient, Isa, Precision, WeightGradient};
+
+/// What plans are made for.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) isa: Isa,
+    pub(super) workers: usize,
+}
+
+/// What a decoder stage joins.
+pub(super) struct Join {
+    /// Numbers of the units below and of the skip.
+    pub(super) low: usize,
+    pub(super) skip: usize,
+    /// Their channels.
+    pub(super) below: usize,
+    pub(super) here: usize,
+    /// Their grids.
+    pub(super) from: [usize; 3],
+    pub(super) to: [usize; 3],
+}
 
 /// A convolution with its norm and activation.
 #[derive(Debug)]
@@ -17,7 +38,7 @@ pub(super) struct UnitPlan {
     pub(super) data_gradient: Option<DataGradient>,
     /// Epsilon of the instance norm.
     pub(super) norm: Option<f32>,
-    pub(super) active: bool,
+    pub(super) activation: Activation,
     pub(super) tensors: UnitTensors,
 }
 
@@ -81,13 +102,13 @@ fn number(tensors: &[Expected], next: &mut usize) -> UnitTensors {
 }
 
 impl UnitPlan {
+    /// A unit on a grid of `input` voxels; its tensors get the next numbers.
     pub(super) fn new(
-        isa: Isa,
+        Target { isa, workers }: Target,
         unit: &Unit,
         input: [usize; 3],
-        workers: usize,
+        reads_image: bool,
         tensor: &mut usize,
-        first: bool,
     ) -> Result<UnitPlan> {
         let (kernel, stride) = (three(&unit.kernel), three(&unit.stride));
         ensure!(kernel.iter().all(|k| k % 2 == 1), "{}: a kernel of {kernel:?} is not odd on every axis", unit.path);
@@ -104,12 +125,19 @@ impl UnitPlan {
         Ok(UnitPlan {
             forward: Conv::new(isa, &g, Precision::F32),
             weight_gradient: WeightGradient::new(isa, &g, workers),
-            data_gradient: (!first).then(|| DataGradient::new(isa, &g)),
+            data_gradient: (!reads_image).then(|| DataGradient::new(isa, &g)),
             norm: match unit.norm() {
+                Norm::Off => None,
                 Norm::Instance { epsilon, .. } => Some(epsilon),
-                _ => None,
+                Norm::Batch { .. } => bail!("batch norm is not among the native layers"),
             },
-            active: unit.active,
+            activation: match unit.activation {
+                Activation::None | Activation::Relu => unit.activation,
+                Activation::Leaky(slope) => {
+                    ensure!((0.0..=1.0).contains(&slope), "a leaky ReLU's slope of {slope} is not from 0 to 1");
+                    unit.activation
+                }
+            },
             tensors: number(&unit.tensors(), tensor),
             g,
         })
@@ -127,18 +155,15 @@ impl UnitPlan {
 }
 
 impl StagePlan {
-    /// Features are those below and here; grids too. Tensors of the transposed convolution are numbered.
-    #[allow(clippy::too_many_arguments)] // What a stage lies between.
+    /// A stage without units. Tensors of the transposed convolution get the next numbers.
     pub(super) fn new(
-        isa: Isa,
+        Target { isa, workers }: Target,
         stage: &DecoderStage,
-        [below, here]: [usize; 2],
+        join: &Join,
         heads: usize,
-        from: [usize; 3],
-        to: [usize; 3],
-        workers: usize,
         tensor: &mut usize,
     ) -> StagePlan {
+        let &Join { low, skip, below, here, from, to } = join;
         let kernel = three(&stage.upsample_stride);
         let (dilation, pad) = ([1; 3], [0; 3]);
         let g = ConvGeometry { cin: here, cout: below, input: to, output: from, kernel, stride: kernel, dilation, pad };
@@ -160,7 +185,7 @@ impl StagePlan {
             bias: 0,
             g,
         };
-        StagePlan { low: 0, skip: 0, level: 0, units: 0..0, upsample, head }
+        StagePlan { low, skip, level: stage.level, units: 0..0, upsample, head }
     }
 
     /// Numbers the head's tensors, which come last in a stage.

@@ -1,5 +1,6 @@
 //! What forward leaves for backward, and the memory that both work in.
 
+use super::plan::UnitPlan;
 use super::{Feature, NativeNet};
 use core::mem::size_of;
 use scanside_core::raw::{
@@ -31,6 +32,7 @@ pub(super) struct UnitTape {
     /// The norm alone.
     pub(super) centred_scale: Vec<f32>,
     pub(super) centred_shift: Vec<f32>,
+    pub(super) activation: Activation,
 }
 
 /// Gradients of activations at one resolution.
@@ -53,13 +55,13 @@ impl UnitTape {
     }
 
     /// The output, to be read.
-    pub(super) fn output(&self, activation: Activation) -> Stored<'_> {
+    pub(super) fn output(&self) -> Stored<'_> {
         Stored {
             data: Data::F32(&self.raw),
             channels: self.scale.len(),
             order: Order::Channels,
             gone: 0,
-            ops: vec![Op::Affine(&self.scale, &self.shift), Op::Act(activation)],
+            ops: vec![Op::Affine(&self.scale, &self.shift), Op::Act(self.activation)],
         }
     }
 }
@@ -156,13 +158,14 @@ impl NativeNet {
     pub fn tape(&self) -> Tape {
         let s = self.sizes();
         let zeros = |n: &usize| vec![0f32; *n];
-        let unit = |[raw, channels]: &[usize; 2]| UnitTape {
+        let unit = |([raw, channels], plan): (&[usize; 2], &UnitPlan)| UnitTape {
             raw: zeros(raw),
             // Where there is no norm, nothing is pending but the activation.
             scale: vec![1.0; *channels],
             shift: zeros(channels),
             centred_scale: vec![1.0; *channels],
             centred_shift: zeros(channels),
+            activation: plan.activation,
         };
         let level = |[joined, other]: &[usize; 2]| LevelGradients {
             joined: zeros(joined),
@@ -170,7 +173,7 @@ impl NativeNet {
             next: zeros(other),
         };
         Tape {
-            units: s.units.iter().map(unit).collect(),
+            units: s.units.iter().zip(&self.units).map(unit).collect(),
             upsampled: s.upsampled.iter().map(zeros).collect(),
             logits: s.logits.iter().map(zeros).collect(),
             gradients: s.gradients.iter().map(level).collect(),
@@ -189,7 +192,7 @@ impl NativeNet {
         let voxels = out.len() / unit.scale.len();
         for (c, (out, raw)) in out.chunks_exact_mut(voxels).zip(unit.raw.chunks_exact(voxels)).enumerate() {
             out.copy_from_slice(raw);
-            self.isa.change_row(out, Some(unit.normed(c)), self.activation);
+            self.isa.change_row(out, Some(unit.normed(c)), unit.activation);
         }
     }
 }

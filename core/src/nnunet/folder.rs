@@ -1,0 +1,257 @@
+//! A model folder: which of its folds are taken, and what they become.
+
+use super::architecture::UNet;
+use super::checkpoint::Checkpoint;
+use super::describe::{manifest, mirror_axes, provenance};
+use super::error::NnUnetError;
+use super::labels::Dataset;
+use super::layers::Layers;
+use super::plans::Plans;
+use super::to_onnx::ModelBuilder;
+use super::trainers::{self, Trainer};
+use crate::digest::file_sha256;
+use crate::manifest::Manifest;
+use crate::onnx::OnnxModel;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A protobuf message ends at 2 GiB; 64 MiB are left for names and the manifest.
+const MAX_WEIGHT_BYTES: u64 = (2 << 30) - (64 << 20);
+
+/// A fold's name: `fold_0`, `fold_1` ... or `fold_all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FoldName {
+    /// One of a cross-validation's folds.
+    Number(u32),
+    /// Trained on all cases.
+    All,
+}
+
+impl fmt::Display for FoldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FoldName::Number(number) => write!(f, "{number}"),
+            FoldName::All => f.write_str("all"),
+        }
+    }
+}
+
+impl FromStr for FoldName {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" { Ok(FoldName::All) } else { text.parse().map(FoldName::Number) }
+    }
+}
+
+/// What to take from a model folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// The folds, in the order of the model's outputs. `None`: all numbered folds that have the checkpoint, ascending,
+    /// or `fold_all` where there is no other.
+    pub folds: Option<Vec<FoldName>>,
+    /// Name of the checkpoint file in each fold.
+    pub checkpoint: String,
+    /// Take a trainer class that does not come with nnU-Net to build the network of the plans. If it builds another
+    /// one that happens to have the same tensors, the labels are wrong without notice.
+    pub trust_unknown_trainer: bool,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        ImportOptions { folds: None, checkpoint: "checkpoint_final.pth".into(), trust_unknown_trainer: false }
+    }
+}
+
+/// True if `path` looks like a trained model folder: both JSON files and at least one fold are there.
+pub fn is_model_folder(path: &Path) -> bool {
+    path.join("dataset.json").is_file()
+        && path.join("plans.json").is_file()
+        && fs::read_dir(path).is_ok_and(|entries| {
+            entries.flatten().any(|entry| fold_name(&entry.file_name()).is_some() && entry.path().is_dir())
+        })
+}
+
+/// Reads a model folder into a manifest and an ONNX model without metadata.
+///
+/// As [`ModelFolder::open`] and [`ModelFolder::to_onnx`].
+///
+/// # Errors
+/// As theirs.
+pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, OnnxModel), NnUnetError> {
+    let mut folder = ModelFolder::open(path, options)?;
+    let model = folder.to_onnx()?;
+    Ok((folder.manifest, model))
+}
+
+/// A model folder that was read, all but its weights.
+#[derive(Debug)]
+pub struct ModelFolder {
+    manifest: Manifest,
+    unet: UNet,
+    layers: Layers,
+    /// Voxels per tile: two axes or three, those of the network.
+    patch: Vec<usize>,
+    /// One a fold.
+    files: Vec<PathBuf>,
+    /// The first of them.
+    first: Checkpoint<BufReader<File>>,
+}
+
+impl ModelFolder {
+    /// Reads the folder's descriptions and finds the checkpoints of its folds. Weights are not read yet.
+    ///
+    /// # Errors
+    /// [`NnUnetError`]: a file is missing or damaged, contradicts another, or asks for something this program does not
+    /// do.
+    pub fn open(path: &Path, options: &ImportOptions) -> Result<ModelFolder, NnUnetError> {
+        let dataset = Dataset::read(&path.join("dataset.json"))?;
+        let plans = Plans::read(&path.join("plans.json"))?;
+        let folds = match &options.folds {
+            Some(folds) => folds.clone(),
+            None => folds_of(path, &options.checkpoint)?,
+        };
+        let files: Vec<PathBuf> = folds.iter().map(|fold| checkpoint_path(path, *fold, &options.checkpoint)).collect();
+        let no_fold = || NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: options.checkpoint.clone() };
+
+        // As in nnU-Net, the first fold speaks for all but the weights.
+        let first = Checkpoint::open(files.first().ok_or_else(no_fold)?)?;
+        let trainer = check_trainer(&first, options)?;
+        let channels = dataset.channels.len();
+        let configuration = plans.configuration(first.configuration(), channels)?;
+        let unet = UNet::from_plans(&configuration, trainer, channels, dataset.labels.heads().len())?;
+        let layers = Layers::of(&unet);
+        let bytes_per_fold = layers.bytes();
+        if bytes_per_fold.saturating_mul(folds.len() as u64) > MAX_WEIGHT_BYTES {
+            return Err(NnUnetError::TooLarge { bytes_per_fold, folds: folds.len(), limit: MAX_WEIGHT_BYTES });
+        }
+        check_tensors(&first, &layers)?;
+        let mirror_axes = mirror_axes(&first, unet.axes())?;
+        let mut provenance = provenance(&dataset, &plans, &first, &folds, options);
+        for (fold, file) in folds.iter().zip(&files) {
+            let sha256 = file_sha256(file).map_err(|source| NnUnetError::Io { path: file.clone(), source })?;
+            provenance.insert(format!("checkpoint_sha256_fold_{fold}"), sha256);
+        }
+        let patch = configuration.patch.clone();
+        let mut manifest = manifest(dataset, &plans, configuration);
+        manifest.folds = folds.len();
+        manifest.mirror_axes = mirror_axes;
+        manifest.provenance = provenance;
+        manifest.check().map_err(|source| NnUnetError::Manifest { path: path.to_path_buf(), source })?;
+        Ok(ModelFolder { manifest, unet, layers, patch, files, first })
+    }
+
+    /// The model's description.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The network as an ONNX model without a manifest inside.
+    ///
+    /// The model's input is `input`, `[1, channels, z, y, x]` (without `z` for a 2d network), its outputs are `logits_0`,
+    /// `logits_1` ... in the order of the folds, `[1, heads, z, y, x]` each. Memory peaks at the returned weights plus
+    /// the largest tensor three times over.
+    ///
+    /// # Errors
+    /// A checkpoint is missing or damaged, or does not hold the tensors of the network.
+    pub fn to_onnx(&mut self) -> Result<OnnxModel, NnUnetError> {
+        let mut builder = ModelBuilder::new(&self.unet, &self.patch);
+        each_fold(&mut self.first, &self.files, &self.layers, |_, checkpoint| builder.add_fold(checkpoint))?;
+        Ok(builder.finish(&self.manifest.name))
+    }
+}
+
+/// Opens the checkpoints one after the other.
+fn each_fold<E: From<NnUnetError>>(
+    first: &mut Checkpoint<BufReader<File>>,
+    files: &[PathBuf],
+    layers: &Layers,
+    mut work: impl FnMut(usize, &mut Checkpoint<BufReader<File>>) -> Result<(), E>,
+) -> Result<(), E> {
+    work(0, first)?;
+    for (fold, file) in files.iter().enumerate().skip(1) {
+        let mut checkpoint = Checkpoint::open(file)?;
+        check_tensors(&checkpoint, layers)?;
+        work(fold, &mut checkpoint)?;
+    }
+    Ok(())
+}
+
+fn checkpoint_path(folder: &Path, fold: FoldName, checkpoint: &str) -> PathBuf {
+    folder.join(format!("fold_{fold}")).join(checkpoint)
+}
+
+fn fold_name(file_name: &std::ffi::OsStr) -> Option<FoldName> {
+    let fold: FoldName = file_name.to_str()?.strip_prefix("fold_")?.parse().ok()?;
+    // `fold_007` would be looked for as `fold_7`.
+    (file_name.to_str() == Some(format!("fold_{fold}").as_str())).then_some(fold)
+}
+
+/// The folds of a model folder that have a checkpoint of this name: all numbered ones, ascending, or `all` where there is
+/// no other.
+///
+/// # Errors
+/// There is none, or the folder cannot be read.
+pub fn folds_of(path: &Path, checkpoint: &str) -> Result<Vec<FoldName>, NnUnetError> {
+    let io = |source| NnUnetError::Io { path: path.to_path_buf(), source };
+    let mut folds = BTreeSet::new();
+    for entry in fs::read_dir(path).map_err(io)? {
+        let fold = fold_name(&entry.map_err(io)?.file_name());
+        folds.extend(fold.filter(|fold| checkpoint_path(path, *fold, checkpoint).is_file()));
+    }
+    if folds.len() > 1 {
+        folds.remove(&FoldName::All);
+    }
+    if folds.is_empty() {
+        return Err(NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: checkpoint.into() });
+    }
+    Ok(folds.into_iter().collect())
+}
+
+fn check_trainer<R: Read + Seek>(checkpoint: &Checkpoint<R>, options: &ImportOptions) -> Result<Trainer, NnUnetError> {
+    let name = checkpoint.trainer_name();
+    let refuse = |what: String| Err(NnUnetError::Unsupported { path: checkpoint.path().to_path_buf(), what });
+    match trainers::trainer(name) {
+        Trainer::Unknown if options.trust_unknown_trainer => Ok(Trainer::Plain),
+        Trainer::Unknown => refuse(format!(
+            "the trainer {name} does not come with nnU-Net and may build another network than plans.json says; if it \
+             changes only the training, import with unknown trainers trusted"
+        )),
+        Trainer::Primus => refuse(format!("the trainer {name} builds a Primus transformer, which is not supported")),
+        known => Ok(known),
+    }
+}
+
+fn check_tensors<R: Read + Seek>(checkpoint: &Checkpoint<R>, layers: &Layers) -> Result<(), NnUnetError> {
+    let expected = layers.expected();
+    let mut missing = Vec::new();
+    let mut names = BTreeSet::new();
+    for tensor in &expected {
+        for name in &tensor.names {
+            names.insert(name.as_str());
+            match checkpoint.tensor(name) {
+                None => missing.push(name.clone()),
+                Some(found) if found.shape != tensor.shape => {
+                    return Err(NnUnetError::TensorShape {
+                        path: checkpoint.path().to_path_buf(),
+                        name: name.clone(),
+                        expected: tensor.shape.clone(),
+                        found: found.shape.clone(),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let unexpected: Vec<String> =
+        checkpoint.weights().filter(|(name, _)| !names.contains(name)).map(|(name, _)| name.to_string()).collect();
+    if missing.is_empty() && unexpected.is_empty() {
+        Ok(())
+    } else {
+        Err(NnUnetError::Weights { path: checkpoint.path().to_path_buf(), missing, unexpected })
+    }
+}
