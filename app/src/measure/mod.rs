@@ -15,7 +15,7 @@ use crate::model::{self, EngineChoice, ModelOptions, PrecisionChoice};
 use scanside_core::engine::Engine;
 use scanside_core::manifest::Manifest;
 use scanside_core::network::Isa;
-use scanside_core::onnx::{self, OnnxEngine};
+use scanside_core::onnx::{OnnxEngine, OnnxModel};
 use scanside_core::patch::{PatchNumber, PatchPrecision};
 use scanside_core::workspace::Block;
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use crate::output::{PendingFile, refuse_existing};
 use scanside_core::manifest::Manifest;
 use scanside_core::network::write_image;
-use scanside_core::{nnunet, onnx};
+use scanside_core::nnunet;
 use std::io::Write;
 use std::path::Path;
 

@@ -14,7 +14,7 @@ use crate::digest;
 use crate::error::{Error, ErrorKind, OrError};
 use crate::machine;
 use scanside_core::manifest::Manifest;
-use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
+use scanside_core::onnx::{OnnxEngine, OnnxModel};
 use std::path::Path;
 
 /// How an engine stores its weights: `f32`, `f16` or `int8`.

@@ -4,7 +4,7 @@ use super::options::{EngineChoice, ModelOptions, PrecisionChoice};
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_core::manifest::Manifest;
-use scanside_core::nnunet;
+use scanside_core::nnunet::{self, ModelFolder};
 use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
 use scanside_core::workspace::{Block, blocks_for, numbers_mut};
 use std::fs::File;
@@ -27,6 +27,13 @@ pub(crate) fn open(path: &Path, options: &ModelOptions) -> Result<Opened, Error>
     if is_compiled(path) {
         return open_compiled(path, options);
     }
+    if nnunet::is_model_folder(path) && options.engine != EngineChoice::Tract {
+        // Not by way of an ONNX model, which would take several times the memory of the weights.
+        let folder = ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?;
+        let made = folder.engine(options.settings()).or_error(ErrorKind::Model)?;
+        check_choice(path, &made.engine, options)?;
+        return Ok(Opened { manifest: made.manifest, engine: made.engine, graph_sha256: made.graph_sha256 });
+    }
     let (manifest, model) = read(path, options)?;
     let graph_sha256 = model.graph_sha256();
     let engine = prepare(path, model, &manifest, options)?;
@@ -45,12 +52,18 @@ pub(crate) fn prepare(
         EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(model, manifest, options.settings()),
     };
     let made = made.or_error_with(ErrorKind::Model, || format!("{} cannot be run", path.display()))?;
-    if let (EngineChoice::Native, Some(why)) = (options.engine, made.not_lowered()) {
+    check_choice(path, &made, options)?;
+    Ok(made)
+}
+
+/// Whether the engine is of the kind that was chosen.
+fn check_choice(path: &Path, engine: &OnnxEngine, options: &ModelOptions) -> Result<(), Error> {
+    if let (EngineChoice::Native, Some(why)) = (options.engine, engine.not_lowered()) {
         let sentence =
             format!("{} cannot run in Scanside's own kernels: {why}; choose the engine auto or tract", path.display());
         return Err(Error::new(ErrorKind::Model, sentence).about(path));
     }
-    Ok(made)
+    Ok(())
 }
 
 /// Whether a file starts as compiled models do.
@@ -104,6 +117,9 @@ pub fn manifest(path: &Path) -> Result<Manifest, Error> {
     let options = ModelOptions::default();
     if is_compiled(path) {
         return Ok(open(path, &options)?.manifest);
+    }
+    if nnunet::is_model_folder(path) {
+        return Ok(ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?.manifest().clone());
     }
     Ok(read(path, &options)?.0)
 }

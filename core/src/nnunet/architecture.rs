@@ -5,7 +5,7 @@ use super::json::Field;
 use super::plans::Configuration;
 use super::trainers::Trainer;
 
-pub use crate::arch::Activation;
+pub use crate::network::Activation;
 
 // More than any sensible plan. They keep the number of layers and the sizes of tensors far from overflow.
 const MAX_STAGES: usize = 16;

@@ -2,8 +2,8 @@
 
 use super::checkpoint::Checkpoint;
 use super::error::NnUnetError;
-use super::folder::{FoldName, ImportOptions};
 use super::labels::Dataset;
+use super::options::{FoldName, ImportOptions};
 use super::plans::{Configuration, Plans};
 use crate::manifest::{Channel, Manifest, NetworkGrid};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 
 use super::pickle::PickleError;
 use crate::manifest::ManifestError;
+use crate::onnx::OnnxError;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -122,6 +123,14 @@ pub enum NnUnetError {
         path: PathBuf,
         /// The rules that it breaks.
         source: ManifestError,
+    },
+    /// The network was read, and cannot be run.
+    #[error("the network in {} cannot be run", path.display())]
+    Engine {
+        /// The model folder.
+        path: PathBuf,
+        /// Why.
+        source: OnnxError,
     },
     /// There is no trained fold in the folder.
     #[error("{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it", path.display())]

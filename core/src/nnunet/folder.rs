@@ -1,71 +1,28 @@
 //! A model folder: which of its folds are taken, and what they become.
 
-use super::architecture::UNet;
+use super::architecture::{Norm, UNet};
 use super::checkpoint::Checkpoint;
 use super::describe::{manifest, mirror_axes, provenance};
 use super::error::NnUnetError;
 use super::labels::Dataset;
 use super::layers::Layers;
+use super::options::{FoldName, ImportOptions};
 use super::plans::Plans;
+use super::skeleton::Skeleton;
+use super::to_network::{Plan, Stop};
 use super::to_onnx::ModelBuilder;
 use super::trainers::{self, Trainer};
 use crate::digest::file_sha256;
 use crate::manifest::Manifest;
-use crate::onnx::OnnxModel;
+use crate::network::{NativeEngine, Network};
+use crate::onnx::{OnnxEngine, OnnxModel, Settings};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// A protobuf message ends at 2 GiB; 64 MiB are left for names and the manifest.
 const MAX_WEIGHT_BYTES: u64 = (2 << 30) - (64 << 20);
-
-/// A fold's name: `fold_0`, `fold_1` ... or `fold_all`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FoldName {
-    /// One of a cross-validation's folds.
-    Number(u32),
-    /// Trained on all cases.
-    All,
-}
-
-impl fmt::Display for FoldName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FoldName::Number(number) => write!(f, "{number}"),
-            FoldName::All => f.write_str("all"),
-        }
-    }
-}
-
-impl FromStr for FoldName {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "all" { Ok(FoldName::All) } else { text.parse().map(FoldName::Number) }
-    }
-}
-
-/// What to take from a model folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportOptions {
-    /// The folds, in the order of the model's outputs. `None`: all numbered folds that have the checkpoint, ascending,
-    /// or `fold_all` where there is no other.
-    pub folds: Option<Vec<FoldName>>,
-    /// Name of the checkpoint file in each fold.
-    pub checkpoint: String,
-    /// Take a trainer class that does not come with nnU-Net to build the network of the plans. If it builds another
-    /// one that happens to have the same tensors, the labels are wrong without notice.
-    pub trust_unknown_trainer: bool,
-}
-
-impl Default for ImportOptions {
-    fn default() -> Self {
-        ImportOptions { folds: None, checkpoint: "checkpoint_final.pth".into(), trust_unknown_trainer: false }
-    }
-}
 
 /// True if `path` looks like a trained model folder: both JSON files and at least one fold are there.
 pub fn is_model_folder(path: &Path) -> bool {
@@ -91,6 +48,7 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
 /// A model folder that was read, all but its weights.
 #[derive(Debug)]
 pub struct ModelFolder {
+    path: PathBuf,
     manifest: Manifest,
     unet: UNet,
     layers: Layers,
@@ -100,6 +58,16 @@ pub struct ModelFolder {
     files: Vec<PathBuf>,
     /// The first of them.
     first: Checkpoint<BufReader<File>>,
+}
+
+/// A model folder ready to run.
+pub struct FolderEngine {
+    /// The model's description.
+    pub manifest: Manifest,
+    /// The engine.
+    pub engine: OnnxEngine,
+    /// The hash of the graph and weights that [`ModelFolder::to_onnx`] would give.
+    pub graph_sha256: String,
 }
 
 impl ModelFolder {
@@ -142,7 +110,7 @@ impl ModelFolder {
         manifest.mirror_axes = mirror_axes;
         manifest.provenance = provenance;
         manifest.check().map_err(|source| NnUnetError::Manifest { path: path.to_path_buf(), source })?;
-        Ok(ModelFolder { manifest, unet, layers, patch, files, first })
+        Ok(ModelFolder { path: path.to_path_buf(), manifest, unet, layers, patch, files, first })
     }
 
     /// The model's description.
@@ -162,6 +130,55 @@ impl ModelFolder {
         let mut builder = ModelBuilder::new(&self.unet, &self.patch);
         each_fold(&mut self.first, &self.files, &self.layers, |_, checkpoint| builder.add_fold(checkpoint))?;
         Ok(builder.finish(&self.manifest.name))
+    }
+
+    /// The engine that runs the network, and the manifest.
+    ///
+    /// A network whose layers all have kernels of this crate is compiled straight from the checkpoints: memory peaks at
+    /// the engine's weights plus the largest tensor a few times over. Any other goes by [`Self::to_onnx`]. The engine is
+    /// the same, to the byte, either way.
+    ///
+    /// # Errors
+    /// As [`Self::to_onnx`], or [`NnUnetError::Engine`]: the network cannot be run.
+    pub fn engine(mut self, settings: Settings) -> Result<FolderEngine, NnUnetError> {
+        if let Some((engine, graph_sha256)) = self.compiled(settings)? {
+            return Ok(FolderEngine { manifest: self.manifest, engine, graph_sha256 });
+        }
+        let model = self.to_onnx()?;
+        let graph_sha256 = model.graph_sha256();
+        let engine = OnnxEngine::new(model, &self.manifest, settings)
+            .map_err(|source| NnUnetError::Engine { path: self.path, source })?;
+        Ok(FolderEngine { manifest: self.manifest, engine, graph_sha256 })
+    }
+
+    /// The network compiled from the checkpoints; none where it has a layer that only the ONNX path knows.
+    pub(super) fn compiled(&mut self, settings: Settings) -> Result<Option<(OnnxEngine, String)>, NnUnetError> {
+        // Known before any weight is read.
+        if matches!(self.unet.norm, Norm::Batch { .. }) {
+            return Ok(None);
+        }
+        let skeleton = Skeleton::new(&self.unet, &self.patch, self.files.len(), &self.manifest.name)?;
+        let plan = Plan {
+            layers: &self.layers,
+            channels: self.unet.input_channels,
+            patch_zyx: self.manifest.grid.patch_zyx,
+            half: settings.half.unwrap_or(false),
+        };
+        let mut hash = skeleton.hash();
+        let mut networks = Vec::new();
+        let compiled = each_fold(&mut self.first, &self.files, &self.layers, |fold, checkpoint| {
+            let (graph, weights) = plan.compile(fold, &mut hash.reading(checkpoint))?;
+            networks.push(Network::new(settings.isa, graph, weights)?);
+            Ok(())
+        });
+        match compiled {
+            Ok(()) => {}
+            Err(Stop::NotCovered) => return Ok(None),
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+        let Some(engine) = NativeEngine::new(networks) else { return Ok(None) };
+        let graph_sha256 = hash.finish();
+        Ok(Some((OnnxEngine::native_only(engine, skeleton.model.summary()), graph_sha256)))
     }
 }
 

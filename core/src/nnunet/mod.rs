@@ -1,9 +1,9 @@
 //! nnU-Net v2 model folders: read without Python, turned into a model with its manifest.
 //!
 //! A folder holds `dataset.json`, `plans.json` and per fold a PyTorch checkpoint. [`import_folder`] reads them into the
-//! same two things a model file of this project consists of. The weights come out of a pickle, which is read by a
-//! [restricted reader](pickle) that has no way to run code. What a folder asks for and this program does not do is
-//! refused with a sentence that names it; nothing is guessed.
+//! same two things a model file of this project consists of; [`ModelFolder::engine`] makes the engine that runs them. The
+//! weights come out of a pickle, which is read by a [restricted reader](pickle) that has no way to run code. What a folder
+//! asks for and this program does not do is refused with a sentence that names it; nothing is guessed.
 //!
 //! | module | holds |
 //! |---|---|
@@ -27,16 +27,20 @@ mod json;
 pub mod labels;
 pub mod layers;
 mod old_plans;
+mod options;
 pub mod pickle;
 pub mod plans;
 mod resampling;
+mod skeleton;
 pub mod tensor;
 #[cfg(test)]
 mod tests;
+mod to_network;
 pub mod to_onnx;
 pub mod trainers;
 pub mod walk;
 
 pub use describe::manifest;
 pub use error::NnUnetError;
-pub use folder::{FoldName, ImportOptions, ModelFolder, folds_of, import_folder, is_model_folder};
+pub use folder::{FolderEngine, ModelFolder, folds_of, import_folder, is_model_folder};
+pub use options::{FoldName, ImportOptions};

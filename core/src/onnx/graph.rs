@@ -93,7 +93,15 @@ impl TypedFolds {
     }
 }
 
-pub(super) fn summarise(graph: &GraphProto) -> Summary {
+impl OnnxModel {
+    /// Operators, parameters and precision of the graph.
+    pub(crate) fn summary(&self) -> Summary {
+        let empty = GraphProto::default();
+        summarise(self.proto.graph.as_ref().unwrap_or(&empty))
+    }
+}
+
+fn summarise(graph: &GraphProto) -> Summary {
     let mut operators = BTreeMap::new();
     for node in &graph.node {
         *operators.entry(node.op_type.clone()).or_default() += 1;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
 use tract_onnx::pb::{GraphProto, StringStringEntryProto, ValueInfoProto, type_proto};
 
-use super::{OnnxError, OnnxModel};
+use super::error::OnnxError;
+use super::model::OnnxModel;
 use crate::manifest::{FORMAT_VERSION, Manifest, ManifestError, ManifestFault};
 
 /// The entry of `metadata_props` that holds the manifest.
@@ -15,33 +16,56 @@ const KEY: &str = "scanside";
 /// Longest side-car read; a manifest with thousands of labels stays far below.
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
-/// Writes `manifest` into the model's `metadata_props`, with the hash of the graph as it is now.
-pub(super) fn embed(model: &mut OnnxModel, manifest: &Manifest) -> Result<(), OnnxError> {
-    manifest_check(manifest, model.graph()?)?;
-    let mut manifest = manifest.clone();
-    manifest.graph_sha256 = Some(model.graph_sha256());
-    let value = serde_json::to_string(&manifest).map_err(|e| OnnxError::Manifest(e.to_string()))?;
-    let entries = &mut model.proto.metadata_props;
-    entries.retain(|e| e.key != KEY);
-    entries.push(StringStringEntryProto { key: KEY.into(), value });
-    Ok(())
-}
+impl OnnxModel {
+    /// The manifest inside the model, if there is one.
+    ///
+    /// # Errors
+    /// The manifest cannot be read, needs a newer version of this program, or was written for another graph.
+    pub fn manifest(&self) -> Result<Option<Manifest>, OnnxError> {
+        let mut entries = self.proto.metadata_props.iter().filter(|e| e.key == KEY);
+        let Some(entry) = entries.next() else {
+            return Ok(None);
+        };
+        if entries.next().is_some() {
+            return Err(OnnxError::Manifest("the file holds two manifests".into()));
+        }
+        let value: Value = serde_json::from_str(&entry.value).map_err(|e| OnnxError::Manifest(e.to_string()))?;
+        let manifest = typed(value)?;
+        if manifest.graph_sha256.as_ref().is_some_and(|h| *h != self.graph_sha256()) {
+            return Err(OnnxError::Changed);
+        }
+        Ok(Some(manifest))
+    }
 
-/// The manifest inside the model, if there is one.
-pub(super) fn extract(model: &OnnxModel) -> Result<Option<Manifest>, OnnxError> {
-    let mut entries = model.proto.metadata_props.iter().filter(|e| e.key == KEY);
-    let Some(entry) = entries.next() else {
-        return Ok(None);
-    };
-    if entries.next().is_some() {
-        return Err(OnnxError::Manifest("the file holds two manifests".into()));
+    /// Puts `manifest` into the model's `metadata_props`, with the hash of the graph as it is now. A manifest that was
+    /// there is replaced.
+    ///
+    /// # Errors
+    /// The manifest breaks a rule, or disagrees with the graph.
+    pub fn set_manifest(&mut self, manifest: &Manifest) -> Result<(), OnnxError> {
+        manifest_check(manifest, self.graph()?)?;
+        let mut manifest = manifest.clone();
+        manifest.graph_sha256 = Some(self.graph_sha256());
+        let value = serde_json::to_string(&manifest).map_err(|e| OnnxError::Manifest(e.to_string()))?;
+        let entries = &mut self.proto.metadata_props;
+        entries.retain(|e| e.key != KEY);
+        entries.push(StringStringEntryProto { key: KEY.into(), value });
+        Ok(())
     }
-    let value: Value = serde_json::from_str(&entry.value).map_err(|e| OnnxError::Manifest(e.to_string()))?;
-    let manifest = typed(value)?;
-    if manifest.graph_sha256.as_ref().is_some_and(|h| *h != model.graph_sha256()) {
-        return Err(OnnxError::Changed);
+
+    /// A placeholder manifest that fits the graph's shapes: enough to run the model and measure it, useless for real
+    /// scans.
+    ///
+    /// # Errors
+    /// The graph's shapes are not fixed.
+    pub fn neutral_manifest(&self) -> Result<Manifest, OnnxError> {
+        let facts = facts_of(self.graph()?);
+        let mut example = facts.example(usize::from(u16::MAX));
+        if let Value::Object(root) = &mut example {
+            fill(root, &facts);
+        }
+        typed(example)
     }
-    Ok(Some(manifest))
 }
 
 /// What the graph's inputs and outputs say by themselves.
@@ -133,16 +157,6 @@ impl GraphFacts {
         }
         json!({"grid": grid, "channels": channels, "labels": {"kind": "exclusive", "heads": heads}})
     }
-}
-
-/// A placeholder manifest that fits the graph's shapes.
-pub(super) fn neutral_manifest(model: &OnnxModel) -> Result<Manifest, OnnxError> {
-    let facts = facts_of(model.graph()?);
-    let mut example = facts.example(usize::from(u16::MAX));
-    if let Value::Object(root) = &mut example {
-        fill(root, &facts);
-    }
-    typed(example)
 }
 
 pub(crate) fn missing_everything(path: &Path, facts: &GraphFacts) -> OnnxError {
@@ -253,8 +267,7 @@ pub(super) fn manifest_from_json(json: &str, facts: &GraphFacts) -> Result<Manif
 }
 
 fn check(m: &Manifest, facts: &GraphFacts) -> Result<(), OnnxError> {
-    m.check()?;
-    let mut wrong = String::new();
+    let mut wrong = m.check().err().map(|e| e.to_string()).unwrap_or_default();
     let mut say = |text: String| {
         let _ = write!(wrong, "{}{text}", if wrong.is_empty() { "" } else { "; " });
     };

@@ -27,4 +27,5 @@ pub use engine::{OnnxEngine, Settings};
 pub use error::OnnxError;
 pub use file::{LoadedModel, load};
 pub use graph::Summary;
+pub(crate) use model::GraphHash;
 pub use model::OnnxModel;

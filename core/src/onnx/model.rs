@@ -7,10 +7,8 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 
-use super::graph::{Summary, summarise};
-use super::{OnnxError, metadata};
+use super::error::OnnxError;
 use crate::digest::hex;
-use crate::manifest::Manifest;
 
 /// An ONNX model: its graph and weights, and perhaps a manifest.
 ///
@@ -43,31 +41,6 @@ impl OnnxModel {
         to.write_all(&self.proto.encode_to_vec())
     }
 
-    /// The manifest inside the model, if there is one.
-    ///
-    /// # Errors
-    /// The manifest cannot be read, needs a newer version of this program, or was written for another graph.
-    pub fn manifest(&self) -> Result<Option<Manifest>, OnnxError> {
-        metadata::extract(self)
-    }
-
-    /// Puts `manifest` into the model, with the hash of the graph as it is now. A manifest that was there is replaced.
-    ///
-    /// # Errors
-    /// The manifest breaks a rule, or disagrees with the graph.
-    pub fn set_manifest(&mut self, manifest: &Manifest) -> Result<(), OnnxError> {
-        metadata::embed(self, manifest)
-    }
-
-    /// A placeholder manifest that fits the graph's shapes: enough to run the model and measure it, useless for real
-    /// scans.
-    ///
-    /// # Errors
-    /// The graph's shapes are not fixed.
-    pub fn neutral_manifest(&self) -> Result<Manifest, OnnxError> {
-        metadata::neutral_manifest(self)
-    }
-
     /// SHA-256 over the graph, its weights and the operator sets, lower-case hex. Names, documentation and
     /// the metadata of the file do not count.
     pub fn graph_sha256(&self) -> String {
@@ -76,12 +49,6 @@ impl OnnxModel {
             graph.initializer.iter().for_each(|weight| hash.weight(weight));
         }
         hash.finish(&self.proto)
-    }
-
-    /// Operators, parameters and precision of the graph.
-    pub(crate) fn summary(&self) -> Summary {
-        let empty = GraphProto::default();
-        summarise(self.proto.graph.as_ref().unwrap_or(&empty))
     }
 
     /// The graph; files without one are refused where they are read.

@@ -18,18 +18,12 @@ pub use parameters::{LoadError, Parameter, Parameters, copy_of, values};
 use scanside_core::nnunet::architecture::{Norm, UNet};
 use scanside_core::nnunet::layers::Layers;
 use tch::{Device, Tensor};
+use thiserror::Error;
 
 /// Why a network cannot be trained.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub struct Untrainable(pub String);
-
-impl std::fmt::Display for Untrainable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Untrainable {}
 
 /// A U-Net and its weights.
 #[derive(Debug)]

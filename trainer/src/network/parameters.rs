@@ -5,6 +5,7 @@ use scanside_core::nnunet::layers::{Layers, Role};
 use scanside_core::nnunet::to_onnx::Weights;
 use std::collections::HashMap;
 use tch::{Device, Kind, TchError, Tensor};
+use thiserror::Error;
 
 /// One weight tensor.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Parameters {
     /// A tensor cannot be read, or has another number of values.
     pub fn load(&mut self, source: &mut dyn Weights) -> Result<(), LoadError> {
         for parameter in &mut self.list {
-            let values = source.read_f32(&parameter.last_name).map_err(LoadError::Source)?;
+            let values = source.read_f32(&parameter.last_name)?;
             if values.len() as u64 != parameter.values() {
                 return Err(LoadError::Size {
                     name: parameter.name.clone(),
@@ -133,11 +134,13 @@ pub fn values(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
 }
 
 /// Why weights could not be taken over.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum LoadError {
     /// The source does not give them.
-    Source(NnUnetError),
+    #[error(transparent)]
+    Source(#[from] NnUnetError),
     /// A tensor has another number of values.
+    #[error("the tensor {name} should hold {expected} values, but holds {got}")]
     Size {
         /// The tensor.
         name: String,
@@ -147,25 +150,6 @@ pub enum LoadError {
         got: usize,
     },
     /// libtorch could not take them.
-    Torch(TchError),
+    #[error(transparent)]
+    Torch(#[from] TchError),
 }
-
-impl From<TchError> for LoadError {
-    fn from(e: TchError) -> Self {
-        LoadError::Torch(e)
-    }
-}
-
-impl std::fmt::Display for LoadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LoadError::Source(e) => e.fmt(f),
-            LoadError::Size { name, expected, got } => {
-                write!(f, "the tensor {name} should hold {expected} values, but holds {got}")
-            }
-            LoadError::Torch(e) => e.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for LoadError {}
