@@ -67,11 +67,8 @@ impl WeightGradient {
             |planes: usize, lines: usize| (g.cin * phases.len() * (planes + halo[0]) + share * planes) * plane(lines);
         let equal = |all: usize, part: usize| all.div_ceil(all.div_ceil(part));
         let (most, whole) = (chunk_elements(isa), g.output[1].div_ceil(tall));
-        let mut lines = whole;
-        while lines > 1
-            && (plane(lines) > *POSITIONS.end()
-                || (elements(1, lines) > most && plane(lines - 1) >= *POSITIONS.start()))
-        {
+        let mut lines = whole.min((*POSITIONS.end() / pitch).saturating_sub(halo[1]).max(1));
+        while lines > 1 && elements(1, lines) > most && plane(lines - 1) >= *POSITIONS.start() {
             lines -= 1;
         }
         let lines = equal(whole, lines);
