@@ -11,7 +11,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{MetricsError, check_spacing, check_voxels};
+use super::{MetricsError, check_spacing};
 use crate::volume::{Index3, checked_voxels};
 
 /// The most points along the first axis whose distances can be counted.
@@ -197,15 +197,15 @@ impl Envelope {
     }
 }
 
-/// Distance in mm from every point to the nearest marked one: `[z, y, x]`, infinite where nothing is marked.
-///
-/// Memory: 8 bytes per point for the result and 2 while it is made. Whoever needs few points uses [`Distances`].
-///
-/// # Errors
-///
-/// [`MetricsError::VoxelCount`], [`MetricsError::Spacing`], [`MetricsError::TooManyPlanes`].
-pub fn distance_transform(marked: &[bool], shape: Index3, spacing_mm: [f64; 3]) -> Result<Vec<f64>, MetricsError> {
-    check_voxels(shape, marked.len())?;
+/// Distance in mm from every point to the nearest marked one: `[z, y, x]`, infinite where nothing is marked. What tests
+/// compare with scipy.
+#[cfg(test)]
+pub(super) fn distance_transform(
+    marked: &[bool],
+    shape: Index3,
+    spacing_mm: [f64; 3],
+) -> Result<Vec<f64>, MetricsError> {
+    super::check_voxels(shape, marked.len())?;
     check_spacing(spacing_mm)?;
     let area = shape[1] * shape[2];
     let counts = PlaneCounts::new(shape, |z, plane| plane.copy_from_slice(&marked[z * area..][..area]))?;

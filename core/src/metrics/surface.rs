@@ -82,12 +82,6 @@ impl Profile {
         }
         self.steps.last().map(|(squared, _)| sqrt(*squared))
     }
-
-    /// Mean distance in mm by area; infinite where the other surface is empty, `None` where this one is.
-    pub fn mean_mm(&self) -> Option<f64> {
-        let sum: f64 = self.steps.iter().map(|(squared, area)| sqrt(*squared) * area).sum();
-        (!self.steps.is_empty()).then(|| sum / self.area_mm2())
-    }
 }
 
 /// Collects surfels into a [`Profile`].

@@ -89,16 +89,6 @@ pub fn read_tensors(path: &Path) -> Result<TensorFile, Error> {
     read(path).or_error_with(ErrorKind::Model, || format!("{} cannot be read as safetensors", path.display()))
 }
 
-/// Reads the texts alone.
-///
-/// # Errors
-/// As [`read_tensors`].
-pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let told = || format!("{} cannot be read as safetensors", path.display());
-    let (_, header) = open(path).or_error_with(ErrorKind::Model, told)?;
-    Ok(texts(&header))
-}
-
 fn texts(header: &Metadata) -> BTreeMap<String, String> {
     header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect()
 }
@@ -187,7 +177,6 @@ mod tests {
         write_tensors(&path, &[("w", &[2, 2], &values), ("b", &[], &[3.0])], &metadata()).unwrap();
         let file = read_tensors(&path).unwrap();
         assert_eq!(file.metadata, metadata());
-        assert_eq!(read_metadata(&path).unwrap(), metadata());
         assert_eq!(file.tensors["b"], (vec![], vec![3.0]));
         assert_eq!(file.tensors["w"].1.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), values.map(f32::to_bits));
         let bytes = std::fs::read(&path).unwrap();

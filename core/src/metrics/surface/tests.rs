@@ -171,8 +171,6 @@ mod golden {
                 expect(name, found.surface_dice(*tolerance), expected);
             }
             let [to_reference, to_prediction] = [&found.prediction_to_reference, &found.reference_to_prediction];
-            expect(name, to_reference.mean_mm(), &case["mean_to_reference_mm"]);
-            expect(name, to_prediction.mean_mm(), &case["mean_to_prediction_mm"]);
             expect(name, Some(to_reference.area_mm2()), &case["prediction_area_mm2"]);
             expect(name, Some(to_prediction.area_mm2()), &case["reference_area_mm2"]);
         }
