@@ -19,6 +19,8 @@ const MOST_FAULTS: usize = 16;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ManifestFault {
+    /// It cannot be read; the reader's own sentence.
+    Unreadable(String),
     /// The format version is 0, which stands for none.
     NoFormat,
     /// The format version is newer than [`FORMAT_VERSION`].
@@ -77,6 +79,7 @@ pub enum ManifestFault {
 impl fmt::Display for ManifestFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ManifestFault::Unreadable(why) => f.write_str(why),
             ManifestFault::NoFormat => f.write_str("it does not name its format"),
             ManifestFault::NewerFormat(found) => write!(
                 f,

@@ -5,6 +5,8 @@
 //! that every manifest must keep, whichever way it was read.
 
 mod check;
+#[cfg(feature = "std")]
+mod json;
 
 pub(crate) use check::MOST_EXTENT;
 pub use check::{ManifestError, ManifestFault};

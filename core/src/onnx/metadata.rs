@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, StringStringEntryProto, ValueInfoProto, type_pr
 
 use super::error::OnnxError;
 use super::model::OnnxModel;
-use crate::manifest::{FORMAT_VERSION, Manifest, ManifestError, ManifestFault};
+use crate::manifest::{FORMAT_VERSION, Manifest};
 
 /// The entry of `metadata_props` that holds the manifest.
 const KEY: &str = "scanside";
@@ -29,8 +29,7 @@ impl OnnxModel {
         if entries.next().is_some() {
             return Err(OnnxError::Manifest("the file holds two manifests".into()));
         }
-        let value: Value = serde_json::from_str(&entry.value).map_err(|e| OnnxError::Manifest(e.to_string()))?;
-        let manifest = typed(value)?;
+        let manifest = Manifest::from_json(&entry.value)?;
         if manifest.graph_sha256.as_ref().is_some_and(|h| *h != self.graph_sha256()) {
             return Err(OnnxError::Changed);
         }
@@ -64,7 +63,7 @@ impl OnnxModel {
         if let Value::Object(root) = &mut example {
             fill(root, &facts);
         }
-        typed(example)
+        Ok(Manifest::from_value(example)?)
     }
 }
 
@@ -196,10 +195,7 @@ pub(crate) fn manifest_from_side_car(path: &Path, facts: &GraphFacts) -> Result<
             facts.example(3)
         )));
     }
-    typed(value).map_err(|e| match e {
-        OnnxError::Manifest(why) => named(why),
-        other => other,
-    })
+    Manifest::from_value(value).map_err(|e| named(e.to_string()))
 }
 
 fn fill(root: &mut Map<String, Value>, facts: &GraphFacts) {
@@ -241,15 +237,6 @@ fn missing(root: &Map<String, Value>) -> Vec<String> {
     open
 }
 
-fn typed(value: Value) -> Result<Manifest, OnnxError> {
-    // Before anything else: a newer manifest may hold fields this program would call wrong.
-    match value.get("format").and_then(Value::as_u64) {
-        Some(v) if v > u64::from(FORMAT_VERSION) => Err(ManifestError::from(ManifestFault::NewerFormat(v)).into()),
-        Some(0) | None => Err(ManifestError::from(ManifestFault::NoFormat).into()),
-        Some(_) => serde_json::from_value(value).map_err(|e| OnnxError::Manifest(e.to_string())),
-    }
-}
-
 /// Checks the manifest's values, and that they agree with the graph's inputs and outputs.
 ///
 /// # Errors
@@ -260,8 +247,7 @@ pub(super) fn manifest_check(m: &Manifest, graph: &GraphProto) -> Result<(), Onn
 
 /// The manifest of a compiled model.
 pub(super) fn manifest_from_json(json: &str, facts: &GraphFacts) -> Result<Manifest, OnnxError> {
-    let value = serde_json::from_str(json).map_err(|e| OnnxError::Manifest(e.to_string()))?;
-    let manifest = typed(value)?;
+    let manifest = Manifest::from_json(json)?;
     check(&manifest, facts)?;
     Ok(manifest)
 }
