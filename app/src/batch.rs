@@ -139,7 +139,7 @@ fn one_case(
     let plan = PlanReport::new(model, case, &planned);
     observer.planned(case, &planned, &plan);
     let to = Destination { path: &path, key: &key };
-    let phases = run::run(model, planned, to, observer.progress(case).as_mut(), stop)?;
+    let phases = run::run(planned, to, observer.progress(case).as_mut(), stop)?;
     Ok(CaseRecord {
         plan: Some(plan),
         phase_seconds: Some(phases),

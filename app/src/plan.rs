@@ -68,8 +68,8 @@ pub struct Part {
 
 impl PlanReport {
     /// The plan of a case, without times.
-    pub fn new(model: &Model, case: &Case, planned: &PlannedCase) -> PlanReport {
-        let (layout, memory) = (&planned.layout, &planned.memory);
+    pub fn new(model: &Model, case: &Case, planned: &PlannedCase<'_>) -> PlanReport {
+        let (layout, memory) = (planned.layout(), planned.memory());
         let voxels: usize = layout.file_shape.iter().product();
         // Labels compress well, but nothing guarantees it; 16-bit labels wait uncompressed beside the file.
         let disk_bytes = if layout.decision.largest_value() < 255 { voxels } else { 4 * voxels };
@@ -83,7 +83,7 @@ impl PlanReport {
             tiles: layout.tiling.tiles(),
             mirrored_passes_per_tile: layout.mirrors.len(),
             folds: model.manifest.folds,
-            network_passes: layout.passes(model.manifest.folds),
+            network_passes: planned.run().passes(),
             workers: memory.workers,
             layers_in_bands: memory.least_workspace,
             scan_kept_in_memory: memory.resident_source,
@@ -102,8 +102,8 @@ impl PlanReport {
     ///
     /// # Errors
     /// The network cannot be run.
-    pub fn add_time(&mut self, model: &Model, planned: &PlannedCase, clock: &mut Clock) -> Result<(), Error> {
-        self.available_ram_bytes = clock.too_large_to_time(&planned.memory);
+    pub fn add_time(&mut self, model: &Model, planned: &PlannedCase<'_>, clock: &mut Clock) -> Result<(), Error> {
+        self.available_ram_bytes = clock.too_large_to_time(planned.memory());
         if self.available_ram_bytes.is_none() {
             let prediction = clock.predict(model, planned)?;
             self.predicted_seconds = Some(prediction.phases.sum());

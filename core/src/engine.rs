@@ -1,4 +1,4 @@
-//! What runs the network: one patch in, one patch of logits out.
+//! The interface of networks: one patch in, one patch of logits out.
 //!
 //! The pipeline knows networks only through [`Engine`], so the same run serves an ONNX graph, a test double, or a
 //! hand-written network on a machine without an operating system.
@@ -9,14 +9,60 @@ use crate::patch::{Patch, PatchMut, PatchPrecision};
 use alloc::boxed::Box;
 use core::fmt;
 
+/// What goes into an engine and comes out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineShape {
+    /// Input channels.
+    pub channels: usize,
+    /// Output channels: one logit per head and voxel.
+    pub heads: usize,
+    /// Networks inside; their logits are averaged by the caller.
+    pub folds: usize,
+    /// Voxels per patch: `z, y, x`. 2d networks have `1` on the first axis.
+    pub patch_zyx: [usize; 3],
+}
+
+impl EngineShape {
+    /// Values of an input patch, all channels.
+    pub fn input_len(&self) -> usize {
+        self.channels * self.voxels()
+    }
+
+    /// Values of an output patch, all heads.
+    pub fn output_len(&self) -> usize {
+        self.heads * self.voxels()
+    }
+
+    /// Voxels per patch.
+    pub fn voxels(&self) -> usize {
+        self.patch_zyx.iter().product()
+    }
+
+    /// Checks what a caller hands to [`Engine::infer`].
+    ///
+    /// # Errors
+    /// A fold that does not exist, or patches of another length.
+    pub fn check(&self, fold: usize, input: &Patch<'_>, output: &PatchMut<'_>) -> Result<(), EngineError> {
+        if fold >= self.folds {
+            return Err(EngineError::Fold { asked: fold, folds: self.folds });
+        }
+        for (expected, got) in [(self.input_len(), input.len()), (self.output_len(), output.len())] {
+            if expected != got {
+                return Err(EngineError::Shape { expected, got });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The heap an engine needs, known before the first patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineFootprint {
     /// Weights and tables, held once however many threads work.
     pub shared_bytes: usize,
-    /// Blocks of memory that each call of [`Engine::infer`] is best lent.
+    /// Blocks of workspace with which [`Engine::infer`] is fastest.
     pub workspace_blocks: usize,
-    /// The least that will do: with less than [`Self::workspace_blocks`] a call takes longer, with the same result.
+    /// The fewest blocks that a call accepts. With fewer than [`Self::workspace_blocks`] it takes longer; the result is the same.
     pub least_workspace_blocks: usize,
     /// Heap beyond that while one [`Engine::infer`] runs; its input and output slices are the caller's and not counted.
     pub worker_bytes: usize,
@@ -46,7 +92,7 @@ pub enum EngineError {
         /// Blocks it has.
         got: usize,
     },
-    /// A patch is stored otherwise than [`EngineFootprint::patch`] says.
+    /// A patch is stored in another precision than [`EngineFootprint::patch`].
     Precision,
     /// A slice has the wrong number of elements.
     Shape {
@@ -78,7 +124,7 @@ impl fmt::Display for EngineError {
 impl core::error::Error for EngineError {}
 
 impl EngineFootprint {
-    /// Bytes of one call that is lent so many blocks: workspace and heap.
+    /// Bytes of one call with so many blocks of workspace: workspace and heap.
     pub fn call_bytes(&self, workspace_blocks: usize) -> Option<usize> {
         workspace_blocks.checked_mul(size_of::<Block>())?.checked_add(self.worker_bytes)
     }
@@ -92,17 +138,8 @@ pub trait Engine: Sync {
     /// A short name for reports.
     fn name(&self) -> &'static str;
 
-    /// Input channels.
-    fn channels(&self) -> usize;
-
-    /// Output channels: one logit per head and voxel.
-    fn heads(&self) -> usize;
-
-    /// Networks inside; their logits are averaged by the caller.
-    fn folds(&self) -> usize;
-
-    /// Voxels per patch: `z, y, x`. 2d networks have `1` on the first axis.
-    fn patch_zyx(&self) -> [usize; 3];
+    /// What goes in and comes out.
+    fn shape(&self) -> EngineShape;
 
     /// The memory this engine needs on so many workers.
     fn footprint(&self, workers: usize) -> EngineFootprint;

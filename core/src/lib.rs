@@ -1,7 +1,35 @@
 //! Segments 3D medical images with nnU-Net's labels, in memory that is bounded and known before the run.
 //!
 //! The crate is for programs that embed segmentation: a command line, a box beside a scanner, a microcontroller.
-//! It is `no_std` + `alloc`; JSON and ONNX come with the features `std` and `tract`; files of scans are read by the crate `scanside-formats`.
+//! It is `no_std` + `alloc`; JSON and ONNX come with the features `std` and `tract`; files of scans are read by the crate
+//! `scanside-formats`.
+//!
+//! A run has three steps: look at the scan, plan the memory, segment.
+//!
+//! ```
+//! use scanside_core::volume::DenseScan;
+//! use scanside_core::{engine::Engine, executor::Serial, manifest::Manifest, pipeline::*};
+//!
+//! /// Labels `[z, y, x]` of a CT in memory, voxels 1 x 0.75 x 0.75 mm apart, in at most 512 MiB.
+//! fn labels(
+//!     manifest: &Manifest,
+//!     engine: &impl Engine,
+//!     ct: &[i16],
+//!     shape_zyx: [usize; 3],
+//! ) -> Result<Vec<u16>, Box<dyn std::error::Error>> {
+//!     let mut scan = DenseScan::new(ct, shape_zyx, [1.0, 0.75, 0.75])?;
+//!     let run = Run::look(manifest, &mut scan, RunOptions::default())?;
+//!     let planned = run.plan(engine, &Surroundings::default(), 1, Some(512 << 20))?;
+//!     println!("{} network passes in {} bytes", planned.run().passes(), planned.memory.peak_bytes);
+//!     let mut labels = Vec::new();
+//!     planned.segment(&mut scan, &Serial, &mut labels, &mut ())?;
+//!     Ok(labels)
+//! }
+//! ```
+//!
+//! A compiled model ([`network::Image`]) gives the engine ([`network::NativeEngine`]) without an operating system; an
+//! ONNX file or an nnU-Net folder gives it with the feature `tract`. `docs/embedding.md` shows whole programs, and how much
+//! memory a model needs.
 //!
 //! # Layers
 //!
@@ -16,14 +44,13 @@
 //! | [`workspace`] | memory that a caller hands in |
 //! | [`patch`] | a patch's voxels and logits, in single or half precision |
 //! | `kernels` | private: the layers of a network as loops over tiles; feature `train`: gradients |
-//! | [`engine`] | what runs a network on one patch |
+//! | [`engine`] | the interface of networks: one patch in, logits out |
 //! | [`network`] | compiled networks: their steps, their memory, their byte form |
-//! | [`manifest`] | what a model file says of itself |
+//! | [`manifest`] | the description that a model file carries, and its rules |
 //! | [`tiling`] | tile starts, importance map, rolling accumulator |
 //! | [`preprocess`] | crop, normalise, resample to the network grid, slab by slab |
 //! | [`postprocess`] | logits back to the scan's grid, labels, un-crop |
-//! | [`memory`] | the bytes a run takes, known before anything is allocated |
-//! | [`pipeline`] | the run: scan planes in, finished label planes out |
+//! | [`pipeline`] | the run: laid out, its memory planned, segmented slab by slab |
 //! | [`metrics`] | Dice, surface distances, bootstrap intervals |
 //! | `digest` | feature `tract`: SHA-256 as text |
 //! | `onnx` | feature `tract`: ONNX files, their manifest, and the engine that runs them |
@@ -50,7 +77,6 @@ pub mod executor;
 pub mod half_float;
 pub(crate) mod kernels;
 pub mod manifest;
-pub mod memory;
 pub mod metrics;
 pub mod network;
 #[cfg(feature = "tract")]

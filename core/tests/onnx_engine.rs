@@ -113,7 +113,7 @@ fn workspace(engine: &OnnxEngine, workers: usize) -> Vec<Block> {
 }
 
 fn run_on<X: Executor>(engine: &OnnxEngine, case: &Case, fold: usize, executor: &X) -> Vec<f32> {
-    let mut out = vec![f32::NAN; engine.heads() * engine.patch_zyx().iter().product::<usize>()];
+    let mut out = vec![f32::NAN; engine.shape().output_len()];
     let mut blocks = workspace(engine, executor.workers());
     engine.infer(fold, Patch::F32(&case.input), PatchMut::F32(&mut out), &mut blocks, executor).unwrap();
     out
@@ -145,7 +145,7 @@ fn logits_agree_with_pytorch_and_stay_inside_the_announced_heap() {
         let engine = native(&case);
         let shared = LIVE.load(Relaxed) - before;
         assert_eq!(engine.native().is_some(), lowered, "{name}: {:?}", engine.not_lowered());
-        assert_eq!(engine.folds(), case.expected.len(), "{name}");
+        assert_eq!(engine.shape().folds, case.expected.len(), "{name}");
         let own = OnnxEngine::tract(case.model.clone(), &case.manifest).unwrap();
         for (k, expected) in case.expected.iter().enumerate() {
             let mut got = vec![f32::NAN; expected.len()];

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use scanside_core::executor::Serial;
 use scanside_core::manifest::{Normalization, Resampling};
+use scanside_core::volume::DenseScan;
 use scanside_testing::engines::{self, Identity, Mixing};
 use scanside_testing::executors::{Backwards, Threads};
 use scanside_testing::runs;
-use scanside_testing::scan::MemoryScan;
 
 fn random(count: usize, seed: u64) -> impl Iterator<Item = u64> {
     let mut state = seed | 1;
@@ -44,9 +44,9 @@ proptest! {
         if mirror {
             manifest.mirror_axes = vec![0, 2];
         }
-        let mut scan = MemoryScan { shape, voxels: values };
+        let scan = DenseScan::new(&values, shape, [1.0; 3]).unwrap();
         let engine = Identity { patch, heads: 4 };
-        let labels = runs::run(&manifest, &mut scan, [1.0; 3], &engine, &Serial, |_| {}).unwrap();
+        let labels = runs::run(&manifest, scan, &engine, &Serial, |_| {}).unwrap();
         prop_assert_eq!(labels, expected);
     }
 
@@ -80,15 +80,15 @@ proptest! {
             manifest.resample_logits = Resampling::Torch { force_separate_z: None };
         }
         let engine = Mixing { patch, channels: 2, heads: 3, folds: 2, precision: engines::precision(half) };
-        let mut scan = MemoryScan { shape, voxels };
+        let scan = DenseScan::new(&voxels, shape, spacing).unwrap();
         let extents = scanside_core::preprocess::target_shape(
             transpose.map(|a| shape[a]), transpose.map(|a| spacing[a]), manifest.grid.spacing_mm.map(|s| s.unwrap()));
         prop_assume!(!extents.contains(&0));
-        let plain = runs::run(&manifest, &mut scan, spacing, &engine, &Serial, |_| {}).unwrap();
-        let read_in_blocks = |plan: &mut scanside_core::memory::MemoryPlan| plan.planes_per_read = planes;
-        let backwards = runs::run(&manifest, &mut scan, spacing, &engine, &Backwards(workers), read_in_blocks).unwrap();
+        let plain = runs::run(&manifest, scan, &engine, &Serial, |_| {}).unwrap();
+        let read_in_blocks = |plan: &mut scanside_core::pipeline::MemoryPlan| plan.planes_per_read = planes;
+        let backwards = runs::run(&manifest, scan, &engine, &Backwards(workers), read_in_blocks).unwrap();
         prop_assert_eq!(&plain, &backwards);
-        let threads = runs::run(&manifest, &mut scan, spacing, &engine, &Threads(workers), |_| {}).unwrap();
+        let threads = runs::run(&manifest, scan, &engine, &Threads(workers), |_| {}).unwrap();
         prop_assert_eq!(&plain, &threads);
         prop_assert!(plain.len() == shape.iter().product::<usize>());
     }

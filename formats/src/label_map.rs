@@ -2,6 +2,7 @@
 
 use crate::error::FormatError;
 use crate::geometry::Geometry;
+use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::volume::Grid;
 use std::path::Path;
 
@@ -38,6 +39,13 @@ pub trait LabelWriter: Send {
     /// # Errors
     /// Planes are missing; writing failed.
     fn finish(self: Box<Self>) -> Result<(), FormatError>;
+}
+
+/// Labels of a run go straight into the file.
+impl LabelSink for dyn LabelWriter {
+    fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError> {
+        LabelWriter::write_plane(self, labels).map_err(|e| SinkError(e.to_string().into()))
+    }
 }
 
 /// A whole label map.

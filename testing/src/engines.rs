@@ -1,6 +1,6 @@
 //! Engines whose result is known without a network.
 
-use scanside_core::engine::{Engine, EngineError, EngineFootprint};
+use scanside_core::engine::{Engine, EngineError, EngineFootprint, EngineShape};
 use scanside_core::executor::Executor;
 use scanside_core::patch::{Patch, PatchMut, PatchNumber, PatchPrecision};
 use scanside_core::workspace::Block;
@@ -23,17 +23,8 @@ impl Engine for Identity {
     fn name(&self) -> &'static str {
         "identity"
     }
-    fn channels(&self) -> usize {
-        1
-    }
-    fn heads(&self) -> usize {
-        self.heads
-    }
-    fn folds(&self) -> usize {
-        1
-    }
-    fn patch_zyx(&self) -> [usize; 3] {
-        self.patch
+    fn shape(&self) -> EngineShape {
+        EngineShape { channels: 1, heads: self.heads, folds: 1, patch_zyx: self.patch }
     }
     fn footprint(&self, workers: usize) -> EngineFootprint {
         EngineFootprint { calls: workers, ..Default::default() }
@@ -91,17 +82,9 @@ impl Engine for Mixing {
     fn name(&self) -> &'static str {
         "mixing"
     }
-    fn channels(&self) -> usize {
-        self.channels
-    }
-    fn heads(&self) -> usize {
-        self.heads
-    }
-    fn folds(&self) -> usize {
-        self.folds
-    }
-    fn patch_zyx(&self) -> [usize; 3] {
-        self.patch
+    fn shape(&self) -> EngineShape {
+        let Mixing { patch, channels, heads, folds, .. } = *self;
+        EngineShape { channels, heads, folds, patch_zyx: patch }
     }
     fn footprint(&self, workers: usize) -> EngineFootprint {
         EngineFootprint { calls: workers, patch: self.precision, ..Default::default() }

@@ -8,6 +8,4 @@ pub mod engines;
 pub mod executors;
 pub mod numbers;
 pub mod runs;
-pub mod scan;
-pub mod sinks;
 pub mod student;

@@ -1,13 +1,10 @@
 //! Whole runs on scans in memory.
 
-use crate::scan::MemoryScan;
-use crate::sinks::KeptLabels;
 use scanside_core::engine::Engine;
 use scanside_core::executor::Executor;
 use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
-use scanside_core::memory::{self, MemoryPlan, Surroundings};
-use scanside_core::pipeline::{Layout, PipelineError, RunOptions, segment};
-use scanside_core::preprocess::{find_box, measure};
+use scanside_core::pipeline::{MemoryPlan, Run, RunError, RunOptions, Surroundings};
+use scanside_core::volume::DenseScan;
 
 /// A manifest with this patch, these many channels and heads, and nothing else special.
 pub fn manifest(patch: [usize; 3], channels: usize, heads: usize) -> Manifest {
@@ -20,29 +17,18 @@ pub fn manifest(patch: [usize; 3], channels: usize, heads: usize) -> Manifest {
     manifest
 }
 
-/// Runs the pipeline on a scan in memory, with `change` applied to the memory plan.
+/// The labels of a scan in memory, with `change` applied to the memory plan.
 pub fn run<E: Engine, X: Executor>(
     manifest: &Manifest,
-    scan: &mut MemoryScan,
-    spacing: [f64; 3],
+    mut scan: DenseScan<'_, f32>,
     engine: &E,
     executor: &X,
     change: impl FnOnce(&mut MemoryPlan),
-) -> Result<Vec<u16>, PipelineError> {
-    let bounds = find_box(scan, manifest.crop_to_nonzero)?;
-    let layout = Layout::new(manifest, scan.shape, spacing, bounds, RunOptions::default()).expect("a layout");
-    let surroundings = Surroundings {
-        process_bytes: 0,
-        loading_bytes: 0,
-        resident_source_bytes: 0,
-        streaming_source_bytes: 0,
-        sink_bytes: 0,
-    };
-    let mut plan = memory::plan(&layout, manifest, &|n| engine.footprint(n), &surroundings, executor.workers(), None)
-        .expect("no budget is given");
-    change(&mut plan);
-    let facts = measure(scan, &layout.bounds, &manifest.channels, layout.clip_axis())?;
-    let mut labels = KeptLabels::default();
-    segment(&layout, manifest, &facts, &plan, scan, engine, executor, &mut labels, &mut ())?;
-    Ok(labels.0)
+) -> Result<Vec<u16>, RunError> {
+    let run = Run::look(manifest, &mut scan, RunOptions::default())?;
+    let mut planned = run.plan(engine, &Surroundings::default(), executor.workers(), None)?;
+    change(&mut planned.memory);
+    let mut labels = Vec::new();
+    planned.segment(&mut scan, executor, &mut labels, &mut ())?;
+    Ok(labels)
 }

@@ -1,5 +1,5 @@
-//! The memory contract, measured on processes: the peak that is announced is not exceeded, is not far from the truth,
-//! and does not grow with the scan's length by more than the scan itself.
+//! The memory contract, measured on processes: the announced peak is not exceeded, is not far from the truth, and does
+//! not grow with the number of slices.
 
 use scanside_testing::data::{golden, skipped};
 use scanside_tests::program::scanside;
@@ -119,7 +119,7 @@ fn a_long_ct_fits_in_a_gigabyte_and_a_half() {
     };
     let single = peak(&scan);
     let double = peak(&make_ct(folder.path(), [1200, 512, 512], [1.0, 0.75, 0.75]));
-    let bytes = 2 * 512 * 512 * 600;
-    println!("600 slices {single}, 1200 slices {double}, the 600 slices themselves {bytes} bytes");
-    assert!(double.saturating_sub(single) < bytes, "{double} - {single} is more than {bytes}");
+    println!("600 slices {single}, 1200 slices {double}");
+    // Tables with an entry per slice, and what two processes differ by once the same model is loaded.
+    assert!(double.saturating_sub(single) < 3_000_000, "600 more slices take {double} - {single} bytes");
 }

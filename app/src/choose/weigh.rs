@@ -95,14 +95,14 @@ pub fn weigh(path: &Path, options: &WeighOptions) -> Result<Weighed, Error> {
             return Ok(Weighed { case: case.name, candidate });
         }
     };
-    candidate.tiles = Some(planned.layout.tiling.tiles());
-    candidate.network_passes = Some(planned.layout.passes(model.manifest.folds));
-    candidate.workers = Some(planned.memory.workers);
-    candidate.layers_in_bands = Some(planned.memory.least_workspace);
-    candidate.peak_ram_bytes = Some(planned.memory.peak_bytes);
+    candidate.tiles = Some(planned.layout().tiling.tiles());
+    candidate.network_passes = Some(planned.run().passes());
+    candidate.workers = Some(planned.memory().workers);
+    candidate.layers_in_bands = Some(planned.memory().least_workspace);
+    candidate.peak_ram_bytes = Some(planned.memory().peak_bytes);
     let mut clock = Clock::new(path, load);
-    if let Some(available) = clock.too_large_to_time(&planned.memory) {
-        let (needs, free) = (human_bytes(planned.memory.peak_bytes as u64), human_bytes(available as u64));
+    if let Some(available) = clock.too_large_to_time(planned.memory()) {
+        let (needs, free) = (human_bytes(planned.memory().peak_bytes as u64), human_bytes(available as u64));
         candidate.why_not = Some(format!("needs {needs}, this machine has {free} free"));
         return Ok(Weighed { case: case.name, candidate });
     }

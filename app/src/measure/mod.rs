@@ -129,9 +129,9 @@ fn measure_in<T: PatchNumber>(
     let threads = all_cores(options.threads);
     let executor = Threads::new(threads)?;
     let footprint = engine.footprint(threads);
-    let voxels: usize = engine.patch_zyx().iter().product();
-    let input: Vec<T> = noise(engine.channels() * voxels);
-    let mut output = vec![T::default(); engine.heads() * voxels];
+    let shape = engine.shape();
+    let input: Vec<T> = noise(shape.input_len());
+    let mut output = vec![T::default(); shape.output_len()];
     let workspace_blocks =
         if options.least_memory { footprint.least_workspace_blocks } else { footprint.workspace_blocks };
     let mut workspace = vec![Block::ZERO; workspace_blocks];
@@ -161,7 +161,7 @@ fn measure_in<T: PatchNumber>(
         engine: engine.name().to_owned(),
         instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
         precision: model::precision_name(options.precision, engine).to_owned(),
-        patch: engine.patch_zyx(),
+        patch: shape.patch_zyx,
         threads,
         runs: seconds.len(),
         load_seconds,

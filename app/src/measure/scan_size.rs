@@ -1,9 +1,8 @@
 //! A scan of which only the size is known: how many windows a model needs for it.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, OrError};
 use scanside_core::manifest::Manifest;
-use scanside_core::pipeline::{Layout, RunOptions};
-use scanside_core::volume::Box3;
+use scanside_core::pipeline::{Run, RunOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -47,13 +46,11 @@ impl ScanSize {
         let [x, y, z] = self.voxels;
         let shape_zyx = [z, y, x];
         let spacing = self.spacing_mm.map_or_else(|| own_spacing(manifest), backwards);
-        let options = RunOptions { step: 0.5, mirror: true };
-        let layout = Layout::new(manifest, shape_zyx, spacing, Box3::full(shape_zyx), options)
-            .map_err(|e| Error::of(ErrorKind::Usage, e))?;
-        let passes = layout.passes(manifest.folds);
+        let run = Run::described(manifest, shape_zyx, spacing, RunOptions::default()).or_error(ErrorKind::Usage)?;
+        let passes = run.passes();
         Ok(WholeScan {
             volume: self.to_string(),
-            windows: layout.tiling.tiles(),
+            windows: run.layout().tiling.tiles(),
             passes,
             network_seconds: passes as f64 * seconds_per_pass,
         })

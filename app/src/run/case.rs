@@ -9,10 +9,11 @@ use crate::error::{Error, ErrorKind, OrError};
 use crate::interrupt::Stop;
 use crate::machine::{Threads, all_cores};
 use crate::model::{Model, PrecisionChoice};
-use scanside_core::engine::{Engine, EngineFootprint};
-use scanside_core::memory::{self, DoesNotFit, MemoryPlan, Surroundings};
-use scanside_core::pipeline::{self, Layout, LayoutError, Observer, Phase, PipelineError, RunOptions};
-use scanside_core::preprocess;
+use scanside_core::engine::Engine;
+use scanside_core::onnx::OnnxEngine;
+use scanside_core::pipeline::{
+    DoesNotFit, Layout, LayoutError, MemoryPlan, Observer, Phase, PlannedRun, Run, RunError, RunOptions, Surroundings,
+};
 use scanside_core::volume::VoxelSource;
 use scanside_formats::Scan;
 use std::path::Path;
@@ -40,35 +41,38 @@ pub struct CaseOptions {
 impl Default for CaseOptions {
     /// nnU-Net's own choices: tiles half a patch apart, mirrored.
     fn default() -> Self {
-        let run = RunOptions { step: 0.5, mirror: true };
-        CaseOptions { run, max_ram: None, threads: None, allow_label_input: false }
+        CaseOptions { run: RunOptions::default(), max_ram: None, threads: None, allow_label_input: false }
     }
 }
 
-/// A case with its layout and memory plan.
-pub struct PlannedCase {
+/// A case whose run by one model is planned.
+pub struct PlannedCase<'m> {
     pub(crate) scan: Scan,
     source: Box<dyn VoxelSource + Send>,
-    pub(crate) layout: Layout,
-    pub(crate) memory: MemoryPlan,
+    pub(crate) planned: PlannedRun<'m, OnnxEngine>,
     pub(crate) looked: Looked,
     pub(crate) options: RunOptions,
 }
 
-impl PlannedCase {
+impl<'m> PlannedCase<'m> {
     /// The scan.
     pub fn scan(&self) -> &Scan {
         &self.scan
     }
 
+    /// The run as it was laid out.
+    pub fn run(&self) -> &Run<'m> {
+        self.planned.run()
+    }
+
     /// Tiles, boxes and grids.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        self.run().layout()
     }
 
     /// The memory that the run takes.
     pub fn memory(&self) -> &MemoryPlan {
-        &self.memory
+        &self.planned.memory
     }
 }
 
@@ -93,38 +97,47 @@ pub fn result_key(model: &Model, input_sha256: &[String], options: &CaseOptions)
 ///
 /// # Errors
 /// The scan cannot be read, does not suit the model, or the run does not fit into the memory allowed.
-pub fn plan(model: &Model, case: &Case, options: &CaseOptions) -> Result<PlannedCase, Error> {
+pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<PlannedCase<'m>, Error> {
     let started = Instant::now();
     let scan = case.open()?;
     let mut source = scan.stream();
-    let expected = model.manifest.channels.len();
-    if source.channels() != expected {
-        return Err(Error::of(ErrorKind::Input, LayoutError::Channels { expected, got: source.channels() }));
-    }
+    Run::check_channels(&model.manifest, source.channels()).map_err(error)?;
     if !options.allow_label_input {
         label_like::refuse(&scan, source.as_mut())?;
     }
     let pass = Instant::now();
-    let bounds = preprocess::find_box(source.as_mut(), model.manifest.crop_to_nonzero).or_error(ErrorKind::Input)?;
+    let run = Run::look(&model.manifest, source.as_mut(), options.run).map_err(error)?;
     let looked = Looked { seconds: started.elapsed().as_secs_f64(), pass_seconds: pass.elapsed().as_secs_f64() };
-    let grid = scan.grid();
-    let layout = Layout::new(&model.manifest, grid.shape_zyx, grid.spacing_mm, bounds, options.run).map_err(|e| {
-        let model_is_at_fault = matches!(e, LayoutError::Resampling(_));
-        Error::of(if model_is_at_fault { ErrorKind::Model } else { ErrorKind::Input }, e)
-    })?;
     let surroundings = Surroundings {
-        process_bytes: model.process_bytes,
+        process_bytes: Some(model.process_bytes),
         loading_bytes: model.loading_bytes,
-        resident_source_bytes: usize::try_from(scan.stored_bytes()).unwrap_or(usize::MAX),
-        streaming_source_bytes: source.resident_bytes(),
         sink_bytes: SINK_BYTES,
+        ..Surroundings::default()
     };
-    // The weights are in the process already.
-    let engine = |workers| EngineFootprint { shared_bytes: 0, ..model.engine.footprint(workers) };
     let budget = options.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
-    let memory = memory::plan(&layout, &model.manifest, &engine, &surroundings, all_cores(options.threads), budget)
-        .map_err(|needs| Error::of(ErrorKind::DoesNotFit, TooLarge { needs, halvable_bytes: halvable_bytes(model) }))?;
-    Ok(PlannedCase { scan, source, layout, memory, looked, options: options.run })
+    let planned = run.plan(&model.engine, &surroundings, all_cores(options.threads), budget).map_err(|e| match e {
+        RunError::DoesNotFit(needs) => {
+            Error::of(ErrorKind::DoesNotFit, TooLarge { needs, halvable_bytes: halvable_bytes(model) })
+        }
+        other => error(other),
+    })?;
+    Ok(PlannedCase { scan, source, planned, looked, options: options.run })
+}
+
+/// An error of the run with its kind: who is at fault.
+fn error(e: RunError) -> Error {
+    let kind = match &e {
+        RunError::Cancelled => return Error::interrupted(),
+        RunError::Layout(LayoutError::Resampling(_) | LayoutError::Manifest(_))
+        | RunError::Network { .. }
+        | RunError::Engine(_) => ErrorKind::Model,
+        RunError::Layout(LayoutError::Step(_)) => ErrorKind::Usage,
+        RunError::Sink(_) => ErrorKind::Output,
+        RunError::DoesNotFit(_) => ErrorKind::DoesNotFit,
+        RunError::Workers { .. } => ErrorKind::Internal,
+        _ => ErrorKind::Input,
+    };
+    Error::of(kind, e)
 }
 
 /// A run that does not fit into the memory allowed.
@@ -162,45 +175,27 @@ pub struct Destination<'a> {
 /// # Errors
 /// Scan, model or output fail on the way, or a stop is requested.
 pub fn run(
-    model: &Model,
-    planned: PlannedCase,
+    case: PlannedCase<'_>,
     to: Destination<'_>,
     observer: &mut dyn Observer,
     stop: &Stop,
 ) -> Result<PhaseSeconds, Error> {
-    let PlannedCase { scan, source: mut streaming, layout, memory, .. } = planned;
-    let mut labels = LabelFile::create(to.path, scan.geometry(), layout.decision.largest_value(), to.key)?;
+    let PlannedCase { scan, source: mut streaming, planned, .. } = case;
+    let largest = planned.run().layout().decision.largest_value();
+    let mut labels = LabelFile::create(to.path, scan.geometry(), largest, to.key)?;
     let mut timed = Timed::new(observer, stop);
     timed.phase(Phase::Prepare);
     let mut resident;
-    let source = if memory.resident_source {
+    let source = if planned.memory.resident_source {
         resident = scan.load().or_error(ErrorKind::Input)?;
         resident.as_mut()
     } else {
         streaming.as_mut()
     };
-    let threads = Threads::new(memory.workers)?;
-    let facts = preprocess::measure(source, &layout.bounds, &model.manifest.channels, layout.clip_axis())
-        .or_error(ErrorKind::Input)?;
-    let outcome = pipeline::segment(
-        &layout,
-        &model.manifest,
-        &facts,
-        &memory,
-        source,
-        &model.engine,
-        &threads,
-        &mut labels,
-        &mut timed,
-    );
+    let threads = Threads::new(planned.memory.workers)?;
+    let outcome = planned.segment(source, &threads, &mut labels, &mut timed);
     let seconds = timed.finish();
-    match outcome {
-        Ok(()) => {}
-        Err(PipelineError::Cancelled) => return Err(Error::interrupted()),
-        Err(e @ PipelineError::Sink(_)) => return Err(Error::of(ErrorKind::Output, e)),
-        Err(e @ PipelineError::Engine(_)) => return Err(Error::of(ErrorKind::Model, e)),
-        Err(e) => return Err(Error::of(ErrorKind::Input, e)),
-    }
+    outcome.map_err(error)?;
     stop.check()?;
     labels.publish()?;
     Ok(seconds)

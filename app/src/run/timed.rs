@@ -23,12 +23,18 @@ pub struct Timed<'a> {
     stop: &'a Stop,
     phase: Option<(Phase, Instant)>,
     seconds: PhaseSeconds,
+    statistics: f64,
 }
 
 impl<'a> Timed<'a> {
     /// Measures the phases, and passes all events on to `observer`.
     pub fn new(observer: &'a mut dyn Observer, stop: &'a Stop) -> Timed<'a> {
-        Timed { observer, stop, phase: None, seconds: PhaseSeconds::default() }
+        Timed { observer, stop, phase: None, seconds: PhaseSeconds::default(), statistics: 0.0 }
+    }
+
+    /// Seconds of the statistics alone, which [`PhaseSeconds::prepare`] holds as well.
+    pub(crate) fn statistics(&self) -> f64 {
+        self.statistics
     }
 
     /// Ends the last phase.
@@ -39,13 +45,17 @@ impl<'a> Timed<'a> {
 
     fn close(&mut self) {
         if let Some((phase, since)) = self.phase.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            if phase == Phase::Statistics {
+                self.statistics += seconds;
+            }
             let sum = match phase {
-                Phase::Prepare => &mut self.seconds.prepare,
+                Phase::Statistics | Phase::Prepare => &mut self.seconds.prepare,
                 Phase::Network => &mut self.seconds.network,
                 Phase::Stitch => &mut self.seconds.stitch,
                 Phase::Export => &mut self.seconds.export,
             };
-            *sum += since.elapsed().as_secs_f64();
+            *sum += seconds;
         }
     }
 }

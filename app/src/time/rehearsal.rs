@@ -4,21 +4,17 @@
 //! goes through, with an engine that answers at once. So the times hold for this machine, its load now, and the kinds of
 //! resampling that the case needs; they are per voxel, and extents do not change them much.
 
-use super::predict::{Amounts, Rates};
 use crate::error::{Error, ErrorKind, OrError};
 use crate::interrupt::Stop;
 use crate::machine::{Threads, noise};
 use crate::model::Model;
 use crate::run::{PlannedCase, Timed};
-use scanside_core::engine::{Engine, EngineError, EngineFootprint};
+use scanside_core::engine::{Engine, EngineError, EngineFootprint, EngineShape};
 use scanside_core::executor::Executor;
 use scanside_core::manifest::Manifest;
-use scanside_core::memory::MemoryPlan;
 use scanside_core::patch::{Patch, PatchMut, PatchNumber};
-use scanside_core::pipeline::{self, Layout};
-use scanside_core::postprocess::{LabelSink, SinkError};
-use scanside_core::preprocess;
-use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
+use scanside_core::pipeline::{Layout, MemoryPlan, Run, Surroundings};
+use scanside_core::volume::{DenseScan, Index3};
 use scanside_core::workspace::Block;
 use scanside_formats::{Geometry, LabelOptions, LabelType, label_writer};
 use sha2::{Digest, Sha256};
@@ -37,67 +33,81 @@ const MOST_TILE_VOXELS: usize = 64 * 64 * 16;
 const HASHED_BYTES: usize = 2 << 20;
 const WRITTEN_VOXELS: usize = 1 << 20;
 
+/// Seconds of each unit of [`Work`](scanside_core::pipeline::Work).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) count: f64,
+    pub(crate) resample: f64,
+    /// Of a tile, in the network's phase, but without the network.
+    pub(crate) tile: f64,
+    pub(crate) stitch: f64,
+    pub(crate) decide: f64,
+    /// Of a voxel of the label file.
+    pub(crate) write: f64,
+    /// Of a byte hashed.
+    pub(crate) hash: f64,
+}
+
 /// Times the parts of a planned case on a small scan of its kind.
 ///
 /// # Errors
 /// The model cannot be run on any scan.
-pub(crate) fn rates(model: &Model, planned: &PlannedCase, threads: &Threads) -> Result<Rates, Error> {
-    let (real, manifest) = (&planned.layout, small_manifest(&model.manifest, &planned.layout));
+pub(crate) fn rates(model: &Model, case: &PlannedCase<'_>, threads: &Threads) -> Result<Rates, Error> {
+    let (real, manifest) = (case.layout(), small_manifest(&model.manifest, case.layout()));
     let shape = small_shape(real, manifest.labels.heads().len());
     let mut file_shape = [0; 3];
     let mut file_spacing = [0.0; 3];
     for (k, &axis) in real.transpose.iter().enumerate() {
         (file_shape[axis], file_spacing[axis]) = (shape[k], real.scan_spacing[k]);
     }
-    // Tiles overlap as they will: what a plane of sums costs once is shared by the tiles that it is part of.
-    let layout = Layout::new(&manifest, file_shape, file_spacing, Box3::full(file_shape), planned.options)
-        .or_error(ErrorKind::Input)?;
-    let memory = MemoryPlan { workspace_blocks: 0, ..planned.memory.clone() };
     let channels = manifest.channels.len();
     let voxels: usize = file_shape.iter().product();
     // Every normalisation takes values from 0 to 255.
-    let values = noise::<f32>(voxels * channels).into_iter().map(|v| 100.0 + 40.0 * v).collect();
-    let mut source = MadeUpScan { shape: file_shape, values };
-    let footprint = EngineFootprint { workspace_blocks: 0, ..model.engine.footprint(threads.workers()) };
+    let values: Vec<f32> = noise::<f32>(voxels * channels).into_iter().map(|v| 100.0 + 40.0 * v).collect();
+    let mut source = DenseScan::new(&values, file_shape, file_spacing).or_error(ErrorKind::Internal)?;
     let engine = Silent {
-        channels,
-        heads: manifest.labels.heads().len(),
-        folds: manifest.folds,
-        patch: manifest.grid.patch_zyx,
-        footprint,
+        shape: EngineShape {
+            channels,
+            heads: manifest.labels.heads().len(),
+            folds: manifest.folds,
+            patch_zyx: manifest.grid.patch_zyx,
+        },
+        footprint: EngineFootprint { workspace_blocks: 0, ..model.engine.footprint(threads.workers()) },
         own_nanoseconds: AtomicU64::new(0),
     };
+    // Tiles overlap as they will: what a plane of sums costs once is shared by the tiles that it is part of.
+    let run = Run::look(&manifest, &mut source, case.options).or_error(ErrorKind::Input)?;
+    let work = run.work();
+    let planned = run.plan(&engine, &Surroundings::default(), threads.workers(), None);
+    let mut planned = planned.or_error(ErrorKind::Internal)?;
+    planned.memory = MemoryPlan { workspace_blocks: 0, ..case.memory().clone() };
 
-    let start = Instant::now();
-    let facts = preprocess::measure(&mut source, &layout.bounds, &manifest.channels, layout.clip_axis())
-        .or_error(ErrorKind::Input)?;
-    let counted = start.elapsed().as_secs_f64();
     let stop = Stop::new();
     let mut nobody = ();
     let mut timed = Timed::new(&mut nobody, &stop);
-    pipeline::segment(&layout, &manifest, &facts, &memory, &mut source, &engine, threads, &mut Nowhere, &mut timed)
-        .or_error(ErrorKind::Input)?;
+    planned.segment(&mut source, threads, &mut (), &mut timed).or_error(ErrorKind::Input)?;
+    let statistics = timed.statistics();
     let phases = timed.finish();
-    let own = 1e-9 * engine.own_nanoseconds.load(Ordering::Relaxed) as f64 / memory.tiles.max(1) as f64;
-    let amounts = Amounts::of(&layout, &manifest);
+    let own = 1e-9 * engine.own_nanoseconds.load(Ordering::Relaxed) as f64 / planned.memory.tiles.max(1) as f64;
     Ok(Rates {
-        count: counted / amounts.counted,
-        resample: phases.prepare / amounts.resampled,
-        tile: (phases.network - own).max(0.0) / amounts.tiled,
-        stitch: phases.stitch / amounts.tiled,
-        decide: phases.export / amounts.decided,
-        write: write_rate(planned.scan.geometry(), real)?,
+        count: statistics / work.counted,
+        resample: (phases.prepare - statistics) / work.resampled,
+        tile: (phases.network - own).max(0.0) / work.tiled,
+        stitch: phases.stitch / work.tiled,
+        decide: phases.export / work.decided,
+        write: write_rate(case.scan.geometry(), real)?,
         hash: hash_rate(),
     })
 }
 
-/// The model's description with a patch that suits a small scan.
+/// The model's description with a patch that suits a small scan, all of which is segmented.
 fn small_manifest(manifest: &Manifest, layout: &Layout) -> Manifest {
     let heads = manifest.labels.heads().len();
     let most = MOST_TILE_VOXELS.min(MOST_LOGITS / 8 / heads.max(1));
     let patch_zyx = halved(layout.tiling.patch, [LEAST_EXTENT; 3], |patch| patch.iter().product::<usize>() > most);
     let mut small = manifest.clone();
     small.grid.patch_zyx = patch_zyx;
+    small.crop_to_nonzero = false;
     small
 }
 
@@ -158,44 +168,10 @@ fn hash_rate() -> f64 {
     start.elapsed().as_secs_f64() / HASHED_BYTES as f64
 }
 
-/// Channels of voxels in memory.
-struct MadeUpScan {
-    shape: Index3,
-    values: Vec<f32>,
-}
-
-impl VoxelSource for MadeUpScan {
-    fn shape_zyx(&self) -> Index3 {
-        self.shape
-    }
-
-    fn channels(&self) -> usize {
-        self.values.len() / self.shape.iter().product::<usize>()
-    }
-
-    fn read(&mut self, channel: usize, bounds: &Box3, out: &mut [f32]) -> Result<(), SourceError> {
-        let [n0, n1, n2] = self.shape;
-        let [z, y, x] = &bounds.0;
-        let places = z.clone().flat_map(|k| y.clone().map(move |j| (k, j)));
-        for ((k, j), row) in places.zip(out.chunks_exact_mut(x.len())) {
-            let start = ((channel * n0 + k) * n1 + j) * n2 + x.start;
-            row.copy_from_slice(&self.values[start..start + x.len()]);
-        }
-        Ok(())
-    }
-
-    fn resident_bytes(&self) -> usize {
-        4 * self.values.len()
-    }
-}
-
 /// An engine that leaves its output as it is, once there is something in it: logits of zero would be added up at
 /// another pace.
 struct Silent {
-    channels: usize,
-    heads: usize,
-    folds: usize,
-    patch: Index3,
+    shape: EngineShape,
     footprint: EngineFootprint,
     /// What filling outputs took, of all calls.
     own_nanoseconds: AtomicU64,
@@ -206,20 +182,8 @@ impl Engine for Silent {
         "silent"
     }
 
-    fn channels(&self) -> usize {
-        self.channels
-    }
-
-    fn heads(&self) -> usize {
-        self.heads
-    }
-
-    fn folds(&self) -> usize {
-        self.folds
-    }
-
-    fn patch_zyx(&self) -> Index3 {
-        self.patch
+    fn shape(&self) -> EngineShape {
+        self.shape
     }
 
     fn footprint(&self, _: usize) -> EngineFootprint {
@@ -250,15 +214,6 @@ fn fill<T: PatchNumber>(output: &mut [T]) {
         for part in output.chunks_mut(values.len()) {
             part.copy_from_slice(&values[..part.len()]);
         }
-    }
-}
-
-/// Discards labels.
-struct Nowhere;
-
-impl LabelSink for Nowhere {
-    fn write_plane(&mut self, _: &[u16]) -> Result<(), SinkError> {
-        Ok(())
     }
 }
 

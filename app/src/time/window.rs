@@ -5,8 +5,8 @@ use crate::machine::{Threads, noise};
 use crate::model::Model;
 use scanside_core::engine::{Engine, EngineError};
 use scanside_core::executor::Executor;
-use scanside_core::memory::MemoryPlan;
 use scanside_core::patch::{PatchNumber, PatchPrecision};
+use scanside_core::pipeline::MemoryPlan;
 use scanside_core::workspace::Block;
 use std::time::Instant;
 
@@ -52,10 +52,10 @@ struct Call<T> {
 
 fn time<T: PatchNumber>(model: &Model, memory: &MemoryPlan, threads: &Threads) -> Result<f64, Error> {
     let engine = &model.engine;
-    let voxels: usize = engine.patch_zyx().iter().product();
+    let shape = engine.shape();
     let call = || Call::<T> {
-        input: noise(engine.channels() * voxels),
-        output: vec![T::default(); engine.heads() * voxels],
+        input: noise(shape.input_len()),
+        output: vec![T::default(); shape.output_len()],
         workspace: vec![Block::ZERO; memory.workspace_blocks],
         outcome: Ok(()),
     };

@@ -3,7 +3,7 @@
 use super::layout::Network;
 use super::run::StepObserver;
 use crate::arch::Block;
-use crate::engine::{Engine, EngineError, EngineFootprint};
+use crate::engine::{Engine, EngineError, EngineFootprint, EngineShape};
 use crate::executor::Executor;
 use crate::patch::{Patch, PatchMut, PatchPrecision};
 use alloc::vec::Vec;
@@ -41,14 +41,9 @@ impl<'w> NativeEngine<'w> {
         executor: &X,
         observer: &mut impl StepObserver,
     ) -> Result<(), EngineError> {
-        let network = self.folds.get(fold).ok_or(EngineError::Fold { asked: fold, folds: self.folds.len() })?;
-        let voxels: usize = self.patch_zyx().iter().product();
+        self.shape().check(fold, &input, &output)?;
+        let network = &self.folds[fold];
         let expected = network.least_workspace_blocks(executor.workers().max(1));
-        for (expected, got) in [(self.channels() * voxels, input.len()), (self.heads() * voxels, output.len())] {
-            if expected != got {
-                return Err(EngineError::Shape { expected, got });
-            }
-        }
         if workspace.len() < expected {
             return Err(EngineError::Workspace { expected, got: workspace.len() });
         }
@@ -62,20 +57,9 @@ impl Engine for NativeEngine<'_> {
         "native"
     }
 
-    fn channels(&self) -> usize {
-        self.folds[0].graph().channels
-    }
-
-    fn heads(&self) -> usize {
-        self.folds[0].graph().heads
-    }
-
-    fn folds(&self) -> usize {
-        self.folds.len()
-    }
-
-    fn patch_zyx(&self) -> [usize; 3] {
-        self.folds[0].graph().patch
+    fn shape(&self) -> EngineShape {
+        let graph = self.folds[0].graph();
+        EngineShape { channels: graph.channels, heads: graph.heads, folds: self.folds.len(), patch_zyx: graph.patch }
     }
 
     fn footprint(&self, workers: usize) -> EngineFootprint {

@@ -5,7 +5,7 @@ use super::lower::{Lowered, lower};
 use super::tract_engine::TractEngine;
 use super::{OnnxError, OnnxModel};
 use crate::arch::{Block, Isa};
-use crate::engine::{Engine, EngineError, EngineFootprint};
+use crate::engine::{Engine, EngineError, EngineFootprint, EngineShape};
 use crate::executor::Executor;
 use crate::manifest::Manifest;
 use crate::network::{NativeEngine, Network};
@@ -155,31 +155,10 @@ impl Engine for OnnxEngine {
         }
     }
 
-    fn channels(&self) -> usize {
+    fn shape(&self) -> EngineShape {
         match &self.inner {
-            Inner::Native(e) => e.channels(),
-            Inner::Tract(e) => e.channels(),
-        }
-    }
-
-    fn heads(&self) -> usize {
-        match &self.inner {
-            Inner::Native(e) => e.heads(),
-            Inner::Tract(e) => e.heads(),
-        }
-    }
-
-    fn folds(&self) -> usize {
-        match &self.inner {
-            Inner::Native(e) => e.folds(),
-            Inner::Tract(e) => e.folds(),
-        }
-    }
-
-    fn patch_zyx(&self) -> [usize; 3] {
-        match &self.inner {
-            Inner::Native(e) => e.patch_zyx(),
-            Inner::Tract(e) => e.patch_zyx(),
+            Inner::Native(e) => e.shape(),
+            Inner::Tract(e) => e.shape(),
         }
     }
 

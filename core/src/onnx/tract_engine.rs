@@ -6,7 +6,7 @@ use super::OnnxError;
 use super::graph::TypedFolds;
 use super::tract_plan::PlanRunner;
 use crate::arch::Block;
-use crate::engine::{Engine, EngineError, EngineFootprint};
+use crate::engine::{Engine, EngineError, EngineFootprint, EngineShape};
 use crate::executor::Executor;
 use crate::manifest::Manifest;
 use crate::patch::{Patch, PatchMut, PatchPrecision};
@@ -20,21 +20,21 @@ const RUN_SLACK_BYTES: usize = 64 * 1024;
 /// several patches at once.
 pub(super) struct TractEngine {
     folds: Vec<PlanRunner>,
-    channels: usize,
-    heads: usize,
-    patch_zyx: [usize; 3],
+    shape: EngineShape,
 }
 
 impl TractEngine {
     pub(super) fn from_typed(typed: TypedFolds, manifest: &Manifest) -> Result<TractEngine, OnnxError> {
         let shape = typed.shape;
         let folds = typed.folds.into_iter().map(|f| PlanRunner::new(f, shape.clone()));
-        Ok(TractEngine {
-            folds: folds.collect::<TractResult<_>>().map_err(OnnxError::graph)?,
+        let folds: Vec<PlanRunner> = folds.collect::<TractResult<_>>().map_err(OnnxError::graph)?;
+        let shape = EngineShape {
             channels: manifest.channels.len(),
             heads: manifest.labels.heads().len(),
+            folds: folds.len(),
             patch_zyx: manifest.grid.patch_zyx,
-        })
+        };
+        Ok(TractEngine { folds, shape })
     }
 }
 
@@ -43,20 +43,8 @@ impl Engine for TractEngine {
         "tract"
     }
 
-    fn channels(&self) -> usize {
-        self.channels
-    }
-
-    fn heads(&self) -> usize {
-        self.heads
-    }
-
-    fn folds(&self) -> usize {
-        self.folds.len()
-    }
-
-    fn patch_zyx(&self) -> [usize; 3] {
-        self.patch_zyx
+    fn shape(&self) -> EngineShape {
+        self.shape
     }
 
     fn footprint(&self, workers: usize) -> EngineFootprint {
@@ -78,15 +66,10 @@ impl Engine for TractEngine {
         _workspace: &mut [Block],
         _executor: &X,
     ) -> Result<(), EngineError> {
+        self.shape.check(fold, &input, &output)?;
         let (Patch::F32(input), PatchMut::F32(output)) = (input, output) else {
             return Err(EngineError::Precision);
         };
-        let voxels: usize = self.patch_zyx.iter().product();
-        for (expected, got) in [(self.channels * voxels, input.len()), (self.heads * voxels, output.len())] {
-            if expected != got {
-                return Err(EngineError::Shape { expected, got });
-            }
-        }
-        self.folds.get(fold).ok_or(EngineError::Fold { asked: fold, folds: self.folds.len() })?.run(input, output)
+        self.folds[fold].run(input, output)
     }
 }

@@ -1,6 +1,6 @@
 //! Everything about a run that follows from the model's manifest and the scan's geometry alone.
 
-use crate::manifest::{MOST_EXTENT, Manifest, ManifestError, Normalization, Resampling};
+use crate::manifest::{MOST_EXTENT, Manifest, ManifestError, Resampling};
 use crate::postprocess::Decision;
 use crate::preprocess::{AxisMap, GridMap, target_shape};
 use crate::tiling::{Tiling, tile_count};
@@ -104,7 +104,14 @@ fn countable(shape: Index3) -> bool {
         && checked_voxels(shape).is_some_and(|n| n as u64 <= MOST_VOXELS)
 }
 
-fn check_scan(shape_zyx: Index3, spacing_mm: [f64; 3], bounds: &Box3) -> Result<(), LayoutError> {
+/// Manifest and scan can be laid out together, as far as each can be judged by itself.
+pub(super) fn check_inputs(
+    manifest: &Manifest,
+    shape_zyx: Index3,
+    spacing_mm: [f64; 3],
+    bounds: &Box3,
+) -> Result<(), LayoutError> {
+    manifest.check().map_err(LayoutError::Manifest)?;
     let inside = bounds.0.iter().zip(shape_zyx).all(|(range, n)| range.start < range.end && range.end <= n);
     if !inside || !countable(shape_zyx) {
         return Err(LayoutError::Scan { shape_zyx, bounds: bounds.clone() });
@@ -186,8 +193,7 @@ impl Layout {
         bounds: Box3,
         options: RunOptions,
     ) -> Result<Layout, LayoutError> {
-        manifest.check().map_err(LayoutError::Manifest)?;
-        check_scan(file_shape, file_spacing, &bounds)?;
+        check_inputs(manifest, file_shape, file_spacing, &bounds)?;
         let grid = &manifest.grid;
         let transpose = grid.transpose_forward;
         let scan_shape = bounds.shape_along(transpose);
@@ -228,16 +234,6 @@ impl Layout {
         let cubic = self.data_map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_)));
         self.data_map.separate.filter(|&k| k != 0 && cubic).map(|k| self.transpose[k])
     }
-
-    /// Network passes of the run: tiles times mirrored variants times folds.
-    pub fn passes(&self, folds: usize) -> usize {
-        self.tiling.tiles() * self.mirrors.len() * folds
-    }
-}
-
-/// Whether a channel of this manifest needs the nonzero mask.
-pub(crate) fn needs_mask(manifest: &Manifest) -> bool {
-    manifest.channels.iter().any(|c| c.normalization == Normalization::ZScore { masked: true })
 }
 
 /// Every subset of the axes, smaller ones first, in the order in which the reference adds them.

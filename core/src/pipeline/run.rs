@@ -1,23 +1,24 @@
-//! Row of tiles by row of tiles: fill the input window, run the network, add up, hand finished planes out.
+//! The run itself, row of tiles by row of tiles: fill the input window, run the network, add up, export finished planes.
 
-use super::layout::Layout;
+use super::error::RunError;
+use super::plan::PlannedRun;
 use super::tile::TileWorker;
 use super::window::InputWindow;
-use crate::engine::{Engine, EngineError};
+use crate::engine::Engine;
 use crate::executor::Executor;
-use crate::manifest::Manifest;
-use crate::memory::MemoryPlan;
 use crate::patch::{PatchNumber, PatchPrecision};
-use crate::postprocess::{LabelExporter, LabelPlacer, LabelSink, SinkError};
-use crate::preprocess::{PreprocessError, ScanFacts, SlabReader, SlabSettings};
-use crate::tiling::{AccumulatorError, RollingAccumulator, importance_map};
-use crate::volume::VoxelSource;
+use crate::postprocess::{LabelExporter, LabelPlacer, LabelSink};
+use crate::preprocess::{ScanFacts, SlabReader, SlabSettings, measure};
+use crate::tiling::{RollingAccumulator, Tiling, importance_map};
+use crate::volume::{Index3, VoxelSource};
 use alloc::vec::Vec;
-use core::fmt;
+use core::iter::Peekable;
 
-/// What a run is doing.
+/// The stage that a run is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Reading all voxels for statistics of each channel. Once, at the start.
+    Statistics,
     /// Reading, normalising, resampling.
     Prepare,
     /// The network's passes.
@@ -28,7 +29,7 @@ pub enum Phase {
     Export,
 }
 
-/// Hears of a run's progress, and may stop it.
+/// Is told of a run's progress, and may stop it.
 pub trait Observer {
     /// The run goes on with this phase.
     fn phase(&mut self, _phase: Phase) {}
@@ -39,181 +40,177 @@ pub trait Observer {
     }
 }
 
-/// An observer that is not interested.
+/// An observer that ignores everything.
 impl Observer for () {}
 
-/// Why a run stopped.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum PipelineError {
-    /// The scan.
-    Preprocess(PreprocessError),
-    /// The network.
-    Engine(EngineError),
-    /// The sums of logits.
-    Accumulate(AccumulatorError),
-    /// The labels could not be handed on.
-    Sink(SinkError),
-    /// The observer asked to stop.
-    Cancelled,
-}
-
-impl fmt::Display for PipelineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PipelineError::Preprocess(e) => e.fmt(f),
-            PipelineError::Engine(e) => e.fmt(f),
-            PipelineError::Accumulate(e) => e.fmt(f),
-            PipelineError::Sink(e) => e.fmt(f),
-            PipelineError::Cancelled => f.write_str("interrupted"),
+impl<E: Engine> PlannedRun<'_, E> {
+    /// Segments the scan: label planes reach `sink` in ascending `z`, all of them or an error.
+    ///
+    /// `source` holds the scan that was looked at; it need not be the same object. Where [`resident_source`](super::MemoryPlan::resident_source)
+    /// says so it should keep the voxels in memory, which only changes time and memory. The labels depend on neither the
+    /// number of workers nor the plan.
+    ///
+    /// # Errors
+    /// The scan cannot be read, is another one or unsuited; the network or the sink fails; the observer stops the run.
+    pub fn segment<S, X, K, O>(
+        &self,
+        source: &mut S,
+        executor: &X,
+        sink: &mut K,
+        observer: &mut O,
+    ) -> Result<(), RunError>
+    where
+        S: VoxelSource + ?Sized,
+        X: Executor,
+        K: LabelSink + ?Sized,
+        O: Observer + ?Sized,
+    {
+        self.run.check_source(source)?;
+        let (planned, got) = (self.memory.workers, executor.workers());
+        if got > planned {
+            return Err(RunError::Workers { planned, got });
+        }
+        observer.phase(Phase::Statistics);
+        let layout = self.run.layout();
+        let facts = measure(source, &layout.bounds, &self.run.manifest().channels, layout.clip_axis())?;
+        match self.engine.footprint(got).patch {
+            PatchPrecision::F32 => Stages::<f32, E>::new(self, &facts).segment(source, executor, sink, observer),
+            PatchPrecision::F16 => Stages::<u16, E>::new(self, &facts).segment(source, executor, sink, observer),
         }
     }
 }
 
-impl core::error::Error for PipelineError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            PipelineError::Preprocess(e) => e.source(),
-            PipelineError::Engine(e) => e.source(),
-            PipelineError::Accumulate(e) => e.source(),
-            PipelineError::Sink(e) => e.source(),
-            PipelineError::Cancelled => None,
+/// The buffers of a run whose patches are stored as `T`.
+struct Stages<'a, T, E> {
+    engine: &'a E,
+    tiling: &'a Tiling,
+    mirrors: &'a [Vec<usize>],
+    folds: usize,
+    slabs: SlabReader<'a>,
+    window: InputWindow<T>,
+    workers: Vec<TileWorker<T>>,
+    sums: RollingAccumulator,
+    exporter: LabelExporter<'a>,
+    placer: LabelPlacer,
+}
+
+impl<'a, T: PatchNumber, E: Engine> Stages<'a, T, E> {
+    fn new(planned: &'a PlannedRun<'_, E>, facts: &'a ScanFacts) -> Self {
+        let (memory, layout, manifest) = (&planned.memory, planned.run.layout(), planned.run.manifest());
+        let tiling = &layout.tiling;
+        let (channels, heads, folds) = (manifest.channels.len(), manifest.labels.heads().len(), manifest.folds);
+        let settings = SlabSettings { transpose: layout.transpose, planes_per_read: memory.planes_per_read.max(1) };
+        let plane_len = channels * layout.data_map.new[1] * layout.data_map.new[2];
+        let mirrored = layout.mirrors.len() > 1;
+        let worker = |_| TileWorker::new(channels, heads, tiling.patch, mirrored, memory.workspace_blocks);
+        let largest = layout.decision.largest_value();
+        Stages {
+            engine: planned.engine,
+            tiling,
+            mirrors: &layout.mirrors,
+            folds,
+            slabs: SlabReader::new(&layout.data_map, facts, settings),
+            window: InputWindow::new(channels, plane_len),
+            workers: (0..memory.tiles.clamp(1, memory.workers.max(1))).map(worker).collect(),
+            sums: RollingAccumulator::new(tiling, importance_map(tiling.patch), heads, folds),
+            exporter: LabelExporter::new(&layout.logit_map, tiling, &layout.decision, heads),
+            placer: LabelPlacer::new(layout.file_shape, layout.bounds.clone(), layout.transpose, largest),
         }
     }
-}
 
-macro_rules! from {
-    ($variant:ident, $error:ty) => {
-        impl From<$error> for PipelineError {
-            fn from(e: $error) -> Self {
-                PipelineError::$variant(e)
-            }
-        }
-    };
-}
-from!(Preprocess, PreprocessError);
-from!(Engine, EngineError);
-from!(Accumulate, AccumulatorError);
-from!(Sink, SinkError);
-
-/// Segments a scan: label planes reach `sink` in ascending `z`, all of them or an error.
-///
-/// `facts` come from [`crate::preprocess::measure`] on the layout's box, `memory` from [`crate::memory::plan`].
-/// The result depends on neither the number of workers nor how the source keeps its voxels.
-///
-/// # Errors
-/// See [`PipelineError`].
-#[allow(clippy::too_many_arguments)]
-pub fn segment<S, E, X, K, O>(
-    layout: &Layout,
-    manifest: &Manifest,
-    facts: &ScanFacts,
-    memory: &MemoryPlan,
-    source: &mut S,
-    engine: &E,
-    executor: &X,
-    sink: &mut K,
-    observer: &mut O,
-) -> Result<(), PipelineError>
-where
-    S: VoxelSource + ?Sized,
-    E: Engine + ?Sized,
-    X: Executor,
-    K: LabelSink + ?Sized,
-    O: Observer + ?Sized,
-{
-    let stored = engine.footprint(executor.workers()).patch;
-    let run = match stored {
-        PatchPrecision::F32 => segment_in::<f32, S, E, X, K, O>,
-        PatchPrecision::F16 => segment_in::<u16, S, E, X, K, O>,
-    };
-    run(layout, manifest, facts, memory, source, engine, executor, sink, observer)
-}
-
-/// [`segment`] with patches of one precision.
-#[allow(clippy::too_many_arguments)]
-fn segment_in<T, S, E, X, K, O>(
-    layout: &Layout,
-    manifest: &Manifest,
-    facts: &ScanFacts,
-    memory: &MemoryPlan,
-    source: &mut S,
-    engine: &E,
-    executor: &X,
-    sink: &mut K,
-    observer: &mut O,
-) -> Result<(), PipelineError>
-where
-    T: PatchNumber,
-    S: VoxelSource + ?Sized,
-    E: Engine + ?Sized,
-    X: Executor,
-    K: LabelSink + ?Sized,
-    O: Observer + ?Sized,
-{
-    let tiling = &layout.tiling;
-    let (channels, heads, folds) = (manifest.channels.len(), manifest.labels.heads().len(), manifest.folds);
-    let settings = SlabSettings { transpose: layout.transpose, planes_per_read: memory.planes_per_read };
-    let mut slabs = SlabReader::new(&layout.data_map, facts, settings);
-    let plane_len = channels * layout.data_map.new[1] * layout.data_map.new[2];
-    let mut window = InputWindow::<T>::new(channels, plane_len);
-    let mut sums = RollingAccumulator::new(tiling, importance_map(tiling.patch), heads, folds);
-    let mut exporter = LabelExporter::new(&layout.logit_map, tiling, &layout.decision, heads);
-    let mut placer =
-        LabelPlacer::new(layout.file_shape, layout.bounds.clone(), layout.transpose, layout.decision.largest_value());
-    let mirrored = layout.mirrors.len() > 1;
-    let workers = memory.workers.min(executor.workers()).max(1);
-    let mut tile_workers: Vec<TileWorker<T>> = (0..memory.tiles.clamp(1, workers))
-        .map(|_| TileWorker::new(channels, heads, tiling.patch, mirrored, memory.workspace_blocks))
-        .collect();
-    let (mut done, total) = (0, tiling.tiles());
-
-    for row in 0..tiling.starts[0].len() {
-        observer.phase(Phase::Prepare);
-        let start = tiling.starts[0][row];
-        window.drop_below(start.saturating_sub(tiling.pad_below[0]).min(window.end()));
-        let end = (start + tiling.patch[0]).saturating_sub(tiling.pad_below[0]).min(tiling.shape[0]);
-        while window.end() < end {
-            window.push(|plane| slabs.next_plane(source, executor, plane))?;
-        }
-
-        let mut tiles = tiling.row(row).peekable();
-        while tiles.peek().is_some() {
-            let mut count = 0;
-            for (worker, start) in tile_workers.iter_mut().zip(&mut tiles) {
-                worker.start = start;
-                count += 1;
-            }
-            let batch = &mut tile_workers[..count];
-            for fold in 0..folds {
-                observer.phase(Phase::Network);
-                executor.for_each(batch, |_, worker| {
-                    if fold == 0 {
-                        window.cut(tiling, worker.start, &mut worker.input);
-                    }
-                    worker.run(engine, executor, fold, tiling.patch, &layout.mirrors);
-                });
-                observer.phase(Phase::Stitch);
-                for worker in batch.iter_mut() {
-                    core::mem::replace(&mut worker.outcome, Ok(()))?;
-                    sums.add(executor, worker.start, fold, &worker.logits);
+    fn segment<S, X, K, O>(
+        mut self,
+        source: &mut S,
+        executor: &X,
+        sink: &mut K,
+        observer: &mut O,
+    ) -> Result<(), RunError>
+    where
+        S: VoxelSource + ?Sized,
+        X: Executor,
+        K: LabelSink + ?Sized,
+        O: Observer + ?Sized,
+    {
+        let (mut done, total) = (0, self.tiling.tiles());
+        for row in 0..self.tiling.starts[0].len() {
+            observer.phase(Phase::Prepare);
+            self.fill_window(row, source, executor)?;
+            let mut starts = self.tiling.row(row).peekable();
+            while starts.peek().is_some() {
+                done += self.add_tiles(&mut starts, executor, observer)?;
+                if !observer.tiles_done(done, total) {
+                    return Err(RunError::Cancelled);
                 }
             }
-            done += count;
-            if !observer.tiles_done(done, total) {
-                return Err(PipelineError::Cancelled);
-            }
+            observer.phase(Phase::Export);
+            self.export(row, executor, sink)?;
         }
-
-        observer.phase(Phase::Export);
-        let finished: Vec<_> = sums.finish(executor, tiling.finished_by(row).end)?.collect();
-        for plane in finished {
-            let spare = exporter.push(executor, plane, |labels| placer.push(labels, sink))?;
-            if let Some(spare) = spare {
-                sums.recycle(spare);
-            }
-        }
+        self.placer.finish(sink)?;
+        Ok(())
     }
-    placer.finish(sink)?;
-    Ok(())
+
+    /// Reads the planes of the network grid that this row of tiles covers.
+    fn fill_window<S: VoxelSource + ?Sized, X: Executor>(
+        &mut self,
+        row: usize,
+        source: &mut S,
+        executor: &X,
+    ) -> Result<(), RunError> {
+        let (tiling, window) = (self.tiling, &mut self.window);
+        let (start, padding) = (tiling.starts[0][row], tiling.pad_below[0]);
+        window.drop_below(start.saturating_sub(padding).min(window.end()));
+        let end = (start + tiling.patch[0]).saturating_sub(padding).min(tiling.shape[0]);
+        while window.end() < end {
+            window.push(|plane| self.slabs.next_plane(source, executor, plane))?;
+        }
+        Ok(())
+    }
+
+    /// Runs the next tiles, one for each tile worker, through all folds and adds their logits up. Gives their number.
+    fn add_tiles<X: Executor, O: Observer + ?Sized>(
+        &mut self,
+        starts: &mut Peekable<impl Iterator<Item = Index3>>,
+        executor: &X,
+        observer: &mut O,
+    ) -> Result<usize, RunError> {
+        let (engine, tiling, mirrors, window) = (self.engine, self.tiling, self.mirrors, &self.window);
+        let mut count = 0;
+        for (worker, start) in self.workers.iter_mut().zip(starts) {
+            worker.start = start;
+            count += 1;
+        }
+        let batch = &mut self.workers[..count];
+        for fold in 0..self.folds {
+            observer.phase(Phase::Network);
+            executor.for_each(batch, |_, worker| {
+                if fold == 0 {
+                    window.cut(tiling, worker.start, &mut worker.input);
+                }
+                worker.run(engine, executor, fold, tiling.patch, mirrors);
+            });
+            observer.phase(Phase::Stitch);
+            for worker in batch.iter_mut() {
+                core::mem::replace(&mut worker.outcome, Ok(()))?;
+                self.sums.add(executor, worker.start, fold, &worker.logits);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Decides and writes the planes that no tile after this row touches.
+    fn export<X: Executor, K: LabelSink + ?Sized>(
+        &mut self,
+        row: usize,
+        executor: &X,
+        sink: &mut K,
+    ) -> Result<(), RunError> {
+        let finished: Vec<_> = self.sums.finish(executor, self.tiling.finished_by(row).end)?.collect();
+        for plane in finished {
+            let spare = self.exporter.push(executor, plane, |labels| self.placer.push(labels, sink))?;
+            if let Some(spare) = spare {
+                self.sums.recycle(spare);
+            }
+        }
+        Ok(())
+    }
 }

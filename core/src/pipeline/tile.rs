@@ -40,7 +40,7 @@ impl<T: PatchNumber> TileWorker<T> {
 
     /// Runs fold `fold` on the tile: the plain pass, then each mirrored one added in turn, divided by their number. Each
     /// result is rounded to the tile's own precision, as the reference does it in whichever precision it runs.
-    pub(super) fn run<E: Engine + ?Sized, X: Executor>(
+    pub(super) fn run<E: Engine, X: Executor>(
         &mut self,
         engine: &E,
         executor: &X,
@@ -51,7 +51,7 @@ impl<T: PatchNumber> TileWorker<T> {
         self.outcome = self.try_run(engine, executor, fold, patch, mirrors);
     }
 
-    fn try_run<E: Engine + ?Sized, X: Executor>(
+    fn try_run<E: Engine, X: Executor>(
         &mut self,
         engine: &E,
         executor: &X,

@@ -24,6 +24,21 @@ pub trait LabelSink {
     fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError>;
 }
 
+/// Drops all labels.
+impl LabelSink for () {
+    fn write_plane(&mut self, _: &[u16]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Gathers all planes: `[z, y, x]` of the file.
+impl LabelSink for Vec<u16> {
+    fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError> {
+        self.extend_from_slice(labels);
+        Ok(())
+    }
+}
+
 /// Puts label planes where the scan was cropped from, axes turned back, zeros around.
 #[derive(Debug)]
 pub struct LabelPlacer {

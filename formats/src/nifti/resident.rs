@@ -3,7 +3,7 @@
 use super::channels::ChannelFiles;
 use super::error::NiftiError;
 use super::file::NiftiFile;
-use super::streaming::{check, runs};
+use super::streaming::runs;
 use super::voxels::Stored;
 use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
 
@@ -64,13 +64,17 @@ impl VoxelSource for ResidentSource {
         self.files.grid().shape_zyx
     }
 
+    fn spacing_mm(&self) -> [f64; 3] {
+        self.files.grid().spacing_mm
+    }
+
     fn channels(&self) -> usize {
         self.files.channels()
     }
 
     fn read(&mut self, channel: usize, bounds: &Box3, out: &mut [f32]) -> Result<(), SourceError> {
         let shape = self.shape_zyx();
-        check(shape, self.channels(), channel, bounds, out)?;
+        bounds.check(channel, self, out)?;
         let (file, first) = self.files.place(channel);
         let (stored, by) = (&self.stored[file], self.files.files()[file].header().scaling());
         runs(shape, bounds, out, |voxel, part| {

@@ -27,28 +27,6 @@ impl NiftiSource {
     }
 }
 
-/// Refuses what a caller must not ask for, in words instead of a panic.
-pub(super) fn check(
-    shape: Index3,
-    channels: usize,
-    channel: usize,
-    bounds: &Box3,
-    out: &[f32],
-) -> Result<(), SourceError> {
-    let inside = bounds.0.iter().zip(shape).all(|(range, n)| range.start <= range.end && range.end <= n);
-    if channel < channels && inside && out.len() == bounds.voxels() {
-        return Ok(());
-    }
-    Err(SourceError(
-        format!(
-            "box {:?} of channel {channel} into {} values was asked of a scan of {shape:?} voxels and {channels} channels",
-            bounds.0,
-            out.len()
-        )
-        .into(),
-    ))
-}
-
 /// Calls `each` with the first voxel of every run of a box that lies in one piece, and with the run's place in the output.
 pub(super) fn runs(
     shape: Index3,
@@ -81,13 +59,17 @@ impl VoxelSource for NiftiSource {
         self.files.grid().shape_zyx
     }
 
+    fn spacing_mm(&self) -> [f64; 3] {
+        self.files.grid().spacing_mm
+    }
+
     fn channels(&self) -> usize {
         self.files.channels()
     }
 
     fn read(&mut self, channel: usize, bounds: &Box3, out: &mut [f32]) -> Result<(), SourceError> {
         let shape = self.shape_zyx();
-        check(shape, self.channels(), channel, bounds, out)?;
+        bounds.check(channel, self, out)?;
         let (file, first) = self.files.place(channel);
         let file = &self.files.files()[file];
         let (cursor, scratch) = (&mut self.cursors[channel], &mut self.scratch);
@@ -102,5 +84,9 @@ impl VoxelSource for NiftiSource {
     /// The most that is held once every channel was read from.
     fn resident_bytes(&self) -> usize {
         self.cursors.len() * Cursor::BYTES
+    }
+
+    fn kept_bytes(&self) -> Option<usize> {
+        Some(usize::try_from(self.files.stored_bytes()).unwrap_or(usize::MAX))
     }
 }

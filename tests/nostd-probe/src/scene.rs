@@ -3,15 +3,13 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use scanside_core::engine::{Engine, EngineError, EngineFootprint};
+use scanside_core::engine::{Engine, EngineError, EngineFootprint, EngineShape};
 use scanside_core::executor::{Executor, Serial};
 use scanside_core::manifest::*;
-use scanside_core::memory::{self, Surroundings};
 use scanside_core::patch::{Patch, PatchMut};
-use scanside_core::pipeline::{Layout, RunOptions, segment};
+use scanside_core::pipeline::{Run, RunOptions, Surroundings};
 use scanside_core::postprocess::{LabelSink, SinkError};
-use scanside_core::preprocess::{find_box, measure};
-use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
+use scanside_core::volume::{DenseScan, Index3};
 use scanside_core::workspace::Block;
 
 /// FNV-1a over the labels of the scene.
@@ -21,33 +19,6 @@ const SHAPE: Index3 = [20, 26, 23];
 pub(crate) const PATCH: Index3 = [8, 10, 12];
 pub(crate) const HEADS: usize = 3;
 
-struct Scan(Vec<i16>);
-
-impl VoxelSource for Scan {
-    fn shape_zyx(&self) -> Index3 {
-        SHAPE
-    }
-    fn channels(&self) -> usize {
-        1
-    }
-    fn read(&mut self, _: usize, bounds: &Box3, out: &mut [f32]) -> Result<(), SourceError> {
-        let mut target = out.iter_mut();
-        for z in bounds.0[0].clone() {
-            for y in bounds.0[1].clone() {
-                for x in bounds.0[2].clone() {
-                    if let Some(t) = target.next() {
-                        *t = f32::from(self.0[(z * SHAPE[1] + y) * SHAPE[2] + x]);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-    fn resident_bytes(&self) -> usize {
-        2 * self.0.len()
-    }
-}
-
 /// A network of one weighted sum per head, so that the result hangs on every stage before and after it.
 struct Sums;
 
@@ -55,17 +26,8 @@ impl Engine for Sums {
     fn name(&self) -> &'static str {
         "sums"
     }
-    fn channels(&self) -> usize {
-        1
-    }
-    fn heads(&self) -> usize {
-        HEADS
-    }
-    fn folds(&self) -> usize {
-        2
-    }
-    fn patch_zyx(&self) -> Index3 {
-        PATCH
+    fn shape(&self) -> EngineShape {
+        EngineShape { channels: 1, heads: HEADS, folds: 2, patch_zyx: PATCH }
     }
     fn footprint(&self, workers: usize) -> EngineFootprint {
         EngineFootprint { calls: workers, ..Default::default() }
@@ -123,7 +85,7 @@ pub(crate) fn run() -> Option<u64> {
 /// Runs the scene with another network of the same shape.
 pub(crate) fn run_with<E: Engine>(engine: &E) -> Option<u64> {
     let mut state = 12_345_u32;
-    let voxels = (0..SHAPE.iter().product::<usize>())
+    let voxels: Vec<i16> = (0..SHAPE.iter().product::<usize>())
         .map(|i| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let (z, y, x) = (i / (SHAPE[1] * SHAPE[2]), i / SHAPE[2] % SHAPE[1], i % SHAPE[2]);
@@ -131,20 +93,11 @@ pub(crate) fn run_with<E: Engine>(engine: &E) -> Option<u64> {
             if body { 200 + (state >> 22) as i16 } else { 0 }
         })
         .collect();
-    let mut scan = Scan(voxels);
+    let mut scan = DenseScan::new(&voxels, SHAPE, [1.0, 1.1, 0.8]).ok()?;
     let manifest = manifest();
-    let bounds = find_box(&mut scan, true).ok()?;
-    let layout = Layout::new(&manifest, SHAPE, [1.0, 1.1, 0.8], bounds, RunOptions::default()).ok()?;
-    let surroundings = Surroundings {
-        process_bytes: 0,
-        loading_bytes: 0,
-        resident_source_bytes: scan.resident_bytes(),
-        streaming_source_bytes: 0,
-        sink_bytes: 0,
-    };
-    let plan = memory::plan(&layout, &manifest, &|n| engine.footprint(n), &surroundings, 1, None).ok()?;
-    let facts = measure(&mut scan, &layout.bounds, &manifest.channels, layout.clip_axis()).ok()?;
+    let run = Run::look(&manifest, &mut scan, RunOptions::default()).ok()?;
+    let planned = run.plan(engine, &Surroundings::bare(), 1, None).ok()?;
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
-    segment(&layout, &manifest, &facts, &plan, &mut scan, engine, &Serial, &mut hash, &mut ()).ok()?;
+    planned.segment(&mut scan, &Serial, &mut hash, &mut ()).ok()?;
     Some(hash.0)
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(bytes: &[u8], isa: Isa) -> Option<u64> {
     let mut out = vec![0f32; HEADS * voxels];
     let mut workspace = vec![Block::ZERO; engine.footprint(1).workspace_blocks];
     let mut hash = scene::run_with(&engine)?;
-    for fold in 0..engine.folds() {
+    for fold in 0..engine.shape().folds {
         engine.infer(fold, Patch::F32(&input), PatchMut::F32(&mut out), &mut workspace, &Serial).ok()?;
         for byte in out.iter().flat_map(|v| v.to_bits().to_le_bytes()) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

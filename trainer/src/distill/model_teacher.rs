@@ -116,7 +116,8 @@ impl ModelTeacher {
         let voxels = values(images)?;
         let mut folds = Vec::with_capacity(self.folds);
         for fold in 0..self.folds {
-            let mut logits = vec![0.0f32; voxels.len() / self.engine.channels() * self.engine.heads()];
+            let shape = self.engine.shape();
+            let mut logits = vec![0.0f32; voxels.len() / shape.channels * shape.heads];
             let each = logits.len() / samples as usize;
             for (image, logits) in
                 voxels.chunks_exact(voxels.len() / samples as usize).zip(logits.chunks_exact_mut(each))

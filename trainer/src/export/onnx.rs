@@ -167,10 +167,10 @@ fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Error>
     let settings = Settings { half: Some(false), ..Settings::default() };
     let engine = OnnxEngine::new(loaded.model, &loaded.manifest, settings)
         .or_error_with(ErrorKind::Model, || "the written file cannot be run")?;
-    let patch: usize = engine.patch_zyx().iter().product();
-    let input = noise(engine.channels() * patch);
+    let shape = engine.shape();
+    let input = noise(shape.input_len());
     let expected = reference(&input).or_error_with(ErrorKind::Model, || "the trained network could not be run")?;
-    let mut logits = vec![0.0; engine.heads() * patch];
+    let mut logits = vec![0.0; shape.output_len()];
     if expected.len() != logits.len() {
         return Err(Error::new(
             ErrorKind::Model,

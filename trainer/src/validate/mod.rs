@@ -246,6 +246,6 @@ fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Option
     let raw = Case { name: case.id.clone(), channels: case.images.clone() };
     let planned = run::plan(model, &raw, &how)?;
     let to = Destination { path: target, key: &key };
-    run::run(model, planned, to, &mut (), stop::of_process())?;
+    run::run(planned, to, &mut (), stop::of_process())?;
     Ok(true)
 }

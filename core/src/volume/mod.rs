@@ -1,5 +1,9 @@
 //! Voxel grids, boxes, and sources of voxels.
 
+mod dense;
+
+pub use dense::{DenseScan, Voxel};
+
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
@@ -60,6 +64,27 @@ impl Box3 {
     pub fn voxels(&self) -> usize {
         self.shape().iter().product()
     }
+
+    /// Checks what a caller asks of [`VoxelSource::read`], for sources to turn a caller's mistake into an error.
+    ///
+    /// # Errors
+    /// There is no such channel, the box is not inside the scan, or the output has another length.
+    pub fn check<S: VoxelSource + ?Sized>(&self, channel: usize, source: &S, out: &[f32]) -> Result<(), SourceError> {
+        let (shape, channels) = (source.shape_zyx(), source.channels());
+        let inside = self.0.iter().zip(shape).all(|(range, n)| range.start <= range.end && range.end <= n);
+        if channel < channels && inside && out.len() == self.voxels() {
+            return Ok(());
+        }
+        Err(SourceError(
+            alloc::format!(
+                "box {:?} of channel {channel} into {} values was asked of a scan of {shape:?} voxels and {channels} \
+                 channels",
+                self.0,
+                out.len()
+            )
+            .into(),
+        ))
+    }
 }
 
 /// The element type of a stored volume.
@@ -109,6 +134,9 @@ pub trait VoxelSource {
     /// Voxels per axis of each channel: `z, y, x`.
     fn shape_zyx(&self) -> Index3;
 
+    /// Distance between voxel centres in millimetres: `z, y, x`.
+    fn spacing_mm(&self) -> [f64; 3];
+
     /// Number of channels.
     fn channels(&self) -> usize;
 
@@ -120,4 +148,10 @@ pub trait VoxelSource {
 
     /// Bytes this source keeps in memory, its file buffers included.
     fn resident_bytes(&self) -> usize;
+
+    /// For a source that reads a file from its start again and again: the bytes that the scan would take if the caller
+    /// loaded it into memory instead. `None`: any box is read at the same cost, as from memory.
+    fn kept_bytes(&self) -> Option<usize> {
+        None
+    }
 }
