@@ -52,6 +52,7 @@
 //! | [`postprocess`] | logits back to the scan's grid, labels, un-crop |
 //! | [`pipeline`] | the run: laid out, its memory planned, segmented slab by slab |
 //! | [`metrics`] | Dice, surface distances, bootstrap intervals |
+//! | `arrays` | feature `ndarray`: scans and label maps as arrays |
 //! | `digest` | feature `tract`: SHA-256 as text |
 //! | `onnx` | feature `tract`: ONNX files, their manifest, and the engine that runs them |
 //! | `nnunet` | feature `tract`: nnU-Net v2 model folders, read without running pickle code |
@@ -70,6 +71,8 @@ compile_error!(
 extern crate alloc;
 
 pub(crate) mod arch;
+#[cfg(feature = "ndarray")]
+pub mod arrays;
 #[cfg(feature = "tract")]
 pub mod digest;
 pub mod engine;
