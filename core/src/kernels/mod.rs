@@ -23,7 +23,7 @@ mod stored;
 mod sum;
 mod upsample;
 
-pub use conv::{Conv, ConvGeometry, ConvWeights, Precision};
+pub use conv::{Conv, ConvGeometry, ConvWeights, MOST_INT_PRODUCTS, Precision};
 #[cfg(feature = "train")]
 pub use gradient::{DataGradient, GradientTarget, Update, WeightGradient};
 pub use norm::{Norm, Statistics};

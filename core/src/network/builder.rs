@@ -5,7 +5,7 @@ use super::spec::{
 };
 use super::weights::{Weights, WeightsBuilder};
 use crate::arch::{Activation, Quant};
-use crate::kernels::{Between, ConvGeometry, PoolGeometry, Squash, Upsample};
+use crate::kernels::{Between, ConvGeometry, MOST_INT_PRODUCTS, PoolGeometry, Squash, Upsample};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -135,6 +135,13 @@ impl GraphBuilder {
                 }
                 PartSpec::Spread { .. } | PartSpec::Resampled { .. } => {}
             }
+        }
+        if !g.int_sums_fit() {
+            return Err(SpecError(alloc::format!(
+                "the integer sums of \"{name}\" can exceed 32 bits: {} x {} products, the most is {MOST_INT_PRODUCTS}",
+                g.cin,
+                g.taps()
+            )));
         }
         let totals: Vec<i32> =
             w.chunks_exact(g.cin * g.taps()).map(|w| w.iter().map(|&v| i32::from(v)).sum()).collect();

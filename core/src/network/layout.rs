@@ -1,13 +1,15 @@
 //! A checked network with the memory of a run laid out: one block of memory whose size is known beforehand and which the
 //! caller hands in.
 
-use super::arena::{Arena, NARROW, WIDE};
+use super::arena::{Arena, NARROW, WIDE, table_blocks};
+use super::check::{MOST_BYTES, check_totals};
 use super::prepare::{Prepared, float_weights, prepare};
 use super::spec::{ConvSpec, Form, Graph, Kind, Place, SpecError, Step};
 use super::weights::Weights;
-use crate::arch::{Block, Isa};
+use crate::arch::{Block, Isa, Moments, blocks_for};
 use crate::kernels::Statistics;
 use crate::patch::PatchPrecision;
+use alloc::format;
 use alloc::vec::Vec;
 
 /// A network ready to run.
@@ -33,18 +35,27 @@ impl<'w> Network<'w> {
             return Err(SpecError("its weights do not start at an address divisible by 64".into()));
         }
         graph.check(weights.bytes().len())?;
-        let mut prepared = Vec::with_capacity(graph.steps.len());
-        let (mut scratch_blocks, mut statistics_bytes) = (0, 0);
-        for step in &graph.steps {
-            let p = prepare(isa, step, &weights);
-            scratch_blocks = scratch_blocks.max(p.scratch_blocks);
-            if step.norm.is_some() {
-                statistics_bytes = statistics_bytes.max(Statistics::bytes(p.tiles, step.channels));
+        check_totals(&graph, &weights)?;
+        let prepared: Vec<Prepared> = graph.steps.iter().map(|step| prepare(isa, step, &weights)).collect();
+        let scratch_blocks = prepared.iter().map(|p| p.scratch_blocks).max().unwrap_or(0);
+        let mut statistics_bytes = 0;
+        for (step, p) in graph.steps.iter().zip(&prepared).filter(|(step, _)| step.norm.is_some()) {
+            if p.tiles.checked_mul(step.channels).is_none_or(|n| n > MOST_BYTES / size_of::<Moments>()) {
+                let (name, channels, tiles) = (&step.name, step.channels, p.tiles);
+                return Err(SpecError(format!(
+                    "step \"{name}\": the statistics of {channels} channels in {tiles} tiles exceed {MOST_BYTES} bytes"
+                )));
             }
-            prepared.push(p);
+            statistics_bytes = statistics_bytes.max(Statistics::bytes(p.tiles, step.channels));
         }
         let weight_blocks: Vec<usize> = prepared.iter().map(|p| p.weight_blocks).collect();
-        // Who stores halves wants to save memory.
+        // Offsets are at most the sum of all lengths; counted in 64 bits, it cannot overflow.
+        let lengths = graph.steps.iter().map(|s| blocks_for(s.bytes())).chain(weight_blocks.iter().copied());
+        let all: u64 = lengths.chain(graph.tables.iter().map(|&t| table_blocks(t))).map(|n| n as u64).sum();
+        if all > isize::MAX as u64 {
+            return Err(SpecError(format!("its tensors have {all} blocks of 64 bytes, more than can be counted here")));
+        }
+        // Half precision is used to save memory, so its layers write over their input by default.
         let usual = if graph.patch_precision() == PatchPrecision::F16 { Some(WIDE) } else { None };
         let roomy = Arena::new(&graph, &weight_blocks, usual);
         let tight = Some(Arena::new(&graph, &weight_blocks, Some(NARROW))).filter(|tight| tight.blocks < roomy.blocks);
@@ -71,11 +82,12 @@ impl<'w> Network<'w> {
             p => self.graph.steps.iter().rfind(|s| s.place == p).map_or(0, Step::bytes),
         };
         let mut bytes = step.bytes();
-        step.inputs.iter().for_each(|v| v.places(&mut |p| bytes += place_bytes(p)));
-        let widths = |form: Form| if form == Form::F32 { 4 } else { 2 };
-        bytes += float_weights(step).iter().map(|(span, form)| span.len * widths(*form)).sum::<usize>();
+        step.inputs.iter().for_each(|v| v.places(&mut |p| bytes = bytes.saturating_add(place_bytes(p))));
+        for (span, form) in float_weights(step) {
+            bytes = bytes.saturating_add(span.len * if form == Form::F32 { 4 } else { 2 });
+        }
         if let Kind::Conv(_, ConvSpec::Int { weights, .. }) = &step.kind {
-            bytes += weights.len;
+            bytes = bytes.saturating_add(weights.len);
         }
         bytes
     }
@@ -97,23 +109,23 @@ impl<'w> Network<'w> {
 
     /// Blocks of workspace that a run on `workers` threads works best with.
     pub fn workspace_blocks(&self, workers: usize) -> usize {
-        self.roomy.blocks + workers * self.scratch_blocks
+        self.roomy.blocks.saturating_add(workers.saturating_mul(self.scratch_blocks))
     }
 
     /// The least workspace that will do: layers write over their input, band by band of planes, with the same result.
     pub fn least_workspace_blocks(&self, workers: usize) -> usize {
-        self.tight.as_ref().unwrap_or(&self.roomy).blocks + workers * self.scratch_blocks
+        self.tight.as_ref().unwrap_or(&self.roomy).blocks.saturating_add(workers.saturating_mul(self.scratch_blocks))
     }
 
     /// Heap bytes of a run beside the workspace: small tables.
     pub fn run_bytes(&self, workers: usize) -> usize {
-        self.statistics_bytes + workers * 1024 + 16 * 1024
+        self.statistics_bytes.saturating_add(workers.saturating_mul(1024)).saturating_add(16 * 1024)
     }
 
     /// The layout that a workspace has room for, its arena, and each worker's scratch; none where it is too small.
     pub(super) fn split<'a>(&self, workspace: &'a mut [Block], workers: usize) -> Option<Parts<'_, 'a>> {
-        let scratch = workers * self.scratch_blocks;
-        let fits = |arena: &&Arena| arena.blocks + scratch <= workspace.len();
+        let scratch = workers.saturating_mul(self.scratch_blocks);
+        let fits = |arena: &&Arena| arena.blocks.saturating_add(scratch) <= workspace.len();
         let layout = [Some(&self.roomy), self.tight.as_ref()].into_iter().flatten().find(fits)?;
         let (arena, rest) = workspace.split_at_mut(layout.blocks);
         Some((layout, arena, rest.chunks_exact_mut(self.scratch_blocks.max(1)).take(workers).collect()))

@@ -249,7 +249,7 @@ impl Step {
             Kind::Conv(g, _) => g.macs(),
             _ => 0,
         };
-        own + self.inputs.iter().map(ValueSpec::macs).sum::<u64>()
+        self.inputs.iter().fold(own, |n, v| n.saturating_add(v.macs()))
     }
 }
 
@@ -271,6 +271,11 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Multiply-accumulates of all steps; the largest number where they are more.
+    pub fn macs(&self) -> u64 {
+        self.steps.iter().map(Step::macs).fold(0, u64::saturating_add)
+    }
+
     /// How input and output are best stored: as the step that writes the output says.
     pub fn patch_precision(&self) -> PatchPrecision {
         match self.steps.iter().rfind(|s| s.place == Place::Output).map(|s| s.storage) {
@@ -300,14 +305,14 @@ impl ValueSpec {
 
     fn macs(&self) -> u64 {
         let voxels = self.grid.iter().map(|&n| n as u64).product::<u64>();
-        self.parts
-            .iter()
-            .map(|p| match p {
-                PartSpec::Upsampled { low, cout, .. } => (low.channels() * cout) as u64 * voxels + low.macs(),
-                PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => low.macs(),
-                PartSpec::Stored { .. } => 0,
-            })
-            .sum()
+        let of = |part: &PartSpec| match part {
+            PartSpec::Upsampled { low, cout, .. } => {
+                ((low.channels() * cout) as u64).saturating_mul(voxels).saturating_add(low.macs())
+            }
+            PartSpec::Spread { low, .. } | PartSpec::Resampled { low, .. } => low.macs(),
+            PartSpec::Stored { .. } => 0,
+        };
+        self.parts.iter().map(of).fold(0, u64::saturating_add)
     }
 
     /// Calls `f` for every stored tensor that reading this one reads.

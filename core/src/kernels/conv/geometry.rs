@@ -5,6 +5,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// Products of an unsigned with a signed byte whose sum is in 32 bits whatever the bytes are.
+pub const MOST_INT_PRODUCTS: usize = i32::MAX as usize / (255 * 128);
+
 /// Shape of a convolution; axes `z, y, x`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvGeometry {
@@ -61,7 +64,7 @@ impl ConvGeometry {
     }
 
     /// More bytes than a worker's scratch takes, however the layer is laid out.
-    fn most_scratch_bytes(&self) -> f64 {
+    pub(crate) fn most_scratch_bytes(&self) -> f64 {
         let axes = [self.input, self.output, self.kernel, self.stride, self.dilation, self.pad];
         let [input, output, kernel, stride, dilation, pad] = axes.map(|axis| axis.map(|n| n as f64));
         let lines = output[1] + kernel[1] * dilation[1] + 4.0;
@@ -82,6 +85,11 @@ impl ConvGeometry {
     /// Multiply-accumulates, padding included.
     pub fn macs(&self) -> u64 {
         (self.cin * self.taps() * self.cout) as u64 * self.output.iter().map(|&n| n as u64).product::<u64>()
+    }
+
+    /// Whether the sums of integer products are exact: one output voxel adds no more of them than 32 bits hold.
+    pub fn int_sums_fit(&self) -> bool {
+        self.cin.checked_mul(self.taps()).is_some_and(|n| n <= MOST_INT_PRODUCTS)
     }
 
     /// Elements of packed float weights.

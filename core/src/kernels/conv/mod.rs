@@ -12,7 +12,7 @@ mod geometry;
 mod layout;
 mod sums;
 
-pub use geometry::ConvGeometry;
+pub use geometry::{ConvGeometry, MOST_INT_PRODUCTS};
 pub(super) use geometry::{is_tensor, is_window};
 #[cfg(feature = "train")]
 pub(super) use layout::{apart, period};
