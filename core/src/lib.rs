@@ -43,10 +43,10 @@
 //! | `arch` | private: instruction sets, chosen when the program runs, and the primitives of kernels; all `unsafe` code |
 //! | [`workspace`] | memory that a caller hands in |
 //! | [`patch`] | a patch's voxels and logits, in single or half precision |
+//! | [`manifest`] | the description that a model file carries, and its rules |
 //! | `kernels` | private: the layers of a network as loops over tiles; feature `train`: gradients |
 //! | [`engine`] | the interface of networks: one patch in, logits out |
 //! | [`network`] | compiled networks: their steps, their memory, their byte form |
-//! | [`manifest`] | the description that a model file carries, and its rules |
 //! | [`tiling`] | tile starts, importance map, rolling accumulator |
 //! | [`preprocess`] | crop, normalise, resample to the network grid, slab by slab |
 //! | [`postprocess`] | logits back to the scan's grid, labels, un-crop |

@@ -1,7 +1,7 @@
 //! The compiled student that the bare program reads: two folds that between them use every kind of weights.
 
-use scanside_core::network::ConvGeometry;
-use scanside_core::network::{Activation, Quant};
+use scanside_core::manifest::{Channel, Label, Labels, Manifest, NetworkGrid, Normalization};
+use scanside_core::network::{Activation, ConvGeometry, Quant};
 use scanside_core::network::{Graph, GraphBuilder, ValueSpec, Weights, write_image};
 
 /// Voxels per patch, as the bare program's scene has them.
@@ -56,8 +56,27 @@ fn fold(half: bool) -> Option<(Graph, Weights<'static>)> {
     b.finish(v).ok()
 }
 
+/// What [`manifest`] is as JSON.
+const MANIFEST_JSON: &str = r#"{"format":1,"grid":{"patch_zyx":[8,10,12],"spacing_mm":[1.3,0.9,1.0]},
+"channels":[{"name":"","normalization":{"kind":"z_score","masked":true}}],"crop_to_nonzero":true,
+"labels":{"kind":"exclusive","heads":[{"name":"","value":0},{"name":"","value":1},{"name":"","value":2}]},
+"folds":2,"mirror_axes":[0,2]}"#;
+
+/// The manifest of the bare program's scene.
+fn manifest() -> Manifest {
+    let grid = NetworkGrid::new(PATCH, [Some(1.3), Some(0.9), Some(1.0)]);
+    let channels = vec![Channel::new("", Normalization::ZScore { masked: true })];
+    let heads = (0..HEADS).map(|value| Label::new("", value as u16)).collect();
+    let mut manifest = Manifest::new(grid, channels, Labels::Exclusive { heads });
+    manifest.crop_to_nonzero = true;
+    manifest.folds = 2;
+    manifest.mirror_axes = vec![0, 2];
+    manifest
+}
+
 /// The bytes of the file: one fold in half precision and integers, one in single precision.
 pub fn write() -> Option<Vec<u8>> {
     let (first, second) = (fold(true)?, fold(false)?);
-    write_image("{}", &[(&first.0, &first.1), (&second.0, &second.1)]).ok()
+    let manifest = manifest();
+    write_image(&manifest, MANIFEST_JSON, &[(&first.0, &first.1), (&second.0, &second.1)]).ok()
 }

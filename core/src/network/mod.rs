@@ -18,6 +18,8 @@ mod weights;
 
 pub use builder::GraphBuilder;
 pub use engine::NativeEngine;
+#[doc(hidden)]
+pub use image::Aligned;
 pub use image::{Image, ImageError, write_image};
 pub use layout::Network;
 pub use run::StepObserver;

@@ -3,10 +3,9 @@
 use super::OnnxError;
 use super::engine::OnnxEngine;
 use super::graph::Summary;
-use super::metadata::{GraphFacts, manifest_from_json};
 use crate::arch::Isa;
 use crate::manifest::Manifest;
-use crate::network::{ConvSpec, Form, Image, Kind, NativeEngine, Network, PartSpec, Step, ValueSpec};
+use crate::network::{ConvSpec, Form, Image, ImageError, Kind, NativeEngine, Network, PartSpec, Step, ValueSpec};
 use std::collections::BTreeMap;
 
 impl OnnxEngine {
@@ -20,12 +19,10 @@ impl OnnxEngine {
     /// # Errors
     /// Bytes that are damaged or of another version, or a manifest that disagrees with the networks.
     pub fn compiled(bytes: &'static [u8], isa: Isa) -> Result<(Manifest, OnnxEngine), OnnxError> {
-        let file = |e: crate::network::ImageError| OnnxError::Compiled(e.to_string());
-        let image = Image::parse(bytes).map_err(file)?;
+        let file = |e: ImageError| OnnxError::Compiled(e.to_string());
+        let image = Image::open(bytes).map_err(file)?;
+        let manifest = image.manifest().map_err(file)?;
         let networks = image.networks(isa).map_err(file)?;
-        let first = networks[0].graph();
-        let facts = GraphFacts::compiled(first.channels, first.patch, first.heads, networks.len());
-        let manifest = manifest_from_json(image.manifest_json().map_err(file)?, &facts)?;
         let summary = summarise(&networks);
         let native = NativeEngine::new(networks);
         let native = native.ok_or_else(|| OnnxError::Compiled("its folds differ in shape".into()))?;

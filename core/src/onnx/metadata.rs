@@ -79,19 +79,6 @@ pub(crate) struct GraphFacts {
     inputs: usize,
 }
 
-impl GraphFacts {
-    /// Those of compiled networks; a compiled 2d network is one whose patch has one plane, which the manifest may say.
-    pub(super) fn compiled(channels: usize, patch: [usize; 3], heads: usize, folds: usize) -> GraphFacts {
-        GraphFacts {
-            two_dimensional: None,
-            channels: Some(channels),
-            patch: patch.iter().map(|&n| Some(n)).collect(),
-            heads: vec![Some(heads); folds],
-            inputs: 1,
-        }
-    }
-}
-
 pub(crate) fn facts_of(graph: &GraphProto) -> GraphFacts {
     // Old files list their weights among the inputs.
     let inputs: Vec<_> = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name == i.name)).collect();
@@ -243,13 +230,6 @@ fn missing(root: &Map<String, Value>) -> Vec<String> {
 /// All disagreements in one sentence each.
 pub(super) fn manifest_check(m: &Manifest, graph: &GraphProto) -> Result<(), OnnxError> {
     check(m, &facts_of(graph))
-}
-
-/// The manifest of a compiled model.
-pub(super) fn manifest_from_json(json: &str, facts: &GraphFacts) -> Result<Manifest, OnnxError> {
-    let manifest = Manifest::from_json(json)?;
-    check(&manifest, facts)?;
-    Ok(manifest)
 }
 
 fn check(m: &Manifest, facts: &GraphFacts) -> Result<(), OnnxError> {

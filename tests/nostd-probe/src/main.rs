@@ -13,9 +13,8 @@ mod scene;
 mod student;
 
 use scanside_core::network::Isa;
-use student::Aligned;
 
-static STUDENT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../golden/image/student.image"));
+static STUDENT: &[u8] = scanside_core::include_image!("../../golden/image/student.image");
 
 /// 0: everything is as in the standard build. 1: the run failed. 2: other labels. 3 and 4: see [`runtime`]. 5: a student
 /// read from bytes gave something else in plain Rust; 6: it did not run with this CPU's own instructions.
@@ -25,9 +24,9 @@ fn run() -> i32 {
         Some(_) => return 2,
         None => return 1,
     }
-    if student::run(&STUDENT.0, Isa::SCALAR) != Some(student::EXPECTED) {
+    if student::run(STUDENT, Isa::SCALAR) != Some(student::EXPECTED) {
         return 5;
     }
     // Its bits are those of this kind of CPU, so there is no number to compare them with here.
-    if student::run(&STUDENT.0, Isa::detect()).is_none() { 6 } else { 0 }
+    if student::run(STUDENT, Isa::detect()).is_none() { 6 } else { 0 }
 }

@@ -79,11 +79,11 @@ fn manifest() -> Manifest {
 
 /// Runs the scene; `None` if anything fails.
 pub(crate) fn run() -> Option<u64> {
-    run_with(&Sums)
+    run_with(&Sums, &manifest())
 }
 
-/// Runs the scene with another network of the same shape.
-pub(crate) fn run_with<E: Engine>(engine: &E) -> Option<u64> {
+/// Runs the scene with another network of the same shape, and its manifest.
+pub(crate) fn run_with<E: Engine>(engine: &E, manifest: &Manifest) -> Option<u64> {
     let mut state = 12_345_u32;
     let voxels: Vec<i16> = (0..SHAPE.iter().product::<usize>())
         .map(|i| {
@@ -94,8 +94,7 @@ pub(crate) fn run_with<E: Engine>(engine: &E) -> Option<u64> {
         })
         .collect();
     let mut scan = DenseScan::new(&voxels, SHAPE, [1.0, 1.1, 0.8]).ok()?;
-    let manifest = manifest();
-    let run = Run::look(&manifest, &mut scan, RunOptions::default()).ok()?;
+    let run = Run::look(manifest, &mut scan, RunOptions::default()).ok()?;
     let planned = run.plan(engine, &Surroundings::bare(), 1, None).ok()?;
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
     planned.segment(&mut scan, &Serial, &mut hash, &mut ()).ok()?;
