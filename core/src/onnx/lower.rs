@@ -23,7 +23,7 @@ use super::norm_op::InstanceNorm;
 use super::quantised::QuantTable;
 use super::resize;
 use crate::arch::Activation;
-use crate::kernels::{ConvGeometry, PoolGeometry, Squash};
+use crate::kernels::{ConvGeometry, MOST_INT_PRODUCTS, PoolGeometry, Squash};
 use crate::manifest::Manifest;
 use crate::network::{Graph, GraphBuilder, ValueSpec, Weights};
 
@@ -286,6 +286,11 @@ impl Lowerer<'_> {
             Some(Ok(q)) if q.values.len() != weights.len() || q.scales.len() != g.cout => {
                 Some("its weights were changed on the way".into())
             }
+            Some(Ok(_)) if !g.int_sums_fit() => Some(format!(
+                "its sums of {} x {} integer products can exceed 32 bits; the most is {MOST_INT_PRODUCTS}",
+                g.cin,
+                g.taps()
+            )),
             Some(Ok(q)) => match self.builder.grid_of(&input) {
                 Some(quant) => {
                     let made = self.builder.conv_int(&node.name, input, &g, &q.values, &q.scales, &bias, quant);
@@ -430,3 +435,6 @@ fn leading(axes: &[usize], first: usize) -> [usize; 3] {
         _ => [first; 3],
     }
 }
+
+#[cfg(test)]
+mod tests;
