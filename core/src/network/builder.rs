@@ -109,7 +109,7 @@ impl GraphBuilder {
     /// The grid must be the last thing pending on every part of the input; the convolution takes it over.
     ///
     /// # Errors
-    /// It is not.
+    /// It is not, or the sums of products can exceed 32 bits ([`ConvGeometry::int_sums_fit`]).
     #[allow(clippy::too_many_arguments)] // What a quantised convolution consists of.
     pub fn conv_int(
         &mut self,
@@ -368,7 +368,7 @@ impl GraphBuilder {
     /// Makes `value` the output.
     ///
     /// # Errors
-    /// The graph does not hold together: a defect of who built it.
+    /// The graph fails its check ([`Graph::check`]): a defect of the caller.
     pub fn finish(mut self, value: ValueSpec) -> Result<(Graph, Weights<'static>), SpecError> {
         self.graph.heads = value.channels();
         let mut step = self.bare(&value);

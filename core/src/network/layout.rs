@@ -18,9 +18,9 @@ pub struct Network<'w> {
     pub(super) weights: Weights<'w>,
     pub(super) isa: Isa,
     pub(super) prepared: Vec<Prepared>,
-    roomy: Arena,
+    usual: Arena,
     /// Layers in narrow bands, where that takes less.
-    tight: Option<Arena>,
+    least: Option<Arena>,
     scratch_blocks: usize,
     statistics_bytes: usize,
 }
@@ -38,28 +38,14 @@ impl<'w> Network<'w> {
         check_totals(&graph, &weights)?;
         let prepared: Vec<Prepared> = graph.steps.iter().map(|step| prepare(isa, step, &weights)).collect();
         let scratch_blocks = prepared.iter().map(|p| p.scratch_blocks).max().unwrap_or(0);
-        let mut statistics_bytes = 0;
-        for (step, p) in graph.steps.iter().zip(&prepared).filter(|(step, _)| step.norm.is_some()) {
-            if p.tiles.checked_mul(step.channels).is_none_or(|n| n > MOST_BYTES / size_of::<Moments>()) {
-                let (name, channels, tiles) = (&step.name, step.channels, p.tiles);
-                return Err(SpecError(format!(
-                    "step \"{name}\": the statistics of {channels} channels in {tiles} tiles exceed {MOST_BYTES} bytes"
-                )));
-            }
-            statistics_bytes = statistics_bytes.max(Statistics::bytes(p.tiles, step.channels));
-        }
+        let statistics_bytes = statistics_bytes(&graph, &prepared)?;
         let weight_blocks: Vec<usize> = prepared.iter().map(|p| p.weight_blocks).collect();
-        // Offsets are at most the sum of all lengths; counted in 64 bits, it cannot overflow.
-        let lengths = graph.steps.iter().map(|s| blocks_for(s.bytes())).chain(weight_blocks.iter().copied());
-        let all: u64 = lengths.chain(graph.tables.iter().map(|&t| table_blocks(t))).map(|n| n as u64).sum();
-        if all > isize::MAX as u64 {
-            return Err(SpecError(format!("its tensors have {all} blocks of 64 bytes, more than can be counted here")));
-        }
+        check_total(&graph, &weight_blocks)?;
         // Half precision is used to save memory, so its layers write over their input by default.
-        let usual = if graph.patch_precision() == PatchPrecision::F16 { Some(WIDE) } else { None };
-        let roomy = Arena::new(&graph, &weight_blocks, usual);
-        let tight = Some(Arena::new(&graph, &weight_blocks, Some(NARROW))).filter(|tight| tight.blocks < roomy.blocks);
-        Ok(Network { graph, weights, isa, prepared, roomy, tight, scratch_blocks, statistics_bytes })
+        let band = if graph.patch_precision() == PatchPrecision::F16 { Some(WIDE) } else { None };
+        let usual = Arena::new(&graph, &weight_blocks, band);
+        let least = Some(Arena::new(&graph, &weight_blocks, Some(NARROW))).filter(|least| least.blocks < usual.blocks);
+        Ok(Network { graph, weights, isa, prepared, usual, least, scratch_blocks, statistics_bytes })
     }
 
     /// What it computes.
@@ -109,12 +95,12 @@ impl<'w> Network<'w> {
 
     /// Blocks of workspace that a run on `workers` threads works best with.
     pub fn workspace_blocks(&self, workers: usize) -> usize {
-        self.roomy.blocks.saturating_add(workers.saturating_mul(self.scratch_blocks))
+        self.usual.blocks.saturating_add(workers.saturating_mul(self.scratch_blocks))
     }
 
     /// The least workspace that will do: layers write over their input, band by band of planes, with the same result.
     pub fn least_workspace_blocks(&self, workers: usize) -> usize {
-        self.tight.as_ref().unwrap_or(&self.roomy).blocks.saturating_add(workers.saturating_mul(self.scratch_blocks))
+        self.least.as_ref().unwrap_or(&self.usual).blocks.saturating_add(workers.saturating_mul(self.scratch_blocks))
     }
 
     /// Heap bytes of a run beside the workspace: small tables.
@@ -126,7 +112,7 @@ impl<'w> Network<'w> {
     pub(super) fn split<'a>(&self, workspace: &'a mut [Block], workers: usize) -> Option<Parts<'_, 'a>> {
         let scratch = workers.saturating_mul(self.scratch_blocks);
         let fits = |arena: &&Arena| arena.blocks.saturating_add(scratch) <= workspace.len();
-        let layout = [Some(&self.roomy), self.tight.as_ref()].into_iter().flatten().find(fits)?;
+        let layout = [Some(&self.usual), self.least.as_ref()].into_iter().flatten().find(fits)?;
         let (arena, rest) = workspace.split_at_mut(layout.blocks);
         Some((layout, arena, rest.chunks_exact_mut(self.scratch_blocks.max(1)).take(workers).collect()))
     }
@@ -134,3 +120,29 @@ impl<'w> Network<'w> {
 
 /// A layout, its arena, and each worker's scratch.
 type Parts<'l, 'a> = (&'l Arena, &'a mut [Block], Vec<&'a mut [Block]>);
+
+/// Heap bytes of the largest statistics of an instance norm.
+fn statistics_bytes(graph: &Graph, prepared: &[Prepared]) -> Result<usize, SpecError> {
+    let mut most = 0;
+    for (step, p) in graph.steps.iter().zip(prepared).filter(|(step, _)| step.norm.is_some()) {
+        if p.tiles.checked_mul(step.channels).is_none_or(|n| n > MOST_BYTES / size_of::<Moments>()) {
+            let (name, channels, tiles) = (&step.name, step.channels, p.tiles);
+            return Err(SpecError(format!(
+                "step \"{name}\": the statistics of {channels} channels in {tiles} tiles exceed {MOST_BYTES} bytes"
+            )));
+        }
+        most = most.max(Statistics::bytes(p.tiles, step.channels));
+    }
+    Ok(most)
+}
+
+/// Checks that the offsets of tensors can be counted: they are at most the sum of all lengths, which 64 bits hold.
+fn check_total(graph: &Graph, weight_blocks: &[usize]) -> Result<(), SpecError> {
+    let tensors = graph.steps.iter().map(|s| blocks_for(s.bytes()));
+    let tables = graph.tables.iter().map(|&channels| table_blocks(channels));
+    let all: u64 = tensors.chain(tables).chain(weight_blocks.iter().copied()).map(|n| n as u64).sum();
+    if all > isize::MAX as u64 {
+        return Err(SpecError(format!("its tensors have {all} blocks of 64 bytes, more than can be counted here")));
+    }
+    Ok(())
+}

@@ -285,7 +285,7 @@ impl Graph {
     }
 }
 
-/// A compiled network that does not hold together: a damaged file, or a defect of who made it.
+/// A compiled network that cannot be run as it is: a damaged file, or a defect of the program that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError(pub String);
 
