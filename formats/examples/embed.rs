@@ -6,7 +6,6 @@
 //! ```
 
 use scanside_core::executor::Serial;
-use scanside_core::manifest::Manifest;
 use scanside_core::network::{Image, Isa, NativeEngine};
 use scanside_core::pipeline::{Run, RunOptions, Surroundings};
 use scanside_core::workspace::{Block, blocks_for, numbers, numbers_mut};
@@ -28,8 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bytes = fs::read(model)?;
     let mut blocks = vec![Block::ZERO; blocks_for(bytes.len())];
     numbers_mut(&mut blocks)[..bytes.len()].copy_from_slice(&bytes);
-    let image = Image::parse(&numbers(&blocks)[..bytes.len()])?;
-    let manifest = Manifest::from_json(image.manifest_json()?)?;
+    let image = Image::open(&numbers(&blocks)[..bytes.len()])?;
+    let manifest = image.manifest()?;
     let engine = NativeEngine::new(image.networks(Isa::detect())?).ok_or("the model's folds differ in shape")?;
 
     let scan = Scan::open(&[scan])?;

@@ -4,9 +4,10 @@ use super::options::{EngineChoice, ModelOptions, PrecisionChoice};
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_core::manifest::Manifest;
+use scanside_core::network::Image;
 use scanside_core::nnunet::{self, ModelFolder};
 use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
-use scanside_core::workspace::{Block, blocks_for, numbers_mut};
+use scanside_core::workspace::{Block, blocks_for, numbers, numbers_mut};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -88,25 +89,24 @@ fn open_compiled(path: &Path, options: &ModelOptions) -> Result<Opened, Error> {
         );
         return Err(Error::new(ErrorKind::Usage, sentence).about(path));
     }
-    let blocks = read_blocks(path)?;
+    let (blocks, len) = read_blocks(path)?;
     // The networks read their weights where they lie, for as long as the program runs.
-    let bytes: &'static [u8] = blocks;
+    let bytes: &'static [u8] = &numbers::<u8>(blocks.leak())[..len];
     let (manifest, engine) = OnnxEngine::compiled(bytes, options.isa)
         .or_error_with(ErrorKind::Model, || format!("{} cannot be run", path.display()))?;
     Ok(Opened { manifest, engine, graph_sha256: digest::sha256(bytes) })
 }
 
-/// A file's bytes, aligned as images are read in place, for as long as the program runs.
-fn read_blocks(path: &Path) -> Result<&'static [u8], Error> {
+/// A file's bytes, aligned as compiled models are read in place, and their number.
+fn read_blocks(path: &Path) -> Result<(Vec<Block>, usize), Error> {
     let mut file = File::open(path).or_cannot_read(ErrorKind::Model, path)?;
     let len = file.metadata().or_cannot_read(ErrorKind::Model, path)?.len() as usize;
     let mut blocks = Vec::new();
     blocks.try_reserve_exact(blocks_for(len)).map_err(|e| Error::cannot_read(ErrorKind::DoesNotFit, path, e))?;
     blocks.resize(blocks_for(len), Block::ZERO);
-    let blocks: &'static mut [Block] = blocks.leak();
-    let bytes = &mut numbers_mut::<u8>(blocks)[..len];
+    let bytes = &mut numbers_mut::<u8>(&mut blocks)[..len];
     file.read_exact(bytes).or_cannot_read(ErrorKind::Model, path)?;
-    Ok(bytes)
+    Ok((blocks, len))
 }
 
 /// A model's manifest. Its engine is not prepared.
@@ -116,7 +116,11 @@ fn read_blocks(path: &Path) -> Result<&'static [u8], Error> {
 pub fn manifest(path: &Path) -> Result<Manifest, Error> {
     let options = ModelOptions::default();
     if is_compiled(path) {
-        return Ok(open(path, &options)?.manifest);
+        let (blocks, len) = read_blocks(path)?;
+        let bad = || format!("{} is no usable compiled model", path.display());
+        let image = Image::open(&numbers(&blocks)[..len]).or_error_with(ErrorKind::Model, bad)?;
+        let json = image.manifest_json().or_error_with(ErrorKind::Model, bad)?;
+        return Manifest::from_json(json).or_error_with(ErrorKind::Model, bad);
     }
     if nnunet::is_model_folder(path) {
         return Ok(ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?.manifest().clone());
