@@ -49,7 +49,7 @@ pub struct Aligned<T: ?Sized>(pub T);
 /// let image = Image::open(MODEL)?;
 /// let manifest = image.manifest()?;
 /// let engine = NativeEngine::new(image.networks(Isa::detect())?).expect("folds of one shape");
-/// assert_eq!(engine.patch_zyx(), manifest.grid.patch_zyx);
+/// assert_eq!(engine.shape().patch_zyx, manifest.grid.patch_zyx);
 /// # Ok::<(), scanside_core::network::ImageError>(())
 /// ```
 #[macro_export]
