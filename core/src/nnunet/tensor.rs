@@ -102,14 +102,16 @@ impl TensorInfo {
     }
 
     /// Values between the first and the last that the view touches, both included; `None` if the numbers overflow,
-    /// leave the storage, or if the storage is so sparsely used that reading it would cost far more than it gives.
+    /// leave the storage, if the storage is so sparsely used that reading it would cost far more than it gives, or if its
+    /// values are repeated so often that they would take far more memory than the file has bytes.
     pub(super) fn span(&self) -> Option<u64> {
         // Transposed and channels-last tensors have a factor of 1, slices with a step of 2 per axis at most 8.
         const SPARSE: u64 = 16;
+        const REPEATED: u64 = 16;
         let count = self.shape.iter().try_fold(1u64, |n, s| n.checked_mul(*s as u64))?;
         usize::try_from(count).ok()?.checked_mul(8)?;
         if count == 0 {
-            return Some(0);
+            return (self.offset <= self.storage_len).then_some(0);
         }
         let mut last = 0u64;
         for (size, stride) in self.shape.iter().zip(&self.stride) {
@@ -117,11 +119,16 @@ impl TensorInfo {
         }
         let span = last.checked_add(1)?;
         let end = self.offset.checked_add(span)?;
-        (end <= self.storage_len && span <= count.saturating_mul(SPARSE)).then_some(span)
+        let in_proportion = span <= count.saturating_mul(SPARSE) && count <= span.saturating_mul(REPEATED);
+        (end <= self.storage_len && in_proportion).then_some(span)
     }
 
     /// The values in row-major order, from the bytes of the view's span.
     pub(super) fn gather(&self, span: &[u8]) -> Vec<f32> {
+        // Without values, the product of the other extents may be anything.
+        if self.is_empty() {
+            return Vec::new();
+        }
         let bytes = self.dtype.bytes();
         if self.is_contiguous() {
             return span.chunks_exact(bytes).map(|b| self.dtype.to_f32(b)).collect();
@@ -193,6 +200,22 @@ mod tests {
         assert_eq!(view(&[usize::MAX, 8], &[0, 0], 0, 4).span(), None);
         assert_eq!(view(&[2], &[1 << 40], 0, 1 << 41).span(), None);
         assert_eq!(view(&[0, 8], &[8, 1], 0, 0).span(), Some(0));
+        assert_eq!(view(&[0, 8], &[8, 1], u64::MAX, 4).span(), None);
+    }
+
+    #[test]
+    fn memory_stays_in_proportion_to_the_storage() {
+        assert_eq!(view(&[16], &[0], 0, 1).span(), Some(1));
+        assert_eq!(view(&[17], &[0], 0, 1).span(), None);
+        assert_eq!(view(&[1 << 40], &[0], 0, 1).span(), None);
+        assert_eq!(view(&[1 << 40, 4], &[0, 1], 0, 4).span(), None);
+    }
+
+    #[test]
+    fn an_empty_view_may_have_extents_of_any_size() {
+        let tensor = view(&[0, 1 << 40, 1 << 40], &[0, 1 << 40, 1], 0, 0);
+        assert_eq!(tensor.span(), Some(0));
+        assert_eq!(tensor.gather(&[]), [] as [f32; 0]);
     }
 
     #[test]
