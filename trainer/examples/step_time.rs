@@ -52,7 +52,7 @@ fn values(n: usize, seed: usize, size: f32) -> Vec<f32> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 200_003) as f32 / 100_001.0 - 1.0) * size).collect()
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(3);
     let unet = unet();
     let net = NativeNet::new(&unet, PATCH, 1)?;

@@ -5,15 +5,15 @@ use scanside_app::ErrorKind;
 /// Why the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything asked for was done.
+    /// Everything was done.
     Done = 0,
     /// A fault of the program or of the system under it.
     Internal = 1,
-    /// The command line does not make sense.
+    /// The command line is invalid.
     Usage = 2,
-    /// The dataset or the work folder is not what it should be.
+    /// The dataset or the work folder has faults.
     BadInput = 3,
-    /// The model is not what it should be.
+    /// The model has faults, or does not fit the data.
     BadModel = 4,
     /// The memory or the time allowed is too small.
     DoesNotFit = 5,
@@ -39,7 +39,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Output => Exit::CouldNotWrite,
             ErrorKind::Interrupted => Exit::Interrupted,
             ErrorKind::Internal => Exit::Internal,
-            // Kinds that a newer library has.
+            // Kinds that a later version of the library adds.
             _ => Exit::Internal,
         }
     }

@@ -1,4 +1,4 @@
-//! Trains nnU-Net networks on libtorch, and hands them to the inference core and back to nnU-Net.
+//! Trains nnU-Net networks on libtorch, and exports them for the inference core and for nnU-Net.
 //!
 //! # Layers
 //!
@@ -7,10 +7,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`exit`] | exit codes |
-//! | [`stop`] | whether the user asked to stop |
-//! | [`work`] | the folder that a training works in: where its files lie |
-//! | [`targets`] | what the heads are trained to say |
-//! | [`plan`] | nnU-Net's experiment planner: from a fingerprint to `plans.json`; a plan as training needs it |
+//! | [`torch_error`] | errors of libtorch, with a kind |
+//! | [`work`] | the work folder: where its files are |
+//! | [`targets`] | the training targets of a network's heads |
+//! | [`plan`] | nnU-Net's experiment planner: from a fingerprint to `plans.json`; a plan, as training needs it |
 //! | [`dataset`] | raw datasets checked, fingerprint, preprocessed cache, splits |
 //! | [`augment`] | nnU-Net's default augmentations, in plain Rust, seeded |
 //! | [`loader`] | patches sampled from the cache and augmented on worker threads |
@@ -18,10 +18,10 @@
 //! | [`loss`] | Dice, cross entropy, deep supervision |
 //! | [`optimise`] | SGD with Nesterov momentum, schedule, averaged weights |
 //! | [`export`] | nnU-Net folders, ONNX, safetensors |
-//! | [`validate`] | whole cases segmented by the inference core and measured |
-//! | [`report`] | what runs write about themselves, and pages with curves and pictures |
-//! | [`training`] | the training run: steps, log, checkpoints, resuming |
-//! | [`distill`] | students, and what they learn from their teacher |
+//! | [`validate`] | whole cases segmented by the inference core and compared with their labels |
+//! | [`report`] | the files of a run, and pages with curves and pictures |
+//! | [`training`] | training runs: steps, log, checkpoints, resuming |
+//! | [`distill`] | students, and how they learn from teachers |
 //! | [`commands`] | the program's commands |
 //!
 //! Arrays are `[channels, z, y, x]` with `x` fastest, axes those of the network grid.
@@ -38,8 +38,8 @@ pub mod network;
 pub mod optimise;
 pub mod plan;
 pub mod report;
-pub mod stop;
 pub mod targets;
+pub mod torch_error;
 pub mod training;
 pub mod validate;
 pub mod work;

@@ -1,4 +1,4 @@
-//! What the heads of a network are trained to say.
+//! The training targets of a network's heads.
 
 /// The label of voxels outside the nonzero mask and outside the case, as nnU-Net stores it.
 pub const OUTSIDE: i16 = -1;
@@ -8,7 +8,7 @@ pub const OUTSIDE: i16 = -1;
 pub struct Targets {
     /// One head per label, or per region.
     pub heads: Heads,
-    /// Voxels of this value do not count.
+    /// Voxels with this value are ignored.
     pub ignore: Option<i16>,
 }
 

@@ -1,24 +1,24 @@
-//! The folder that a training works in.
+//! The work folder of a training.
 //!
 //! ```text
 //! WORK/
 //!   plans.json dataset.json dataset_fingerprint.json splits_final.json     as nnU-Net writes them
-//!   source.json                                                            where the raw dataset lies
+//!   source.json                                                            where the raw dataset is
 //!   cache/CASE.scase                                                       preprocessed cases
-//!   soft/TEACHERS/CASE.ssoft                                               what teachers say of whole cases
+//!   soft/TEACHERS/CASE.ssoft                                               soft labels of whole cases
 //!   runs/NAME/                                                             one folder per training run
 //!   report.html                                                            the page that compares them
 //! ```
 
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrPathError};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Most bytes of a JSON file beside a network: `plans.json`, `dataset.json` and such.
+/// Largest size of a JSON file beside a network: `plans.json`, `dataset.json` and such.
 const MAX_JSON: u64 = 64 << 20;
 
-/// A work folder; its files may or may not be there yet.
+/// A work folder; its files need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
     root: PathBuf,
@@ -55,7 +55,7 @@ impl Work {
         self.root.join("splits_final.json")
     }
 
-    /// Where the raw dataset lies, and what its files were.
+    /// Where the raw dataset is, and the hashes of its files.
     pub fn source(&self) -> PathBuf {
         self.root.join("source.json")
     }
@@ -70,7 +70,7 @@ impl Work {
         self.cache().join(format!("{id}.scase"))
     }
 
-    /// Folder of what teachers say of whole cases; `teachers` names them.
+    /// Folder of soft labels of whole cases; `teachers` names them.
     pub fn soft(&self, teachers: &str) -> PathBuf {
         self.root.join("soft").join(teachers)
     }
@@ -89,14 +89,14 @@ impl Work {
 /// A JSON file's text.
 ///
 /// # Errors
-/// It cannot be read, or is larger than such files are.
+/// It cannot be read, or is too large.
 pub fn read_text(path: &Path) -> Result<String, Error> {
-    let told = || format!("{} cannot be read", path.display());
     let mut text = String::new();
-    let file = File::open(path).or_error_with(ErrorKind::Input, told)?;
-    file.take(MAX_JSON + 1).read_to_string(&mut text).or_error_with(ErrorKind::Input, told)?;
+    let file = File::open(path).or_cannot_read(ErrorKind::Input, path)?;
+    file.take(MAX_JSON + 1).read_to_string(&mut text).or_cannot_read(ErrorKind::Input, path)?;
     if text.len() as u64 > MAX_JSON {
-        return Err(Error::new(ErrorKind::Input, format!("{} has more than {MAX_JSON} bytes", path.display())));
+        let sentence = format!("{} has more than {MAX_JSON} bytes", path.display());
+        return Err(Error::new(ErrorKind::Input, sentence).about(path));
     }
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! Each step of augmentation with given parameters, against nnU-Net's own. Golden files: `golden/make_augment.py`.
 
 use safetensors::SafeTensors;
-use scanside_trainer::augment::spatial::{Matrix, Rows, Source, Window, crop, resample};
+use scanside_trainer::augment::spatial::{Matrix, PatchMut, Rows, Source, Window, crop, resample};
 use scanside_trainer::augment::{Augmenter, Draw, Noise, Plan, blur, finish, intensity, low_resolution};
 
 /// The tensors of a golden file.
@@ -74,7 +74,8 @@ fn turned_and_scaled_patches_equal_those_of_nnunet() {
         } else {
             let in_plane = name.starts_with("plane");
             let matrix = if in_plane { Matrix::in_plane(angles[0], scale) } else { Matrix::of_volume(angles, scale) };
-            resample(&source, &window, &matrix, patch_zyx, &mut rows, &mut got, &mut got_labels);
+            let mut patch = PatchMut { shape_zyx: patch_zyx, image: &mut got, labels: &mut got_labels };
+            resample(&source, &window, &matrix, &mut rows, &mut patch);
         }
         assert_close(name, &got, &golden.f32(&format!("{name}.image")), 1e-4);
         let expected = golden.i16(&format!("{name}.labels"));

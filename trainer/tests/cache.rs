@@ -1,9 +1,10 @@
 //! A dataset prepared into a work folder: again, changed, interrupted, and by another plan.
 
 use scanside_app::error::{Error, ErrorKind};
+use scanside_app::interrupt::Stop;
 use scanside_testing::data::{data, skipped};
 use scanside_trainer::dataset::cache::CachedCase;
-use scanside_trainer::dataset::prepare::{Cache, Outcome};
+use scanside_trainer::dataset::prepare::{Cache, Job, Outcome};
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::source::Source;
 use scanside_trainer::dataset::splits;
@@ -17,7 +18,8 @@ fn prepare(raw: &RawDataset, plan: &TrainingPlan, work: &Work, overwrite: bool) 
     let cache = Cache::check(raw, plan, work, overwrite)?;
     let source = Source::of(raw, Source::read(work).unwrap_or_default());
     source.write(work)?;
-    cache.fill(raw, plan, work, &source, &|_, _| {})
+    let job = Job { raw, plan, work, source: &source, stop: &Stop::new() };
+    cache.fill(&job, &|_, _| {})
 }
 
 fn golden(name: &str) -> PathBuf {
@@ -76,6 +78,21 @@ fn only_what_changed_is_prepared_again() {
 }
 
 #[test]
+fn a_request_to_stop_ends_the_preparation() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = golden("thick_slices");
+    let work = Work::new(folder.path());
+    let (raw, plan) = (RawDataset::open(&root).unwrap(), plan(&root));
+    let source = Source::of(&raw, Source::default());
+    let stop = Stop::new();
+    stop.request();
+    let job = Job { raw: &raw, plan: &plan, work: &work, source: &source, stop: &stop };
+    let error = Cache::check(&raw, &plan, &work, false).unwrap().fill(&job, &|_, _| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{}", error.chain());
+    assert!(!work.cache().exists());
+}
+
+#[test]
 fn a_cache_of_another_plan_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let root = golden("thick_slices");
@@ -86,9 +103,9 @@ fn a_cache_of_another_plan_is_refused() {
     let mut other = first.clone();
     other.manifest.grid.spacing_mm[1] = Some(1.5);
     other.manifest.grid.spacing_mm[2] = Some(1.5);
-    let failure = prepare(&raw, &other, &work, false).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Input);
-    assert!(failure.chain().contains("3 case(s) that another plan has preprocessed"), "{failure}");
+    let error = prepare(&raw, &other, &work, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.chain().contains("3 case(s) that were preprocessed by another plan"), "{}", error.chain());
     let replaced = prepare(&raw, &other, &work, true).unwrap();
     assert_eq!(replaced.prepared, 3);
     assert_eq!(CachedCase::open(&work.case("thick")).unwrap().shape_zyx()[1], 22);
@@ -104,8 +121,8 @@ fn faulty_cases_are_told_together_and_leave_nothing() {
         std::fs::write(root.join(name), &whole[..whole.len() / 2]).unwrap();
     }
     let work = Work::new(folder.path().join("work"));
-    let failure = prepare(&RawDataset::open(&root).unwrap(), &plan(&root), &work, false).unwrap_err();
-    let text = failure.chain();
+    let error = prepare(&RawDataset::open(&root).unwrap(), &plan(&root), &work, false).unwrap_err();
+    let text = error.chain();
     assert!(text.contains("case thick") && text.contains("case thin") && !text.contains("case same"), "{text}");
     let cached: Vec<_> = std::fs::read_dir(work.cache()).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(cached, ["same.scase"]);
@@ -126,8 +143,8 @@ fn a_full_disk_leaves_no_half_case() {
     let left: Vec<_> = std::fs::read_dir(work.cache()).unwrap().flatten().map(|e| e.path()).collect();
     let whole = left.iter().all(|path| CachedCase::open(path).and_then(|case| case.verify()).is_ok());
     Command::new("umount").arg(folder.path()).status().unwrap();
-    let failure = result.unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Output, "{failure}");
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Output, "{}", error.chain());
     assert!(whole && left.len() < 3, "{left:?}");
 }
 

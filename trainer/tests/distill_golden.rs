@@ -1,7 +1,7 @@
 //! Distillation terms against their formulas in PyTorch (`golden/make_distill.py`).
 
 use scanside_trainer::distill::boundary::BoundarySettings;
-use scanside_trainer::distill::feature::{self, Held};
+use scanside_trainer::distill::feature::{self, FeatureTarget};
 use scanside_trainer::distill::logit::LogitSettings;
 use scanside_trainer::export::tensors::{TensorFile, read_tensors};
 use scanside_trainer::network::values;
@@ -52,8 +52,8 @@ fn terms_and_gradients_are_those_of_their_formulas() {
         let expected = &file.tensors[&format!("{name}.weights")].1;
         assert!(values(&weights).unwrap().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{name}");
         let logits = student();
-        let known = settings.known(&heads, &teacher, &weights).unwrap();
-        let value = settings.at(&heads, &logits, &known).unwrap();
+        let target = settings.target(&heads, &teacher, &weights).unwrap();
+        let value = settings.at(&heads, &logits, &target).unwrap();
         assert_same(&format!("{name}, logits"), &value, &logits, &file, &format!("{name}.logit"));
 
         let logits = student();
@@ -69,10 +69,10 @@ fn features_are_weighed_by_what_they_matter_to_the_teacher() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/network/distill.safetensors");
     let file = read_tensors(&path).unwrap();
     let named = |i: usize, what: &str| tensor(&file, &format!("feature.{i}.{what}"));
-    let held: Vec<Held> =
-        (0..2).map(|i| Held { activations: named(i, "held"), gradient: named(i, "gradient") }).collect();
+    let target = |i| FeatureTarget { activations: named(i, "held"), gradient: named(i, "gradient") };
+    let targets: Vec<FeatureTarget> = (0..2).map(target).collect();
     let lifted: Vec<Tensor> = (0..2).map(|i| named(i, "lifted").set_requires_grad(true)).collect();
-    let value = feature::loss(&held, &lifted).unwrap();
+    let value = feature::loss(&targets, &lifted).unwrap();
     let expected = file.tensors["feature.value"].1[0];
     assert!((f64::try_from(&value.detach()).unwrap() / f64::from(expected) - 1.0).abs() < 1e-5);
     value.backward();
@@ -91,7 +91,7 @@ fn a_student_that_says_what_its_teacher_says_has_no_loss() {
     let (heads, both) = (Heads::Labels(3), [logits.shallow_clone(), coarse.shallow_clone(), coarse]);
     let foreground = Tensor::zeros([1, 4, 6, 4], (Kind::Int64, tch::Device::Cpu));
     let settings = LogitSettings::default();
-    let value = settings.deep(&heads, &both, &settings.known_deep(&heads, &both, &foreground).unwrap()).unwrap();
+    let value = settings.deep(&heads, &both, &settings.targets(&heads, &both, &foreground).unwrap()).unwrap();
     assert!(f64::try_from(value).unwrap().abs() < 1e-6);
     let settings = BoundarySettings::new([1.0, 1.0, 3.0]);
     let value = settings.loss(&heads, &logits, &settings.edges(&heads, &logits).unwrap()).unwrap();

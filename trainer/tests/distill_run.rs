@@ -55,7 +55,7 @@ fn a_family_shares_its_teacher_and_resumes_to_the_same_bytes() {
     let leaking = run(&distill(name, &["--fold", "1"]));
     assert_eq!(leaking.status.code(), Some(3));
     let said = String::from_utf8_lossy(&leaking.stderr).to_string();
-    assert!(said.contains("was trained on 1 of the 1 cases that the students are judged by"), "{said}");
+    assert!(said.contains("was trained on 1 of the 1 validation cases of the students"), "{said}");
     let unknown = run(&["distill", name, "--teacher", name]);
     assert_eq!(unknown.status.code(), Some(4), "{}", String::from_utf8_lossy(&unknown.stderr));
 
@@ -92,7 +92,7 @@ fn a_family_shares_its_teacher_and_resumes_to_the_same_bytes() {
             assert_eq!(record.teacher_passes, STEPS, "{student}");
             let distilled = !student.contains("plain");
             assert_eq!(record.terms.contains_key("logit"), distilled, "{student}");
-            assert_eq!(record.pulls.contains_key("boundary"), distilled, "{student}");
+            assert_eq!(record.term_gradients.contains_key("boundary"), distilled, "{student}");
             assert_eq!(record.terms.contains_key("feature"), distilled, "{student}");
         }
     }
@@ -198,7 +198,7 @@ fn students_are_compared_with_teachers_from_elsewhere() {
         assert!(document["runs"][1]["parameters"]["saved"].as_f64().unwrap() > 0.5, "{document}");
         assert!(document["runs"][1]["gmac_per_patch"]["saved"].as_f64().unwrap() > 0.5, "{document}");
         let status = run(&["status", name]);
-        assert!(String::from_utf8_lossy(&status.stdout).contains("taken over from"));
+        assert!(String::from_utf8_lossy(&status.stdout).contains("imported from"));
         // The same teacher again is the same run.
         std::fs::remove_dir_all(runs.join("r2f2_fold_0")).unwrap();
         succeeds(&[&all[..], &short, &["--no-validation"]].concat());

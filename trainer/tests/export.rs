@@ -209,11 +209,11 @@ fn a_file_that_answers_otherwise_does_not_appear() {
         logits[7] += 0.01;
         Ok(logits)
     };
-    let failure = export::onnx::write(&path, &network, &facts, Precision::F32, &mut wrong).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Model);
-    assert!(failure.chain().contains("more than the 1e-3 that rounding explains"), "{failure}");
-    let failure = export::onnx::write(&path, &network, &facts, Precision::F32, &mut |_| Ok(vec![0.0])).unwrap_err();
-    assert!(failure.chain().contains("gives 1 logits"), "{failure}");
+    let error = export::onnx::write(&path, &network, &facts, Precision::F32, &mut wrong).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Model);
+    assert!(error.chain().contains("more than the 1e-3 that rounding explains"), "{}", error.chain());
+    let error = export::onnx::write(&path, &network, &facts, Precision::F32, &mut |_| Ok(vec![0.0])).unwrap_err();
+    assert!(error.chain().contains("gives 1 logits"), "{}", error.chain());
     assert_eq!(entries(place.path()), 0);
 }
 
@@ -265,7 +265,7 @@ fn a_folder_takes_further_folds_of_its_own_training_only() {
 
     let again = nnunet::write(&folder, &first, &facts).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Output);
-    assert!(again.to_string().contains("fold_0 is there already"), "{again}");
+    assert!(again.to_string().contains("fold_0 already exists"), "{again}");
     let (other, mut other_facts) = network("plain_bare", 0);
     other_facts.fold = FoldName::All;
     let other = nnunet::write(&folder, &other, &other_facts).unwrap_err();
@@ -290,8 +290,8 @@ fn weights_that_do_not_fit_are_named() {
     assert!(says(&|w| drop(w.insert("x".into(), (vec![], vec![1.0])))).contains("have a `x`"));
 
     let large = with(&|w| w.get_mut(head).unwrap().1[0] = 1e5).unwrap();
-    let failure = model(&large, &facts, Precision::F16).unwrap_err();
-    assert!(failure.chain().contains("half precision ends at 65504"), "{failure}");
+    let error = model(&large, &facts, Precision::F16).unwrap_err();
+    assert!(error.chain().contains("half precision ends at 65504"), "{}", error.chain());
     model(&large, &facts, Precision::F32).unwrap();
 }
 
@@ -314,13 +314,13 @@ fn places_that_cannot_be_written_are_named() {
     let (network, facts) = network("plain_regions", 0);
     fs::write(place.path().join("file"), b"").unwrap();
     let inside = place.path().join("file/m");
-    for failure in [
+    for error in [
         nnunet::write(&inside, &network, &facts).unwrap_err(),
         tensors::write(&inside, &network, &facts).unwrap_err(),
         export::onnx::write(&inside, &network, &facts, Precision::F32, &mut |_| Ok(vec![])).unwrap_err(),
     ] {
-        assert_eq!(failure.kind(), ErrorKind::Output, "{failure}");
-        assert!(failure.chain().contains("file/m cannot be written"), "{failure}");
+        assert_eq!(error.kind(), ErrorKind::Output, "{}", error.chain());
+        assert!(error.chain().contains("file/m cannot be written"), "{}", error.chain());
     }
 }
 

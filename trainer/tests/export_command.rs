@@ -1,6 +1,7 @@
 //! Commands on a work folder: a run as training leaves it, and a dataset of real cases.
 
 use scanside_app::error::{Error, ErrorKind};
+use scanside_app::interrupt::Stop;
 use scanside_core::nnunet::checkpoint::Checkpoint;
 use scanside_core::nnunet::layers::Layers;
 use scanside_core::nnunet::{ImportOptions, import_folder};
@@ -168,12 +169,12 @@ fn a_checkpoint_of_another_network_is_named() {
     let work = work(place.path());
     let run = teacher(&work);
     tensors::write_tensors(&run.last(), &[("x", &[1], &[1.0])], &BTreeMap::new()).unwrap();
-    let failure = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Model);
-    assert!(failure.chain().contains("does not fit the run's plans.json"), "{failure}");
+    let error = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Model);
+    assert!(error.chain().contains("does not fit the run's plans.json"), "{}", error.chain());
     fs::write(run.last(), b"torn").unwrap();
-    let failure = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
-    assert!(failure.chain().contains("cannot be read as safetensors"), "{failure}");
+    let error = export(&run, |args| args.output = Some(place.path().join("m.onnx"))).unwrap_err();
+    assert!(error.chain().contains("cannot be read as safetensors"), "{}", error.chain());
     assert!(!place.path().join("m.onnx").exists());
 }
 
@@ -201,10 +202,10 @@ fn held_back_cases_are_measured_and_seen_in_the_runs_folder() {
     let run = teacher(&work);
     write_checkpoint(&run);
     // A run by its name in the work folder; the golden network is for the labels of its own dataset.json.
-    let other = validate::run(&validate_args(&work, Path::new("teacher"))).unwrap_err();
+    let other = validate::run(&validate_args(&work, Path::new("teacher")), &Stop::new()).unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Model, "{other}");
     fs::copy(run.dataset(), work.dataset()).unwrap();
-    assert_eq!(validate::run(&validate_args(&work, Path::new("teacher"))).unwrap(), Exit::Done);
+    assert_eq!(validate::run(&validate_args(&work, Path::new("teacher")), &Stop::new()).unwrap(), Exit::Done);
     let found = Validation::read(&run.validation()).unwrap();
     assert_eq!(found.agreement.cases.len(), 1);
     assert_eq!(found.agreement.cases[0].case, "hippocampus_052");
@@ -221,15 +222,15 @@ fn held_back_cases_are_measured_and_seen_in_the_runs_folder() {
 
     let mut args = validate_args(&work, &file);
     args.output = Some(place.path().join("elsewhere"));
-    assert_eq!(validate::run(&args).unwrap(), Exit::Done);
+    assert_eq!(validate::run(&args, &Stop::new()).unwrap(), Exit::Done);
     let elsewhere = Validation::read(&place.path().join("elsewhere/validation.json")).unwrap();
     assert_eq!(elsewhere.mean_dice(), found.mean_dice());
 
     args.fold = Some("1".parse().unwrap());
-    let empty = validate::run(&args).unwrap_err();
+    let empty = validate::run(&args, &Stop::new()).unwrap_err();
     assert_eq!(empty.kind(), ErrorKind::Input);
-    assert!(empty.to_string().contains("holds no case back"), "{empty}");
-    let missing = validate::run(&validate_args(&work, Path::new("nobody"))).unwrap_err();
+    assert!(empty.to_string().contains("has no validation case"), "{empty}");
+    let missing = validate::run(&validate_args(&work, Path::new("nobody")), &Stop::new()).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Model);
     assert!(missing.to_string().contains("neither a file, nor a folder, nor a run"), "{missing}");
 }

@@ -1,5 +1,6 @@
 //! A family compared by the program: shares, differences and intervals against numbers worked out here, and what is left out.
 
+use scanside_app::interrupt::Stop;
 use scanside_app::model::{Model, ModelOptions};
 use scanside_trainer::report::log::{EpochLog, EpochRecord};
 use scanside_trainer::report::run::{FORMAT, RunFacts, RunFolder};
@@ -25,7 +26,8 @@ fn validation(folder: &Path) -> Value {
     };
     let model =
         Model::open(&workspace().join("models/hippocampus-nnunet-slim.onnx"), &ModelOptions::default()).unwrap();
-    let options = Options { mirror: false, ..Options::new(DATASET) };
+    let stop = Stop::new();
+    let options = Options { mirror: false, ..Options::new(DATASET, &stop) };
     let path = folder.join("validation.json");
     cases(&model, &CASES.map(case), &options).unwrap().write(&path).unwrap();
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -71,7 +73,7 @@ fn run(work: &Path, name: &str, channels: usize, notes: &[(&str, &str)], validat
         wait_seconds: 0.0,
         teacher_passes: 0,
         terms: Default::default(),
-        pulls: Default::default(),
+        term_gradients: Default::default(),
     };
     EpochLog::open(&run.log()).unwrap().append(&record).unwrap();
     std::fs::write(run.last(), b"").unwrap();

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Raw, grid, write};
 use scanside_app::error::{Error, ErrorKind};
+use scanside_app::interrupt::Stop;
 use scanside_core::volume::VoxelType;
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::ready::{Ready, ReadyOptions, make_ready};
@@ -14,7 +15,7 @@ use std::path::Path;
 const OPTIONS: ReadyOptions = ReadyOptions { planner: Planner::Default, threads: 2, overwrite: false };
 
 fn ready(raw: &Raw, work: &Path) -> Result<Ready, Error> {
-    make_ready(&RawDataset::open(&raw.root)?, &Work::new(work), OPTIONS, &|_, _| {})
+    make_ready(&RawDataset::open(&raw.root)?, &Work::new(work), OPTIONS, &Stop::new(), &|_, _| {})
 }
 
 /// Spoils a dataset and returns what is said, which must come with exit code 3 and leave no work folder.
@@ -23,10 +24,10 @@ fn complaint(spoil: impl FnOnce(&Raw)) -> String {
     let raw = Raw::new(folder.path());
     spoil(&raw);
     let work = folder.path().join("work");
-    let failure = ready(&raw, &work).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Input, "{failure}");
-    assert!(!work.exists(), "something was written in spite of: {failure}");
-    failure.chain()
+    let error = ready(&raw, &work).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input, "{}", error.chain());
+    assert!(!work.exists(), "something was written in spite of: {}", error.chain());
+    error.chain()
 }
 
 /// Spoils a dataset a little and returns the warnings.
@@ -127,8 +128,8 @@ fn wrong_labels_are_counted() {
         &[
             "has 4 fault(s)",
             "case a: has labels that dataset.json does not name: 7 (2 voxel(s)), 9 (1 voxel(s))",
-            "case b: 2 label voxel(s) are no whole numbers, the first 0.5 at (x 0, y 1, z 0)",
-            "case c: 1 label voxel(s) are no whole numbers, the first NaN at (x 0, y 0, z 0)",
+            "case b: 2 label voxel(s) are not whole numbers, the first 0.5 at (x 0, y 1, z 0)",
+            "case c: 1 label voxel(s) are not whole numbers, the first NaN at (x 0, y 0, z 0)",
             "case d: has labels that dataset.json does not name: -1 (1 voxel(s))",
         ],
     );
@@ -142,7 +143,7 @@ fn voxels_that_are_no_numbers_are_counted() {
         voxels[14] = f32::NEG_INFINITY;
         write(&raw.image("a", 1), &grid(raw.shape), VoxelType::F32, &voxels);
     });
-    says(&text, &["case a: channel 1 has 2 voxel(s) that are no finite number, the first NaN at (x 4, y 1, z 0)"]);
+    says(&text, &["case a: channel 1 has 2 voxel(s) that are not finite numbers, the first NaN at (x 4, y 1, z 0)"]);
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn what_can_be_trained_on_is_only_warned_of() {
             "case a: has no voxel of any label but background",
             "case b: every voxel of channel 1 is 4",
             "case d: its images equal those of case c",
-            "case e: the label map says it lies elsewhere",
+            "case e: the label map has another origin or direction",
         ],
     );
     assert_eq!(said.len(), 6, "{text}");

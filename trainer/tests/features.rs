@@ -1,15 +1,17 @@
-//! Activations and their gradients: the core's kernels against libtorch's autograd, and a student that learns from them.
+//! Features and their gradients: the core's kernels against libtorch's autograd, and a student that learns from them.
 
+use scanside_app::Error;
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
-use scanside_trainer::distill::feature::{self, Held, places};
+use scanside_trainer::distill::feature::{self, FeatureTarget, compared};
 use scanside_trainer::loss::SegmentationLoss;
 use scanside_trainer::network::{Answer, Engine, Feature, Initialise, Network, Precision};
 use scanside_trainer::optimise::{Sgd, SgdSettings};
 use scanside_trainer::targets::{Heads, Targets};
-use scanside_trainer::training::course::label_terms;
-use scanside_trainer::training::lift::Lift;
-use scanside_trainer::training::settings::LiftSettings;
-use scanside_trainer::training::step::{Term, Trainee};
+use scanside_trainer::torch_error::OrTorchError;
+use scanside_trainer::training::projection::Projection;
+use scanside_trainer::training::settings::ProjectionSettings;
+use scanside_trainer::training::step::{Outputs, TrainingState};
+use scanside_trainer::training::terms::{LossTerm, label_terms};
 use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 
@@ -68,10 +70,10 @@ fn native(unet: &UNet) -> Engine {
 }
 
 fn ask(engine: &mut Engine, network: &Network, images: &Tensor, labels: &Tensor) -> (Answer, Vec<Tensor>) {
-    let places = places(2);
-    let answer = engine.forward(network, images, &places).unwrap();
+    let features = compared(2);
+    let answer = engine.forward(network, images, &features).unwrap();
     let value = loss().deep(&answer.logits, labels).unwrap();
-    let gradients = engine.feature_gradients(&answer, &places, &(value.dice + value.cross_entropy)).unwrap();
+    let gradients = engine.feature_gradients(&answer, &features, &(value.dice + value.cross_entropy)).unwrap();
     (answer, gradients)
 }
 
@@ -81,19 +83,19 @@ fn off(got: &Tensor, want: &Tensor) -> f64 {
 }
 
 #[test]
-fn both_engines_hold_the_same_activations_and_gradients() {
+fn both_engines_compute_the_same_features_and_gradients() {
     let unet = plain(8);
     let (network, (images, labels)) = (network(&unet), batch());
-    assert_eq!(places(2), [Feature::Decoder(0), Feature::Decoder(1), Feature::Bottleneck]);
+    assert_eq!(compared(2), [Feature::Decoder(0), Feature::Decoder(1), Feature::Bottleneck]);
     let (wanted_answer, wanted) = ask(&mut torch(), &network, &images, &labels);
     let mut engine = native(&unet);
     // Twice: nothing may be left over from the first.
     for _ in 0..2 {
         let (answer, gradients) = ask(&mut engine, &network, &images, &labels);
-        for (i, place) in places(2).into_iter().enumerate() {
-            assert_eq!(answer.features[i].size()[1] as usize, place.channels(&unet));
+        for (i, feature) in compared(2).into_iter().enumerate() {
+            assert_eq!(answer.features[i].size()[1] as usize, feature.channels(&unet));
             let off = [off(&answer.features[i], &wanted_answer.features[i]), off(&gradients[i], &wanted[i])];
-            assert!(off[0] < 1e-4 && off[1] < 1e-3, "{place:?} is off by {off:?}");
+            assert!(off[0] < 1e-4 && off[1] < 1e-3, "{feature:?} is off by {off:?}");
         }
     }
 }
@@ -101,33 +103,37 @@ fn both_engines_hold_the_same_activations_and_gradients() {
 /// Three steps of a student of half the channels that learns from the labels and from its teacher's activations.
 fn learn(teacher: &UNet, student: &UNet, engines: [Engine; 2]) -> Vec<(Vec<f64>, Vec<f64>, f64)> {
     let [mut teaching, engine] = engines;
-    let (held, (images, labels)) = (network(teacher), batch());
-    let (answer, gradients) = ask(&mut teaching, &held, &images, &labels);
-    let hold = |(activations, gradient): (&Tensor, Tensor)| Held { activations: activations.detach(), gradient };
-    let held: Vec<Held> = answer.features.iter().zip(gradients).map(hold).collect();
+    let (teacher_network, (images, labels)) = (network(teacher), batch());
+    let (answer, gradients) = ask(&mut teaching, &teacher_network, &images, &labels);
+    let target =
+        |(activations, gradient): (&Tensor, Tensor)| FeatureTarget { activations: activations.detach(), gradient };
+    let targets: Vec<FeatureTarget> = answer.features.iter().zip(gradients).map(target).collect();
 
     let network = network(student);
-    let lift = |feature: Feature| {
-        let settings = LiftSettings { feature, from: feature.channels(student), to: feature.channels(teacher) };
-        Lift::new(&settings, Device::Cpu).unwrap()
+    let projection = |feature: Feature| {
+        let (student_channels, teacher_channels) = (feature.channels(student), feature.channels(teacher));
+        let settings = ProjectionSettings { feature, student_channels, teacher_channels };
+        Projection::new(&settings, Device::Cpu).unwrap()
     };
-    let lifts: Vec<Lift> = {
+    let projections: Vec<Projection> = {
         let _alone = RANDOM.lock().unwrap();
         tch::manual_seed(1);
-        places(2).into_iter().map(lift).collect()
+        compared(2).into_iter().map(projection).collect()
     };
-    let descent = Sgd::new(SgdSettings::default(), network.parameters.len() + lifts.len());
-    let mut trainee = Trainee { network, engine, descent, average: None, lifts };
+    let optimiser = Sgd::new(SgdSettings::default(), network.parameters.len() + projections.len());
+    let mut state = TrainingState { network, engine, optimiser, average: None, projections };
     let loss = loss();
+    let terms = |outputs: &Outputs<'_>| -> Result<Vec<LossTerm>, Error> {
+        let mut terms = label_terms(&loss, outputs.logits, &labels).or_torch_error()?;
+        let value = feature::loss(&targets, &outputs.projected).or_torch_error()?;
+        terms.push(LossTerm { name: "feature", weight: 0.05, value });
+        Ok(terms)
+    };
     let step = |_| {
-        let value = trainee.step(&images, 1e-2, true, |seen| {
-            let mut terms = label_terms(&loss, seen.logits, &labels)?;
-            terms.push(Term { name: "feature", weight: 0.05, value: feature::loss(&held, &seen.lifted)? });
-            Ok(terms)
-        });
+        let value = state.step(&images, 1e-2, true, terms);
         let value = value.unwrap();
         let numbers = |list: &[(&str, f64)]| list.iter().map(|(_, number)| *number).collect();
-        (numbers(&value.terms), numbers(&value.pulls), value.gradient_norm)
+        (numbers(&value.terms), numbers(&value.term_gradients), value.gradient_norm)
     };
     (0..3).map(step).collect()
 }
@@ -142,13 +148,13 @@ fn students_learn_the_same_from_them_on_both_engines() {
         let all = |a: &[f64], b: &[f64]| a.len() == 3 && a.iter().zip(b).all(|(a, b)| close(*a, *b));
         assert!(all(&kernels.0, &torch.0) && all(&kernels.1, &torch.1), "{kernels:?} instead of {torch:?}");
         assert!(close(kernels.2, torch.2), "{kernels:?} instead of {torch:?}");
-        assert!(torch.1.iter().all(|pull| *pull > 0.0), "{torch:?}");
+        assert!(torch.1.iter().all(|norm| *norm > 0.0), "{torch:?}");
     }
     assert!(by_torch[2].0[2] < by_torch[0].0[2], "the distance does not fall: {by_torch:?}");
 }
 
 #[test]
-fn residual_encoders_have_the_same_places() {
+fn residual_encoders_have_the_same_features() {
     let residual = Encoder::Residual { blocks: vec![1, 1, 1], stem_features: 8, bottleneck: None };
     let (teacher, student) = (unet(8, residual), plain(4));
     let steps = learn(&teacher, &student, [torch(), torch()]);
@@ -163,7 +169,7 @@ fn bfloat16_is_near_single_precision() {
         let asked = [Precision::F32, Precision::Bf16].map(|precision| {
             let mut network = network(&unet);
             network.parameters.zero_gradients();
-            let answer = network.answer(&images, &places(2), precision).unwrap();
+            let answer = network.answer(&images, &compared(2), precision).unwrap();
             assert!(answer.logits.iter().chain(&answer.features).all(|t| t.kind() == Kind::Float));
             let value = loss().deep(&answer.logits, &labels).unwrap();
             let sum = value.dice + value.cross_entropy;
@@ -179,6 +185,6 @@ fn bfloat16_is_near_single_precision() {
         assert!((loss - near_loss).abs() < 0.01, "{near_loss} instead of {loss}");
         let cosine = f64::try_from(&angle).unwrap();
         // PyTorch's own autocast comes to 0.97 on such a network.
-        assert!(cosine > 0.95, "gradients point elsewhere: cosine {cosine}");
+        assert!(cosine > 0.95, "the directions of the gradients differ: cosine {cosine}");
     }
 }

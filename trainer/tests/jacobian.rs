@@ -1,10 +1,12 @@
-//! How an answer changes with the image: against differences of answers, and learned by a student.
+//! Gradients with respect to the image: against finite differences, and learned by a student.
 
 use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
-use scanside_trainer::distill::jacobian::{direction, loss, slope};
+use scanside_trainer::distill::jacobian::{direction, image_gradient, loss};
 use scanside_trainer::network::{Engine, Initialise, Network, Precision};
 use scanside_trainer::optimise::{Sgd, SgdSettings};
-use scanside_trainer::training::step::{Term, Trainee};
+use scanside_trainer::torch_error::OrTorchError;
+use scanside_trainer::training::step::TrainingState;
+use scanside_trainer::training::terms::LossTerm;
 use tch::{Device, Kind, Tensor};
 
 fn network(width: usize) -> Network {
@@ -36,7 +38,7 @@ fn answer(network: &Network, images: &Tensor) -> Tensor {
 }
 
 #[test]
-fn slopes_are_differences_and_students_learn_them() {
+fn gradients_equal_finite_differences_and_students_learn_them() {
     tch::set_num_threads(1);
     let (teacher, student) = (network(6), network(4));
     let images = Tensor::randn([1, 1, 6, 8, 6], (Kind::Float, Device::Cpu)).set_requires_grad(true);
@@ -46,7 +48,7 @@ fn slopes_are_differences_and_students_learn_them() {
     let signs = along(1);
     assert_eq!(number(&signs.abs().min()), 1.0);
 
-    let found = slope(&images, &answer(&teacher, &images), &signs, false).unwrap();
+    let found = image_gradient(&images, &answer(&teacher, &images), &signs, false).unwrap();
     let nudge = Tensor::randn_like(&images).detach();
     let product = |by: f64| number(&(answer(&teacher, &(images.detach() + &nudge * by)) * &signs).sum(Kind::Double));
     let expected = (product(1e-3) - product(-1e-3)) / 2e-3;
@@ -55,8 +57,10 @@ fn slopes_are_differences_and_students_learn_them() {
     assert!(number(&loss(&found, &found).unwrap()) == 0.0);
 
     // The gradient of the loss with respect to a weight, which is a second derivative, against differences.
-    let distance =
-        |student: &Network| loss(&slope(&images, &answer(student, &images), &signs, true).unwrap(), &found).unwrap();
+    let distance = |student: &Network| {
+        let gradient = image_gradient(&images, &answer(student, &images), &signs, true).unwrap();
+        loss(&gradient, &found).unwrap()
+    };
     distance(&student).backward();
     let weight = student.parameters.iter().find(|p| p.shape.len() == 5).unwrap().tensor.shallow_clone();
     let gradient = weight.grad().copy();
@@ -71,13 +75,13 @@ fn slopes_are_differences_and_students_learn_them() {
     let got = number(&(&gradient * &nudge).sum(Kind::Double));
     assert!((got - expected).abs() < 0.05 * expected.abs().max(0.1), "{got} instead of {expected}");
 
-    let descent = Sgd::new(SgdSettings::default(), student.parameters.len());
+    let optimiser = Sgd::new(SgdSettings::default(), student.parameters.len());
     let engine = Engine::Torch(Precision::F32);
-    let mut trainee = Trainee { network: student, engine, descent, average: None, lifts: Vec::new() };
+    let mut state = TrainingState { network: student, engine, optimiser, average: None, projections: Vec::new() };
     let mut step = || {
-        let value = trainee.step(&images, 1e-2, true, |seen| {
-            let student = slope(&images, &seen.logits[0], &signs, true)?;
-            Ok(vec![Term { name: "jacobian", weight: 1.0, value: loss(&student, &found)? }])
+        let value = state.step(&images, 1e-2, true, |outputs| {
+            let student = image_gradient(&images, &outputs.logits[0], &signs, true).or_torch_error()?;
+            Ok(vec![LossTerm { name: "jacobian", weight: 1.0, value: loss(&student, &found).or_torch_error()? }])
         });
         value.unwrap().loss
     };

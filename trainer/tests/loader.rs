@@ -1,9 +1,9 @@
-//! Batches: the same whatever prepares them, made of the right voxels, and never a hang.
+//! Batches: the same for any number of workers, cut from the right voxels, and never a hang.
 
-use anyhow::Result;
 use proptest::prelude::*;
+use scanside_app::Error;
 use scanside_trainer::augment::Plan;
-use scanside_trainer::loader::{Batch, CaseData, Loader, Settings, Stream};
+use scanside_trainer::loader::{Batch, CaseData, Loader, LoaderSettings, Stream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -62,8 +62,8 @@ impl CaseData for Case {
     }
 }
 
-fn settings(patch_zyx: [usize; 3], channels: usize, stream: Stream) -> Settings {
-    Settings { plan: Plan::new(patch_zyx, &vec![true; channels]), batch: 3, stream, annotated: None, ahead: 2 }
+fn settings(patch_zyx: [usize; 3], channels: usize, stream: Stream) -> LoaderSettings {
+    LoaderSettings { plan: Plan::new(patch_zyx, &vec![true; channels]), batch: 3, stream, annotated: None, ahead: 2 }
 }
 
 fn cases(channels: usize) -> Vec<Arc<dyn CaseData>> {
@@ -76,7 +76,7 @@ fn take(loader: &mut Loader, count: usize) -> Vec<Batch> {
 }
 
 #[test]
-fn batches_do_not_depend_on_workers_recycling_or_where_a_run_begins() -> Result<()> {
+fn batches_do_not_depend_on_workers_recycling_or_where_a_run_begins() -> Result<(), Error> {
     for stream in [Stream::Training, Stream::Validation] {
         let start =
             |seed, first, workers| Loader::start(cases(2), settings([8, 9, 7], 2, stream), seed, first, workers);
@@ -100,8 +100,8 @@ fn batches_do_not_depend_on_workers_recycling_or_where_a_run_begins() -> Result<
 }
 
 #[test]
-fn streams_of_a_seed_choose_other_patches() -> Result<()> {
-    let origins = |stream| -> Result<Vec<_>> {
+fn streams_of_a_seed_choose_other_patches() -> Result<(), Error> {
+    let origins = |stream| -> Result<Vec<_>, Error> {
         let mut loader = Loader::start(cases(1), settings([8, 8, 8], 1, stream), 1, 0, 1)?;
         Ok(take(&mut loader, 20).into_iter().flat_map(|batch| batch.origins).map(|origin| origin.case).collect())
     };
@@ -110,9 +110,9 @@ fn streams_of_a_seed_choose_other_patches() -> Result<()> {
 }
 
 #[test]
-fn the_last_third_of_a_batch_holds_foreground() -> Result<()> {
+fn the_last_third_of_a_batch_holds_foreground() -> Result<(), Error> {
     for (batch, expected) in [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (12, 4)] {
-        let settings = Settings { batch, ..settings([8, 8, 8], 1, Stream::Validation) };
+        let settings = LoaderSettings { batch, ..settings([8, 8, 8], 1, Stream::Validation) };
         let mut loader = Loader::start(cases(1), settings, 1, 0, 1)?;
         let forced: Vec<bool> = loader.next_batch()?.origins.iter().map(|origin| origin.foreground).collect();
         let wanted: Vec<bool> = (0..batch).map(|sample| sample >= batch - expected).collect();
@@ -122,7 +122,7 @@ fn the_last_third_of_a_batch_holds_foreground() -> Result<()> {
 }
 
 #[test]
-fn a_loader_stops_at_any_time() -> Result<()> {
+fn a_loader_stops_at_any_time() -> Result<(), Error> {
     for taken in 0..6 {
         for workers in [1, 2, 4] {
             let mut loader = Loader::start(cases(1), settings([8, 8, 8], 1, Stream::Training), 0, 0, workers)?;
@@ -175,7 +175,7 @@ impl CaseData for Counted {
 }
 
 #[test]
-fn a_panic_of_a_worker_becomes_an_error() -> Result<()> {
+fn a_panic_of_a_worker_becomes_an_error() -> Result<(), Error> {
     for workers in [1, 3] {
         let case = Counted::new(10);
         let mut loader = Loader::start(vec![case], settings([8, 8, 8], 1, Stream::Training), 0, 0, workers)?;
@@ -187,9 +187,9 @@ fn a_panic_of_a_worker_becomes_an_error() -> Result<()> {
 }
 
 #[test]
-fn no_more_is_prepared_than_was_asked_for() -> Result<()> {
+fn no_more_is_prepared_than_was_asked_for() -> Result<(), Error> {
     let (case, workers) = (Counted::new(usize::MAX), 2);
-    let settings = Settings { ahead: 3, ..settings([8, 8, 8], 1, Stream::Training) };
+    let settings = LoaderSettings { ahead: 3, ..settings([8, 8, 8], 1, Stream::Training) };
     let mut loader = Loader::start(vec![case.clone()], settings, 0, 0, workers)?;
     for taken in 1..4 {
         loader.next_batch()?;
@@ -205,24 +205,29 @@ fn no_more_is_prepared_than_was_asked_for() -> Result<()> {
 
 #[test]
 fn contradictions_are_refused() {
-    let refused = |case: Case, settings: Settings, workers: usize, sentence: &str| {
+    let refused = |case: Case, settings: LoaderSettings, workers: usize, sentence: &str| {
         let error = Loader::start(vec![case.shared()], settings, 0, 0, workers).expect_err("refused").to_string();
         assert!(error.contains(sentence), "{error}");
     };
     let good = Case::new(1, [4, 5, 6], 1);
     let plain = settings([8, 8, 8], 1, Stream::Training);
     refused(good.clone(), plain.clone(), 0, "at least one worker");
-    refused(good.clone(), Settings { batch: 0, ..plain.clone() }, 1, "at least one sample");
+    refused(good.clone(), LoaderSettings { batch: 0, ..plain.clone() }, 1, "at least one sample");
     refused(good.clone(), settings([8, 0, 8], 1, Stream::Training), 1, "is empty");
     refused(good.clone(), settings([8, 8, 8], 2, Stream::Training), 1, "case_1 has 1 channels, the plan 2");
-    refused(good.clone(), Settings { annotated: Some(2), ..plain.clone() }, 1, "no list of annotated voxels");
-    refused(Case { shape_zyx: [4, 5, 7], ..good.clone() }, plain.clone(), 1, "case_1: 120 intensities and 120 labels");
+    refused(good.clone(), LoaderSettings { annotated: Some(2), ..plain.clone() }, 1, "no list of annotated voxels");
+    refused(
+        Case { shape_zyx: [4, 5, 7], ..good.clone() },
+        plain.clone(),
+        1,
+        "case_1 has 120 intensities and 120 labels",
+    );
     refused(Case { shape_zyx: [4, 0, 7], ..good.clone() }, plain.clone(), 1, "is empty or too large");
     refused(
         Case { locations: vec![vec![3, 120]], ..good },
         plain.clone(),
         1,
-        "voxel 120 of a class lies beyond its 120",
+        "case_1 has a class location at voxel 120, but only 120 voxels",
     );
     assert!(Loader::start(Vec::new(), plain, 0, 0, 1).expect_err("refused").to_string().contains("no case"));
 }
@@ -241,7 +246,7 @@ proptest! {
     ) {
         let cases: Vec<Case> =
             shapes.iter().enumerate().map(|(number, &shape)| Case::new(number, shape, channels)).collect();
-        let settings = Settings { batch, ..settings(patch_zyx, channels, Stream::Validation) };
+        let settings = LoaderSettings { batch, ..settings(patch_zyx, channels, Stream::Validation) };
         let shared = cases.iter().cloned().map(Case::shared).collect();
         let mut loader = Loader::start(shared, settings, seed, 0, 2).unwrap();
         let voxels: usize = patch_zyx.iter().product();

@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use scanside_trainer::loader::Patches;
+use scanside_trainer::loader::PatchSampler;
 use serde_json::Value;
 
 const DRAWS: usize = 20_000;
@@ -26,9 +26,9 @@ fn foreground_is_asked_of_the_same_samples() {
     let expected = golden["forced"].as_array().unwrap();
     assert!(expected.len() >= 40);
     for (batch, expected) in (1..).zip(expected) {
-        let forced = (0..batch).filter(|&sample| Patches::foreground(sample, batch)).count();
+        let forced = (0..batch).filter(|&sample| PatchSampler::foreground(sample, batch)).count();
         assert_eq!(forced as u64, expected.as_u64().unwrap(), "of {batch}");
-        assert_eq!(forced, (0..batch).rev().take_while(|&sample| Patches::foreground(sample, batch)).count());
+        assert_eq!(forced, (0..batch).rev().take_while(|&sample| PatchSampler::foreground(sample, batch)).count());
     }
 }
 
@@ -40,7 +40,7 @@ fn windows_lie_where_nnunet_puts_them() {
             lists.iter().map(|list| numbers(list).into_iter().map(|index| index as u32).collect()).collect();
         let annotated = expected["ignore"].as_bool().unwrap().then(|| locations.len() - 1);
         let patches =
-            Patches { patch_zyx: triple(&expected["patch"]), window_zyx: triple(&expected["window"]), annotated };
+            PatchSampler { patch_zyx: triple(&expected["patch"]), window_zyx: triple(&expected["window"]), annotated };
         let (shape, forced) = (triple(&expected["shape"]), expected["forced"].as_bool().unwrap());
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(case as u64);
         let starts: Vec<[f64; 3]> =

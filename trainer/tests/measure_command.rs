@@ -96,5 +96,5 @@ fn measured_runs_tell_their_speed_and_their_family_in_exported_files() {
 
     let unknown = run(&["measure", name, "--model", "nobody"]);
     assert_eq!(unknown.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("is no run of"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("is not a run of"));
 }

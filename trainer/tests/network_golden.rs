@@ -6,8 +6,9 @@ use scanside_trainer::loss::SegmentationLoss;
 use scanside_trainer::network::{Engine, Network, Precision, values};
 use scanside_trainer::optimise::{Sgd, SgdSettings};
 use scanside_trainer::targets::{Heads, Targets};
-use scanside_trainer::training::course::label_terms;
-use scanside_trainer::training::step::Trainee;
+use scanside_trainer::torch_error::OrTorchError;
+use scanside_trainer::training::step::{Outputs, TrainingState};
+use scanside_trainer::training::terms::label_terms;
 use serde_json::Value;
 use std::path::Path;
 use tch::{Device, Tensor};
@@ -137,11 +138,12 @@ fn networks_losses_gradients_and_steps_are_those_of_nnunet() {
             assert!(difference <= 1e-3, "{name}: gradient of {} differs by {difference}", parameter.name);
         }
 
-        let descent = Sgd::new(SgdSettings::default(), network.parameters.len());
-        let mut trainee =
-            Trainee { network, engine: Engine::Torch(Precision::F32), descent, average: None, lifts: Vec::new() };
+        let optimiser = Sgd::new(SgdSettings::default(), network.parameters.len());
+        let engine = Engine::Torch(Precision::F32);
+        let mut state = TrainingState { network, engine, optimiser, average: None, projections: Vec::new() };
         for (step, expected) in file.tensors["losses"].1.iter().enumerate() {
-            let value = trainee.step(&images, 1e-2, false, |seen| label_terms(&loss, seen.logits, &labels)).unwrap();
+            let terms = |outputs: &Outputs<'_>| label_terms(&loss, outputs.logits, &labels).or_torch_error();
+            let value = state.step(&images, 1e-2, false, terms).unwrap();
             let difference = (value.loss - f64::from(*expected)).abs();
             assert!(difference <= 1e-3, "{name}: step {step} has the loss {} instead of {expected}", value.loss);
         }

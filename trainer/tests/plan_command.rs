@@ -5,6 +5,7 @@ mod common;
 use clap::Parser;
 use common::{Raw, grid, write};
 use scanside_app::error::{Error, ErrorKind};
+use scanside_app::interrupt::Stop;
 use scanside_core::volume::VoxelType;
 use scanside_trainer::commands::plan::{PlanArgs, run};
 use scanside_trainer::dataset::cache::CachedCase;
@@ -40,7 +41,7 @@ impl Place {
     fn ready(&self, options: ReadyOptions) -> Result<(Ready, usize), Error> {
         let examined = Mutex::new(0);
         let count = |_: &str, step: Step| *examined.lock().unwrap() += usize::from(step == Step::Examined);
-        let ready = make_ready(&RawDataset::open(&self.raw.root)?, &self.work, options, &count)?;
+        let ready = make_ready(&RawDataset::open(&self.raw.root)?, &self.work, options, &Stop::new(), &count)?;
         Ok((ready, examined.into_inner().unwrap()))
     }
 
@@ -75,7 +76,7 @@ struct Program {
 
 fn program(arguments: &[&Path]) -> Result<Exit, Error> {
     let arguments = [Path::new("plan")].into_iter().chain(arguments.iter().copied());
-    run(&Program::parse_from(arguments.map(Path::as_os_str)).plan)
+    run(&Program::parse_from(arguments.map(Path::as_os_str)).plan, &Stop::new())
 }
 
 #[test]
@@ -135,9 +136,9 @@ fn constants_of_all_cases_make_a_cache_of_another_plan() {
     place.ready(OPTIONS).unwrap();
     let before = place.files();
     write(&place.raw.image("b", 1), &grid(place.raw.shape), VoxelType::I16, &place.raw.voxels(40, 3));
-    let failure = place.ready(OPTIONS).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Input);
-    assert!(failure.chain().contains("5 case(s) that another plan has preprocessed"), "{failure}");
+    let error = place.ready(OPTIONS).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.chain().contains("5 case(s) that were preprocessed by another plan"), "{}", error.chain());
     assert_eq!(place.files(), before, "a refusal leaves everything as it was");
     assert_eq!(place.outcome(ReadyOptions { overwrite: true, ..OPTIONS }), (5, outcome(5, 0, 0)));
 }
@@ -152,7 +153,7 @@ fn plans_that_were_edited_are_kept_until_the_dataset_changes() {
     std::fs::write(place.work.plans(), &edited).unwrap();
     let (ready, _) = place.ready(OPTIONS).unwrap();
     assert_eq!(ready.plan.batch_size, 3);
-    assert!(ready.warnings[0].to_string().contains("was edited, and is taken as it is"));
+    assert!(ready.warnings[0].to_string().contains("was edited, and is used as it is"));
     assert_eq!(std::fs::read_to_string(place.work.plans()).unwrap(), edited);
 
     // An edit of the grid needs the cases anew, and is not undone by that.
@@ -160,15 +161,15 @@ fn plans_that_were_edited_are_kept_until_the_dataset_changes() {
         .replace("\"patch_size\"", "\"old_patch_size\"")
         .replace("\"spacing\": [", "\"spacing\": [2.0, 1.0, 1.0], \"patch_size\": [12, 10, 10], \"old_spacing\": [");
     std::fs::write(place.work.plans(), &coarse).unwrap();
-    let failure = place.ready(OPTIONS).unwrap_err();
-    assert!(failure.chain().contains("another plan has preprocessed"), "{failure}");
+    let error = place.ready(OPTIONS).unwrap_err();
+    assert!(error.chain().contains("preprocessed by another plan"), "{}", error.chain());
     let (ready, _) = place.ready(ReadyOptions { overwrite: true, ..OPTIONS }).unwrap();
     assert_eq!((ready.plan.spacing_mm, ready.outcome), ([2.0, 1.0, 1.0], outcome(5, 0, 0)));
     assert_eq!(CachedCase::open(&place.work.case("a")).unwrap().shape_zyx(), [6, 10, 9]);
 
     let resenc = ReadyOptions { planner: Planner::ResencM, ..OPTIONS };
-    let failure = place.ready(resenc).unwrap_err();
-    assert!(failure.chain().contains("was edited or comes from elsewhere"), "{failure}");
+    let error = place.ready(resenc).unwrap_err();
+    assert!(error.chain().contains("was edited or comes from elsewhere"), "{}", error.chain());
     let (ready, _) = place.ready(ReadyOptions { overwrite: true, ..resenc }).unwrap();
     assert_eq!((ready.plan.plans_name.as_str(), ready.outcome), ("nnUNetResEncUNetMPlans", outcome(5, 0, 0)));
 }
@@ -179,8 +180,8 @@ fn training_runs_keep_their_plan() {
     place.ready(OPTIONS).unwrap();
     std::fs::create_dir_all(place.work.runs().join("first")).unwrap();
     let resenc = ReadyOptions { planner: Planner::ResencM, ..OPTIONS };
-    let failure = place.ready(resenc).unwrap_err();
-    assert!(failure.chain().contains("training runs by another plan"), "{failure}");
+    let error = place.ready(resenc).unwrap_err();
+    assert!(error.chain().contains("training runs of another plan"), "{}", error.chain());
     assert_eq!(place.outcome(OPTIONS).1, outcome(0, 5, 0));
 }
 
@@ -191,8 +192,8 @@ fn folds_of_the_dataset_are_taken() {
     std::fs::write(place.raw.root.join("splits_final.json"), to_json(&own)).unwrap();
     assert_eq!(place.ready(OPTIONS).unwrap().0.splits, own);
     std::fs::write(place.raw.root.join("splits_final.json"), r#"[{"train": ["x"], "val": []}]"#).unwrap();
-    let failure = place.ready(OPTIONS).unwrap_err();
-    assert!(failure.chain().contains("fold 0 trains on x, but the dataset has no such case"), "{failure}");
+    let error = place.ready(OPTIONS).unwrap_err();
+    assert!(error.chain().contains("fold 0 trains on x, but the dataset has no such case"), "{}", error.chain());
 
     // So are those that somebody laid into the work folder.
     std::fs::remove_file(place.raw.root.join("splits_final.json")).unwrap();
@@ -205,9 +206,9 @@ fn folds_of_the_dataset_are_taken() {
 #[test]
 fn the_dataset_itself_is_no_place_to_work() {
     let place = Place::new();
-    let failure = program(&[&place.raw.root, Path::new("-o"), &place.raw.root]).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Usage);
-    let failure = program(&[&place.raw.root.join("imagesTr")]).unwrap_err();
-    assert_eq!(failure.kind(), ErrorKind::Input);
-    assert!(failure.chain().contains("dataset.json"), "{failure}");
+    let error = program(&[&place.raw.root, Path::new("-o"), &place.raw.root]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let error = program(&[&place.raw.root.join("imagesTr")]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.chain().contains("dataset.json"), "{}", error.chain());
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use scanside_app::interrupt::Stop;
 use scanside_app::model::{Model, ModelOptions};
 use scanside_core::volume::{Box3, VoxelSource};
 use scanside_formats::nifti::{ChannelFiles, NiftiSource};
@@ -74,7 +75,7 @@ fn run(folder: &Path, epochs: usize, done: usize, classes: &[&str]) -> RunFolder
             wait_seconds: 2.0 + 20.0 * wiggle.abs(),
             teacher_passes: 0,
             terms: [("dice".to_owned(), dice_loss), ("cross_entropy".to_owned(), ce)].into(),
-            pulls: Default::default(),
+            term_gradients: Default::default(),
         })
         .unwrap();
     }
@@ -85,7 +86,8 @@ fn validated(run: &RunFolder) {
     let model =
         Model::open(&workspace().join("models/hippocampus-nnunet-slim.onnx"), &ModelOptions::default()).unwrap();
     let labels = run.labels();
-    let options = Options { mirror: false, labels: Some(&labels), ..Options::new(DATASET) };
+    let stop = Stop::new();
+    let options = Options { mirror: false, labels: Some(&labels), ..Options::new(DATASET, &stop) };
     cases(&model, &hippocampi(), &options).unwrap().write(&run.validation()).unwrap();
 }
 

@@ -84,3 +84,16 @@ fn a_folder_without_a_plan_is_named() {
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("plans.json"));
 }
+
+#[test]
+fn a_training_that_diverges_says_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = work(folder.path());
+    let name = work.to_str().unwrap();
+    let arguments = ["teacher", name, "--name", "wild", "--learning-rate", "1e20", "--epochs", "1", "--device", "cpu"];
+    let short = ["--iterations-per-epoch", "5", "--validation-iterations", "0", "--no-validation"];
+    let output = run(&[&arguments[..], &short].concat());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("the training diverged") && text.contains("--learning-rate"), "{text}");
+}

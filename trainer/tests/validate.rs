@@ -1,6 +1,7 @@
 //! Whole cases validated: against the labels and the Dice of nnU-Net itself, which lie under `tests/golden`.
 
 use scanside_app::error::ErrorKind;
+use scanside_app::interrupt::Stop;
 use scanside_app::model::{Model, ModelOptions};
 use scanside_formats::nifti::{ChannelFiles, LabelWriter};
 use scanside_formats::{LabelType, read_labels};
@@ -47,11 +48,12 @@ fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64) -> bool {
 }
 
 #[test]
-fn labels_and_dice_are_those_of_nnunet_and_are_taken_over_the_next_time() {
+fn labels_and_dice_are_those_of_nnunet_and_are_used_again_the_next_time() {
     let place = tempfile::tempdir().unwrap();
     let labels = place.path().join("labels");
     let model = model();
-    let plain = Options { mirror: false, labels: Some(&labels), ..Options::new(DATASET) };
+    let stop = Stop::new();
+    let plain = Options { mirror: false, labels: Some(&labels), ..Options::new(DATASET, &stop) };
     let found = cases(&model, &hippocampi(), &plain).unwrap();
     // The manifest's figures have six digits.
     assert!(close(&dice(&found), &golden_dice("labels"), 1e-6), "{:?}", dice(&found));
@@ -60,7 +62,7 @@ fn labels_and_dice_are_those_of_nnunet_and_are_taken_over_the_next_time() {
         let theirs = read_labels(workspace().join(format!("tests/golden/hippocampus/labels/{id}.nii.gz"))).unwrap();
         assert!(ours == theirs.labels, "{id}");
     }
-    assert_eq!((found.taken_over, found.mirroring), (0, false));
+    assert_eq!((found.reused, found.mirroring), (0, false));
     assert!(found.seconds > 0.0);
     assert_eq!(found.model_sha256, model.identity());
     let means: Vec<f64> = found.agreement.means.iter().map(|c| c.means.dice.unwrap().mean).collect();
@@ -73,11 +75,11 @@ fn labels_and_dice_are_those_of_nnunet_and_are_taken_over_the_next_time() {
     assert_eq!(found.mean_dice(), Some(overall.mean));
 
     let again = cases(&model, &hippocampi(), &plain).unwrap();
-    assert_eq!((again.taken_over, again.seconds), (3, 0.0));
+    assert_eq!((again.reused, again.seconds), (3, 0.0));
     assert_eq!(dice(&again), dice(&found));
     // Other choices, other labels: what is there is replaced.
     let mirrored = cases(&model, &hippocampi()[..1], &Options { mirror: true, ..plain.clone() }).unwrap();
-    assert_eq!(mirrored.taken_over, 0);
+    assert_eq!(mirrored.reused, 0);
     assert!(close(&dice(&mirrored), &golden_dice("labels_tta")[..1], 1e-6), "{:?}", dice(&mirrored));
 
     let path = place.path().join("validation.json");
@@ -98,7 +100,8 @@ fn regions_are_measured_as_regions() {
         label: folder.join("pad/labels.nii.gz"),
     };
     let model = Model::open(&folder.join("model"), &ModelOptions::default()).unwrap();
-    let found = cases(&model, &[case], &Options::new(&dataset)).unwrap();
+    let stop = Stop::new();
+    let found = cases(&model, &[case], &Options::new(&dataset, &stop)).unwrap();
     let names: Vec<&str> = found.agreement.classes.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["whole", "core", "enh"]);
     // The reference is nnU-Net's own answer of 5240 voxels of label 2 and 3794 of label 3.
@@ -129,7 +132,8 @@ fn voxels_to_ignore_do_not_count() {
     }
     writer.finish().unwrap();
     let dataset = DATASET.replace("\"Posterior\": 2", "\"Posterior\": 2, \"ignore\": 3");
-    let options = Options { mirror: false, ..Options::new(&dataset) };
+    let stop = Stop::new();
+    let options = Options { mirror: false, ..Options::new(&dataset, &stop) };
     let found = cases(&model(), &[case], &options).unwrap();
     let classes = &found.agreement.cases[0].classes;
     assert_eq!(classes.len(), 2);
@@ -141,9 +145,10 @@ fn voxels_to_ignore_do_not_count() {
 fn a_model_for_other_data_is_refused() {
     let model = model();
     let refusal = |dataset: &str| {
-        let failure = cases(&model, &hippocampi(), &Options::new(dataset)).unwrap_err();
-        assert_eq!(failure.kind(), ErrorKind::Model);
-        failure.chain()
+        let stop = Stop::new();
+        let error = cases(&model, &hippocampi(), &Options::new(dataset, &stop)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Model);
+        error.chain()
     };
     let two = DATASET.replace(r#"{"0": "MRI"}"#, r#"{"0": "T1", "1": "T2"}"#);
     assert_eq!(refusal(&two), "the model takes 1 channel(s), the dataset has 2 (T1, T2)");
@@ -162,7 +167,8 @@ fn broken_cases_are_named_and_the_others_measured() {
     let damaged = place.path().join("damaged_0000.nii.gz");
     fs::write(&damaged, b"not an image").unwrap();
     all[1].images = vec![damaged];
-    let options = Options { mirror: false, ..Options::new(DATASET) };
+    let stop = Stop::new();
+    let options = Options { mirror: false, ..Options::new(DATASET, &stop) };
     let found = cases(&model(), &all, &options).unwrap();
     let failed: Vec<(&str, &str)> =
         found.agreement.failed.iter().map(|f| (f.case.as_str(), f.error.as_str())).collect();

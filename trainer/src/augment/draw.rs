@@ -9,7 +9,7 @@ use rand::{Rng, RngExt};
 pub struct Noise {
     /// In units of the normalised intensities.
     pub standard_deviation: f32,
-    /// What the values are drawn from.
+    /// Seed of the values.
     pub seed: u64,
 }
 
@@ -116,7 +116,7 @@ fn per_channel<T: Clone, R: Rng>(
     (0..channels).map(|_| rng.random_bool(probability).then(|| one(rng))).collect()
 }
 
-/// Half of the time below 1, half of the time above, however far the ends lie from it.
+/// Half of the numbers are below 1 and half above, independent of the distances of the ends from 1.
 fn about_one(low: f64, high: f64, rng: &mut impl Rng) -> f32 {
     (if rng.random_bool(0.5) { rng.random_range(low..1.0) } else { rng.random_range(1.0..high) }) as f32
 }

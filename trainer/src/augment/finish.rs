@@ -31,14 +31,14 @@ fn swap_ends<T>(values: &mut [T], length: usize) {
     }
 }
 
-/// Sets one channel to 0 where the label says that the voxel lies outside the nonzero mask.
+/// Sets one channel to 0 where the label marks voxels outside of the nonzero mask.
 pub fn mask(channel: &mut [f32], labels: &[i16]) {
     for (value, &label) in channel.iter_mut().zip(labels) {
         *value = if label < 0 { 0.0 } else { *value };
     }
 }
 
-/// Makes the label of voxels outside the mask and outside the case that of background.
+/// Sets the label of voxels outside of the mask and the case to background.
 pub fn clear_outside(labels: &mut [i16]) {
     for label in labels {
         *label = if *label == OUTSIDE { 0 } else { *label };

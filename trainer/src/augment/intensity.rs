@@ -1,4 +1,4 @@
-//! Steps that change each intensity by itself, given at most the channel's statistics.
+//! Steps that change each intensity independently, given at most the channel's statistics.
 
 use super::draw::Noise;
 use super::power::power;
@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Ranges and standard deviations are taken as at least this where they divide.
+/// Least divisor for ranges and standard deviations.
 const LEAST: f32 = 1e-7;
 
 /// Adds independent normal values to all voxels.
@@ -53,7 +53,7 @@ pub fn change_gamma(channel: &mut [f32], exponent: f32, inverted: bool) {
     }
 }
 
-/// What a channel's values have in common.
+/// Statistics of a channel.
 #[derive(Clone, Copy, Debug)]
 struct Statistics {
     least: f32,

@@ -1,4 +1,4 @@
-//! An image as a scanner of lower resolution would have seen it.
+//! Simulates a scanner of lower resolution.
 
 /// Samples one channel at `scales_zyx` of its density, taking the nearest voxel, and interpolates it linearly back to
 /// its shape.
@@ -45,14 +45,14 @@ fn nearest(fine: usize, coarse: usize) -> Vec<usize> {
     (0..coarse).map(|i| (((i as f32 + 0.5) * step) as usize).min(fine - 1)).collect()
 }
 
-/// Two coarse voxels, and how far a fine voxel lies from the first towards the second.
+/// Two coarse voxels, and the relative position of a fine voxel between them.
 struct Between {
     low: usize,
     high: usize,
     fraction: f32,
 }
 
-/// For each fine voxel, the coarse ones about its centre; the outermost count beyond their centres.
+/// For each fine voxel, the coarse voxels around its centre; beyond the outermost centres their values are constant.
 fn between(fine: usize, coarse: usize) -> Vec<Between> {
     let step = coarse as f32 / fine as f32;
     let one = |i: usize| {

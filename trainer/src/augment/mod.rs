@@ -1,8 +1,7 @@
 //! nnU-Net's default augmentations.
 //!
-//! A training patch is made in three parts: [`Plan`] says what a plan of nnU-Net asks for, [`Draw`] holds the parameters
-//! of one patch as drawn from a random generator, and [`Augmenter`] carries them out. Every step is a function with its
-//! parameters as arguments. The order of steps, their probabilities and ranges are those of nnU-Net's default trainer.
+//! There are three parts: [`Plan`] has the settings of nnU-Net's plan, [`Draw`] the randomly drawn parameters of one patch, and
+//! [`Augmenter`] applies them. Every step is a function with its parameters as arguments. The order of steps, their probabilities and ranges are those of nnU-Net's default trainer.
 //!
 //! | step | probability | parameters |
 //! |---|---|---|
@@ -28,9 +27,9 @@ pub use draw::{Draw, Noise};
 pub use plan::{Plan, Rotation};
 
 use crate::dataset::soft::SoftLabels;
-use spatial::{Source, Window};
+use spatial::{PatchMut, Source, Window};
 
-/// Carries out draws. Holds the buffers that the steps need, so that one per thread serves all its patches.
+/// Applies the augmentations. Has the buffers that the steps need, so that a thread needs one for all its patches.
 #[derive(Debug)]
 pub struct Augmenter {
     plan: Plan,
@@ -44,18 +43,18 @@ impl Augmenter {
         Augmenter { plan, rows: spatial::Rows::default(), scratch: Vec::new() }
     }
 
-    /// What it was made for.
+    /// Its plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// What a patch is made of, given its first voxel.
+    /// The window from which a patch is sampled, given its first voxel.
     pub fn window(&self, start_zyx: [i64; 3]) -> Window {
         Window { start_zyx, shape_zyx: self.plan.initial_zyx() }
     }
 
-    /// Writes the patch that `draw` makes of the window of `source` at `start_zyx`: intensities to `image` (`[channels, z, y, x]`), label values to `labels` (`[z, y, x]`),
-    /// both of the plan's patch.
+    /// Writes the augmented patch of the window of `source` at `start_zyx`: intensities to `image` (`[channels, z, y, x]`), label
+    /// values to `labels` (`[z, y, x]`), both with the shape of the plan's patch.
     ///
     /// # Panics
     ///
@@ -67,7 +66,10 @@ impl Augmenter {
         assert_eq!(image.len(), voxels * source.channels, "an image of another shape than the patch");
         let window = self.window(start_zyx);
         match &draw.matrix {
-            Some(matrix) => spatial::resample(source, &window, matrix, patch_zyx, &mut self.rows, image, labels),
+            Some(matrix) => {
+                let mut patch = PatchMut { shape_zyx: patch_zyx, image: &mut *image, labels: &mut *labels };
+                spatial::resample(source, &window, matrix, &mut self.rows, &mut patch);
+            }
             None => spatial::crop(source, window.centre_start(patch_zyx), patch_zyx, image, labels),
         }
         if let Some(noise) = &draw.noise {
@@ -105,7 +107,7 @@ impl Augmenter {
 }
 
 impl Augmenter {
-    /// Writes the probabilities, `[heads, z, y, x]`, that belong to the patch of [`Self::apply`] with the same arguments.
+    /// Writes the probabilities, `[heads, z, y, x]`, of the patch of [`Self::apply`] with the same arguments.
     ///
     /// # Panics
     ///
@@ -117,8 +119,8 @@ impl Augmenter {
     }
 }
 
-/// Writes the patch of extents `patch_zyx` whose first voxel is `start_zyx`, unchanged: as validation sees it. Beyond the
-/// case intensities are 0, and so is the label there and outside the nonzero mask.
+/// Writes the patch of extents `patch_zyx` whose first voxel is `start_zyx`, without augmentation, for validation.
+/// Intensities outside of the case are 0, and so are labels outside of the case and of the nonzero mask.
 ///
 /// # Panics
 ///

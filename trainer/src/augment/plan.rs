@@ -1,16 +1,16 @@
-//! What the patch of a plan asks of augmentation.
+//! The augmentation settings of a plan's patch.
 
-/// A patch whose longest axis is more than this many times its first holds thick slices.
+/// A patch whose longest axis is more than this many times its first has thick slices.
 const ANISOTROPIC: f64 = 3.0;
-/// By what the enlarged patch allows for scaling.
+/// Enlargement of the window for scaling.
 const SMALLEST_SCALE: f64 = 0.85;
 
-/// About which axes patches turn.
+/// The rotation axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// About all three axes, up to 30 degrees each.
     Volume,
-    /// In the plane of slices only, by any angle; the first axis is neither turned nor scaled.
+    /// In the plane of slices only, by any angle; the first axis is neither rotated nor scaled.
     InPlane,
 }
 
@@ -29,7 +29,7 @@ impl Rotation {
 pub struct Plan {
     /// The network's patch: `z, y, x`.
     pub patch_zyx: [usize; 3],
-    /// About which axes patches turn.
+    /// The rotation axes.
     pub rotation: Rotation,
     /// Which of `z, y, x` may be mirrored.
     pub mirror_zyx: [bool; 3],
@@ -52,8 +52,8 @@ impl Plan {
         self.masked.len()
     }
 
-    /// Extents of what a patch is made of: large enough for a turn about any one axis. Beyond it there is nothing,
-    /// so that corners are empty where several turns and a scaling meet.
+    /// Shape of the window from which a patch is sampled: large enough for a rotation about any one axis. The corners of a patch
+    /// are empty where several rotations and a scaling together exceed it.
     pub fn initial_zyx(&self) -> [usize; 3] {
         let (sin, cos) = self.rotation.largest_angle().min(90_f64.to_radians()).sin_cos();
         let [z, y, x] = self.patch_zyx.map(|n| n as f64);

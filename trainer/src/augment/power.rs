@@ -1,6 +1,6 @@
 //! Powers of values in 0..1, in a form that compilers turn into vector instructions.
 
-/// Added to a small number and taken away again, it rounds to the nearest integer, which then stands in its low bits.
+/// Adding and subtracting it rounds a small number to the nearest integer; after the addition, the integer is in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// `value` to the power of `exponent`, for `value` in 0..=1 and `exponent` above 0. Within 1e-6.
@@ -10,7 +10,7 @@ pub(super) fn power(value: f32, exponent: f32) -> f32 {
     if value > 0.0 { result } else { 0.0 }
 }
 
-/// The logarithm by the series of artanh, whose argument is within 0.172 once the mantissa is brought about 1.
+/// The logarithm by the series of artanh, whose argument is within 0.172 once the mantissa is close to 1.
 #[inline(always)]
 fn log2(value: f32) -> f32 {
     const HALF_ROOT: u32 = 0x3f35_04f3;

@@ -1,7 +1,7 @@
-//! Cutting a patch out of a case: as it lies, or turned and scaled.
+//! Cuts a patch out of a case: unchanged, or rotated and scaled.
 //!
-//! A turned patch is sampled from the case itself, within the [`Window`] that nnU-Net would have cut out first: what lies
-//! beyond the window or the case is empty for both, so that no copy of the window is needed.
+//! A rotated patch is sampled from the case itself, within the [`Window`] that nnU-Net would have cut out first. Voxels outside
+//! of the window or the case are empty for both, so that no copy of the window is needed.
 
 mod label;
 pub mod soft;
@@ -9,11 +9,11 @@ pub mod soft;
 use crate::targets::OUTSIDE;
 use label::{Corners, strongest};
 
-/// Positions are counted in this part of a voxel: exact sums along a row, and the integer part without rounding.
+/// Positions are fixed-point numbers: sums along a row are exact, and the integer part needs no rounding.
 const FRACTION_BITS: u32 = 32;
 const ONE: f64 = (1_u64 << FRACTION_BITS) as f64;
 
-/// A case as patches are cut out of it.
+/// A case from which patches are cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// Extents: `z, y, x`.
@@ -32,7 +32,7 @@ impl Source<'_> {
     }
 }
 
-/// The part of a case that a patch is made of; it may reach beyond the case.
+/// The part of a case from which a patch is sampled; it may extend beyond the case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Its first voxel, in the case's voxels.
@@ -53,7 +53,7 @@ impl Window {
 pub struct Matrix(pub [[f64; 3]; 3]);
 
 impl Matrix {
-    /// Turns about `z`, `y` and `x` (radians, about `z` first) after scaling. A scale above 1 makes things smaller.
+    /// Rotates about `z`, `y` and `x` (radians, about `z` first) after scaling. A scale above 1 makes structures smaller.
     pub fn of_volume(angles_zyx: [f64; 3], scale: f64) -> Matrix {
         let [(sz, cz), (sy, cy), (sx, cx)] = angles_zyx.map(f64::sin_cos);
         let about_z = [[1.0, 0.0, 0.0], [0.0, cz, -sz], [0.0, sz, cz]];
@@ -63,7 +63,7 @@ impl Matrix {
         Matrix(turned.map(|row| row.map(|v| v * scale)))
     }
 
-    /// Turns (radians) and scales in the plane of slices.
+    /// Rotates (radians) and scales in the plane of slices.
     pub fn in_plane(angle: f64, scale: f64) -> Matrix {
         let (sin, cos) = angle.sin_cos();
         Matrix([[1.0, 0.0, 0.0], [0.0, cos * scale, -sin * scale], [0.0, sin * scale, cos * scale]])
@@ -74,7 +74,7 @@ fn product(a: &[[f64; 3]; 3], b: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
     std::array::from_fn(|i| std::array::from_fn(|j| (0..3).map(|k| a[i][k] * b[k][j]).sum()))
 }
 
-/// Copies the patch of extents `patch_zyx` whose first voxel is `start_zyx`; beyond the case intensities are 0 and
+/// Copies the patch of extents `patch_zyx` whose first voxel is `start_zyx`; outside of the case intensities are 0 and
 /// labels -1.
 ///
 /// # Panics
@@ -117,7 +117,24 @@ fn crop_volume<T: Copy>(
     }
 }
 
-/// Where the voxels of a row of the patch lie in the case: the buffers of [`resample`].
+/// A patch to be written.
+#[derive(Debug)]
+pub struct PatchMut<'a> {
+    /// Its shape: `z, y, x`.
+    pub shape_zyx: [usize; 3],
+    /// Intensities, `[channels, z, y, x]`.
+    pub image: &'a mut [f32],
+    /// Label values, `[z, y, x]`.
+    pub labels: &'a mut [i16],
+}
+
+impl PatchMut<'_> {
+    fn voxels(&self) -> usize {
+        self.shape_zyx.iter().product()
+    }
+}
+
+/// The positions of a row's voxels in the case: the buffers of [`resample`].
 #[derive(Debug, Default)]
 pub struct Rows {
     /// Index of the corner with the least coordinates.
@@ -126,32 +143,24 @@ pub struct Rows {
     fraction: Vec<[f32; 3]>,
 }
 
-/// Samples a patch of extents `patch_zyx` through `matrix`: intensities interpolated linearly, 0 beyond the window and
-/// the case; the label with the largest interpolated share, -1 beyond. Labels whose shares are equal within nnU-Net's
-/// precision are decided by the nearest voxel.
+/// Samples a patch through `matrix`. Intensities are interpolated linearly, and 0 outside of the window and the case. The label
+/// is the one with the largest interpolated weight, and -1 outside. If weights are equal within nnU-Net's precision, the label
+/// of the nearest voxel is taken.
 ///
 /// # Panics
 ///
-/// If the lengths of `image` or `labels` are not those of the patch.
-pub fn resample(
-    source: &Source,
-    window: &Window,
-    matrix: &Matrix,
-    patch_zyx: [usize; 3],
-    rows: &mut Rows,
-    image: &mut [f32],
-    labels: &mut [i16],
-) {
-    let voxels: usize = patch_zyx.iter().product();
-    assert!(labels.len() == voxels && image.len() == voxels * source.channels, "buffers of another shape");
+/// If the lengths of the patch's image or labels do not fit its shape.
+pub fn resample(source: &Source, window: &Window, matrix: &Matrix, rows: &mut Rows, patch: &mut PatchMut<'_>) {
+    let voxels = patch.voxels();
+    let sizes = (patch.labels.len(), patch.image.len());
+    assert!(sizes == (voxels, voxels * source.channels), "buffers of another shape");
     let sampler = Sampler::new(source, window);
-    for (row, line) in lines(window, matrix, patch_zyx).enumerate() {
-        let at = row * patch_zyx[2]..(row + 1) * patch_zyx[2];
-        sampler.row(&line, rows, image, voxels, at.clone(), &mut labels[at]);
+    for (row, line) in lines(window, matrix, patch.shape_zyx).enumerate() {
+        sampler.row(&line, rows, patch, row);
     }
 }
 
-/// Where the rows of a patch sampled through `matrix` lie in the case.
+/// The positions in the case of the rows of a patch that is sampled through `matrix`.
 fn lines(window: &Window, matrix: &Matrix, patch_zyx: [usize; 3]) -> impl Iterator<Item = Line> {
     let (window, matrix) = (*window, *matrix);
     let half = patch_zyx.map(|n| (n as f64 - 1.0) / 2.0);
@@ -160,8 +169,8 @@ fn lines(window: &Window, matrix: &Matrix, patch_zyx: [usize; 3]) -> impl Iterat
         let offset = [(row / patch_zyx[1]) as f64 - half[0], (row % patch_zyx[1]) as f64 - half[1], -half[2]];
         let first: [i64; 3] = std::array::from_fn(|d| {
             let centre = window.start_zyx[d] as f64 + (window.shape_zyx[d] as f64 - 1.0) / 2.0;
-            let turned: f64 = (0..3).map(|e| matrix.0[d][e] * offset[e]).sum();
-            ((centre + turned) * ONE).round() as i64
+            let rotated: f64 = (0..3).map(|e| matrix.0[d][e] * offset[e]).sum();
+            ((centre + rotated) * ONE).round() as i64
         });
         Line { first, step }
     })
@@ -179,8 +188,8 @@ impl Line {
         std::array::from_fn(|d| self.first[d] + self.step[d] * i as i64)
     }
 
-    /// The voxels among the first `count` whose positions lie in `low..high` (whole voxels) along every axis. They
-    /// follow one another, because positions are linear.
+    /// The voxels among the first `count` whose positions are in `low..high` (whole voxels) along every axis. They are
+    /// contiguous, because positions are linear.
     fn within(&self, low: [i64; 3], high: [i64; 3], count: usize) -> std::ops::Range<usize> {
         let (low, last) = (low.map(|n| n << FRACTION_BITS), high.map(|n| (n << FRACTION_BITS) - 1));
         let inside = |position: [i64; 3]| (0..3).all(|d| low[d] <= position[d] && position[d] <= last[d]);
@@ -211,7 +220,7 @@ fn ceiling(a: i64, b: i64) -> i64 {
 
 struct Sampler<'a> {
     source: &'a Source<'a>,
-    /// The voxels of the case that the window holds.
+    /// The voxels of the case in the window.
     low: [i64; 3],
     high: [i64; 3],
 }
@@ -226,18 +235,13 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// One row of the patch: `at` is its place in each channel of `image`, `labels` the row itself.
-    fn row(
-        &self,
-        line: &Line,
-        rows: &mut Rows,
-        image: &mut [f32],
-        voxels: usize,
-        at: std::ops::Range<usize>,
-        labels: &mut [i16],
-    ) {
-        let count = at.len();
-        // Where some of the eight corners lie inside, and where all do.
+    /// One row of the patch.
+    fn row(&self, line: &Line, rows: &mut Rows, patch: &mut PatchMut<'_>, row: usize) {
+        let (voxels, count) = (patch.voxels(), patch.shape_zyx[2]);
+        let at = row * count..(row + 1) * count;
+        let image = &mut *patch.image;
+        let labels = &mut patch.labels[at.clone()];
+        // The voxels with some of their eight corners inside, and those with all corners inside.
         let touched = line.within(self.low.map(|n| n - 1), self.high, count);
         let full = line.within(self.low, self.high.map(|n| n - 1), count);
         let full = if full.is_empty() { touched.start..touched.start } else { full };
@@ -281,7 +285,7 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// One voxel of which some corners lie outside.
+    /// One voxel with some corners outside.
     fn edge(&self, position: [i64; 3], image: &mut [f32], voxels: usize, at: usize, label: &mut i16) {
         let corner = position.map(|p| p >> FRACTION_BITS);
         let fraction = position.map(fraction);

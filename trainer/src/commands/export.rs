@@ -1,7 +1,7 @@
-//! `scanside-train export`: a trained network as files that other programs take.
+//! `scanside-train export`: writes a trained network as files for other programs.
 
 use super::runs::{self, Trained, WhichWeights};
-use super::{say, speed};
+use super::{print, speed};
 use crate::exit::Exit;
 use crate::export::onnx::{self, Precision};
 use crate::export::reference::on_libtorch;
@@ -9,32 +9,32 @@ use crate::export::{ModelFacts, TrainedNetwork, nnunet, tensors};
 use crate::report::run::RunFolder;
 use crate::validate::Validation;
 use clap::Args;
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// What to export, and where to.
+/// Options of `export`.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true))]
 pub struct ExportArgs {
-    /// The run: its folder.
+    /// Folder of the run.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// A self-describing ONNX file, checked against the trained network after it was written.
+    /// Write a self-describing ONNX file. It is verified against the trained network.
     #[arg(short, long, value_name = "MODEL.onnx", group = "target")]
     pub output: Option<PathBuf>,
-    /// A model folder for nnU-Net's own programs. A folder of the same plans takes a further fold.
+    /// Write a model folder for nnU-Net's programs, or add a fold to a model folder of the same plans.
     #[arg(long, value_name = "FOLDER", group = "target")]
     pub nnunet: Option<PathBuf>,
-    /// The weights alone, under nnU-Net's names.
+    /// Write the weights alone, with nnU-Net's names.
     #[arg(long, value_name = "FILE", group = "target")]
     pub safetensors: Option<PathBuf>,
-    /// How the ONNX file stores the kernels of convolutions.
+    /// Number format of the convolutions' weights in the ONNX file. f16 halves the file, and the memory of the model.
     #[arg(long, value_enum, default_value_t)]
     pub precision: Precision,
-    /// Which of the checkpoint's weights.
+    /// Which of the checkpoint's weights to export.
     #[arg(long, value_enum, default_value_t)]
     pub weights: WhichWeights,
-    /// Replace files that are there.
+    /// Replace existing files.
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -42,45 +42,43 @@ pub struct ExportArgs {
 /// Exports.
 ///
 /// # Errors
-/// The run has no usable checkpoint, a file is there already or cannot be written, or the written model answers
-/// otherwise than the trained network.
+/// The run has no usable checkpoint, a file exists or cannot be written, or the logits of the written model differ from those
+/// of the trained network.
 pub fn run(args: &ExportArgs) -> Result<Exit, Error> {
     for path in [&args.output, &args.safetensors].into_iter().flatten() {
         if path.exists() && !args.overwrite {
-            return Err(Error::new(
-                ErrorKind::Output,
-                format!("{} is there already; --overwrite replaces it", path.display()),
-            ));
+            let sentence = format!("{} already exists; --overwrite replaces it", path.display());
+            return Err(Error::new(ErrorKind::Output, sentence).about(path));
         }
     }
     let run = RunFolder::new(&args.run);
     let Trained { network, mut facts, checkpoint, .. } = runs::read(&run, args.weights)?;
     if checkpoint != run.last() {
-        eprintln!("the run is not finished; exporting its state in {}", checkpoint.display());
+        eprintln!("the run is not finished; exporting its checkpoint {}", checkpoint.display());
     }
     if let Some(folder) = &args.nnunet {
         nnunet::write(folder, &network, &facts)?;
-        say(&format!(
+        print(&format!(
             "{}: run it with nnUNetv2_predict_from_modelfolder -m {} -f {}",
             folder.display(),
             folder.display(),
             facts.fold
-        ));
+        ))?;
     }
     if let Some(path) = &args.safetensors {
         tensors::write(path, &network, &facts)?;
-        say(&written(path));
+        print(&written(path))?;
     }
     if let Some(path) = &args.output {
         add_measurements(&run, &network, &mut facts, args.precision)?;
-        let mut reference = on_libtorch(&network, &facts).or_error(ErrorKind::Model)?;
+        let mut reference = on_libtorch(&network, &facts)?;
         let deviation = onnx::write(path, &network, &facts, args.precision, &mut *reference)?;
-        say(&format!(
-            "{}; logits differ from the trained network's by {:.1e} of their standard deviation at most, {:.1e} in the mean",
+        print(&format!(
+            "{}; logits differ from the trained network's by at most {:.1e} of their standard deviation, {:.1e} on average",
             written(path),
             deviation.largest,
             deviation.rms
-        ));
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -90,8 +88,8 @@ fn written(path: &Path) -> String {
     format!("{}: {}", path.display(), scanside_app::units::human_bytes(bytes))
 }
 
-/// What was measured of the run, if it was this very graph: how accurate it is, how fast, and which runs beside it are
-/// worth having.
+/// Adds the run's accuracy, its speed and the Pareto-optimal runs of its work folder, as far as they were measured with this
+/// graph.
 fn add_measurements(
     run: &RunFolder,
     network: &TrainedNetwork,

@@ -1,42 +1,48 @@
-//! The program's commands: arguments in, words and exit codes out.
+//! The program's commands: arguments in, text and exit codes out.
 
-mod adopt;
-mod budget;
 pub mod distill;
+mod evaluate;
 pub mod export;
-mod judge;
 pub mod measure;
 pub mod plan;
+mod progress_lines;
 pub mod report;
 mod runs;
-pub mod schedule;
 mod speed;
 pub mod status;
 pub mod teacher;
+pub mod training_args;
 pub mod validate;
 
-use scanside_app::Error;
 use scanside_app::worker::Worker;
-use std::io::Write;
+use scanside_app::{Error, ErrorKind};
+use std::io::{self, Write};
 
-/// Measures models: `scanside`, where it lies beside this program and is of the same version. Otherwise this program, whose
-/// libtorch then counts as memory of the model; that is said on standard error.
+/// The process that measures models: `scanside`, where it is beside this program and has the same version. Otherwise this
+/// program, whose memory then includes libtorch; a warning on standard error says so.
 fn measuring_worker() -> Result<Worker, Error> {
     if let Some(worker) = Worker::beside_this_program("scanside")? {
         return Ok(worker);
     }
     eprintln!(
-        "scanside-train: warning: there is no scanside {} beside this program, so memory is measured with libtorch in it",
+        "scanside-train: warning: there is no scanside {} beside this program, so the measured memory includes libtorch",
         env!("CARGO_PKG_VERSION")
     );
     Worker::this_program()
 }
 
-/// Prints results. A reader that went away (`| head`) is no reason to stop.
-fn say(text: &str) {
-    let mut out = std::io::stdout();
-    let _ = out.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = out.write_all(b"\n");
+/// Prints a result on standard output.
+///
+/// # Errors
+/// Standard output cannot be written, for example because the disk is full. A reader that has closed the pipe (`| head`) is
+/// not an error.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::with_source(ErrorKind::Output, "standard output cannot be written", error))
+        }
+        _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Training runs as commands name them.
+//! Training runs, as commands refer to them.
 
 use crate::export::plans::Described;
 use crate::export::{ModelFacts, TrainedNetwork, tensors};
@@ -14,20 +14,20 @@ use std::path::{Path, PathBuf};
 /// Which of a checkpoint's weights to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum WhichWeights {
-    /// Those averaged over training where the checkpoint has them, else the last ones.
+    /// The averaged weights if the checkpoint has them, otherwise those after the last step.
     #[default]
     Auto,
-    /// Those averaged over training.
+    /// The averaged weights.
     Averaged,
-    /// The last ones.
+    /// The weights after the last step.
     Last,
 }
 
-/// A run's network, read from its best-known state.
+/// A run's network, read from its last checkpoint.
 pub(super) struct Trained {
     /// The network.
     pub(super) network: TrainedNetwork,
-    /// What files say beside its weights.
+    /// Its description, for exported files.
     pub(super) facts: ModelFacts,
     /// The checkpoint read.
     pub(super) checkpoint: PathBuf,
@@ -38,13 +38,13 @@ pub(super) fn find(work: &Work, given: &Path) -> Option<RunFolder> {
     [given.to_path_buf(), work.runs().join(given)].into_iter().find(|path| is_run(path)).map(RunFolder::new)
 }
 
-/// Whether a run has a network: one that is trained here, or one that was taken over.
+/// Whether a run has a network: a trained or an imported one.
 pub(super) fn has_network(run: &RunFolder) -> bool {
-    run.last().is_file() || run.latest().is_file() || taken_over(run).is_some()
+    run.last().is_file() || run.latest().is_file() || imported_model(run).is_some()
 }
 
-/// The model file of a run that was not trained here but taken over.
-pub(super) fn taken_over(run: &RunFolder) -> Option<PathBuf> {
+/// The model file of a run that was imported and not trained here.
+pub(super) fn imported_model(run: &RunFolder) -> Option<PathBuf> {
     let trained = run.last().is_file() || run.latest().is_file();
     Some(run.model()).filter(|model| !trained && model.is_file())
 }
@@ -52,23 +52,10 @@ pub(super) fn taken_over(run: &RunFolder) -> Option<PathBuf> {
 /// Reads a run's network: from its last checkpoint, or the latest if it is not finished.
 ///
 /// # Errors
-/// It has no checkpoint yet, or its files do not fit each other.
+/// It has no checkpoint yet, or its files do not belong together.
 pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Error> {
     let facts = RunFacts::read(run)?;
-    let checkpoint = [run.last(), run.latest()].into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Input,
-            match taken_over(run) {
-                Some(model) => {
-                    format!("{} was taken over as {} and not trained here", run.path().display(), model.display())
-                }
-                None => format!(
-                    "the run {} has no checkpoint yet; it writes one after its first epochs",
-                    run.path().display()
-                ),
-            },
-        )
-    })?;
+    let checkpoint = checkpoint_of(run)?;
     let (plans, dataset) = (read_text(&run.plans())?, read_text(&run.dataset())?);
     let unet = Described::read(&plans, &dataset, &facts.configuration, TRAINER)?.unet;
     let file = tensors::read_tensors(&checkpoint)?;
@@ -80,8 +67,30 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Erro
     let fold: FoldName = facts
         .fold
         .parse()
-        .or_error_with(ErrorKind::Input, || format!("{}: {:?} is no fold", run.facts().display(), facts.fold))?;
-    let epochs = file.metadata.get(tensors::EPOCHS_DONE).cloned();
+        .or_error_with(ErrorKind::Input, || format!("{}: {:?} is not a fold", run.facts().display(), facts.fold))?;
+    let facts = model_facts(&facts, fold, plans, dataset, file.metadata.get(tensors::EPOCHS_DONE));
+    Ok(Trained { network, facts, checkpoint })
+}
+
+fn checkpoint_of(run: &RunFolder) -> Result<PathBuf, Error> {
+    [run.last(), run.latest()].into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let path = run.path().display();
+        let sentence = match imported_model(run) {
+            Some(model) => format!("the run {path} was imported as {} and not trained here", model.display()),
+            None => format!("the run {path} has no checkpoint yet; it is written after the first epoch"),
+        };
+        Error::new(ErrorKind::Input, sentence).about(run.path())
+    })
+}
+
+/// The description of a trained network, for exported files.
+fn model_facts(
+    facts: &RunFacts,
+    fold: FoldName,
+    plans: String,
+    dataset: String,
+    epochs: Option<&String>,
+) -> ModelFacts {
     let mut provenance = BTreeMap::from([
         ("source".to_owned(), "trained with scanside-train".to_owned()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -93,8 +102,8 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Erro
         ("trainer".to_owned(), TRAINER.to_owned()),
         ("folds".to_owned(), facts.fold.clone()),
     ]);
-    provenance.extend(epochs.map(|epochs| ("epochs".to_owned(), epochs)));
-    let model = ModelFacts {
+    provenance.extend(epochs.map(|epochs| ("epochs".to_owned(), epochs.clone())));
+    ModelFacts {
         plans,
         dataset,
         configuration: facts.configuration.clone(),
@@ -105,8 +114,7 @@ pub(super) fn read(run: &RunFolder, which: WhichWeights) -> Result<Trained, Erro
         accuracy: BTreeMap::new(),
         measured: Vec::new(),
         family: Vec::new(),
-    };
-    Ok(Trained { network, facts: model, checkpoint })
+    }
 }
 
 fn choose(
@@ -118,14 +126,14 @@ fn choose(
     for (name, tensor) in all {
         if let Some(name) = name.strip_prefix(tensors::AVERAGE) {
             averaged.insert(name.to_owned(), tensor);
-        } else if !name.starts_with(tensors::MOMENTUM) && !name.starts_with(tensors::LIFT) {
+        } else if !name.starts_with(tensors::MOMENTUM) && !name.starts_with(tensors::PROJECTION) {
             last.insert(name, tensor);
         }
     }
     match which {
         WhichWeights::Averaged if averaged.is_empty() => Err(Error::new(
             ErrorKind::Input,
-            format!("{} holds no averaged weights; take the last ones", checkpoint.display()),
+            format!("{} has no averaged weights; use --weights last", checkpoint.display()),
         )),
         WhichWeights::Auto if averaged.is_empty() => Ok(last),
         WhichWeights::Auto | WhichWeights::Averaged => Ok(averaged),

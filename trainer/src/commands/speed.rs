@@ -1,4 +1,4 @@
-//! What `measure` found of a run, and the family that measured runs make.
+//! The measurements of a run, and the family that measured runs form.
 
 use crate::report::run::{self, RunFolder};
 use crate::validate::Validation;
@@ -8,10 +8,10 @@ use scanside_app::measure::Measured;
 use scanside_app::output;
 use scanside_core::manifest::{FamilyMember, Measurement};
 
-/// Reads a run's `speed.json`; nothing where it was not measured.
+/// Reads a run's `speed.json`; `None` where it was not measured.
 ///
 /// # Errors
-/// The file is there and cannot be read.
+/// The file exists and cannot be read.
 pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Error> {
     let path = run.speed();
     if !path.is_file() {
@@ -20,7 +20,7 @@ pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Error> {
     let text = read_text(&path)?;
     serde_json::from_str(&text)
         .map(Some)
-        .or_error_with(ErrorKind::Input, || format!("{} is not what measure writes", path.display()))
+        .or_error_with(ErrorKind::Input, || format!("{} was not written by scanside-train measure", path.display()))
 }
 
 /// Writes a run's `speed.json`, whole or not at all.
@@ -28,10 +28,10 @@ pub(super) fn read(run: &RunFolder) -> Result<Option<Measured>, Error> {
 /// # Errors
 /// The file cannot be written.
 pub(super) fn write(run: &RunFolder, measured: &Measured) -> Result<(), Error> {
-    output::write_whole(&run.speed(), &serde_json::to_vec_pretty(measured).or_error(ErrorKind::Output)?)
+    output::write_whole(&run.speed(), &serde_json::to_vec_pretty(measured).or_error(ErrorKind::Internal)?)
 }
 
-/// A measurement as manifests hold it; nothing where the system did not tell the memory.
+/// A measurement in the form of manifests; `None` where the system did not report the memory.
 pub(super) fn measurement(measured: &Measured) -> Option<Measurement> {
     Some(Measurement {
         machine: measured.machine.clone(),
@@ -43,8 +43,8 @@ pub(super) fn measurement(measured: &Measured) -> Option<Measurement> {
     })
 }
 
-/// Of the runs beside `run` that were validated on the same cases in the same way and measured under the same
-/// conditions, those that no other one beats, the fastest first. Files that cannot be read are named on standard error.
+/// The Pareto-optimal runs in the same work folder as `run`, the fastest first, among those that were validated on the same
+/// cases in the same way and measured under the same conditions. Files that cannot be read are named on standard error.
 pub(super) fn family(run: &RunFolder, own: &Measured) -> Vec<FamilyMember> {
     let Ok(validation) = Validation::read(&run.validation()) else { return Vec::new() };
     let work = std::path::absolute(run.path()).ok().and_then(|path| Some(Work::new(path.parent()?.parent()?)));
@@ -74,7 +74,7 @@ pub(super) fn family(run: &RunFolder, own: &Measured) -> Vec<FamilyMember> {
     for other in &beside {
         match member(other) {
             Ok(found) => members.extend(found),
-            Err(failure) => eprintln!("{} is left out of the family: {}", other.path().display(), failure.chain()),
+            Err(error) => eprintln!("{} is left out of the family: {}", other.path().display(), error.chain()),
         }
     }
     pareto(members)
@@ -89,9 +89,9 @@ fn same_cases(a: &Validation, b: &Validation) -> bool {
     (a.mirroring, a.step_size, ids(a)) == (b.mirroring, b.step_size, ids(b))
 }
 
-/// Members that no other one beats, the fastest first: none is at least as good in everything and better in something.
+/// The Pareto-optimal members, the fastest first: no other one is at least as good in everything and better in something.
 fn pareto(members: Vec<FamilyMember>) -> Vec<FamilyMember> {
-    let beats = |a: &FamilyMember, b: &FamilyMember| {
+    let dominates = |a: &FamilyMember, b: &FamilyMember| {
         let better = [
             a.mean_dice.total_cmp(&b.mean_dice).reverse(),
             a.seconds_per_window.total_cmp(&b.seconds_per_window),
@@ -100,7 +100,7 @@ fn pareto(members: Vec<FamilyMember>) -> Vec<FamilyMember> {
         better.iter().all(|order| order.is_le()) && better.iter().any(|order| order.is_lt())
     };
     let mut kept: Vec<FamilyMember> =
-        members.iter().filter(|member| !members.iter().any(|other| beats(other, member))).cloned().collect();
+        members.iter().filter(|member| !members.iter().any(|other| dominates(other, member))).cloned().collect();
     kept.sort_by(|a, b| a.seconds_per_window.total_cmp(&b.seconds_per_window));
     kept
 }
@@ -118,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_nothing_beats_is_kept() {
+    fn dominated_members_are_removed() {
         let teacher = member("teacher", 0.90, 3.0, 700);
         let half = member("r2", 0.89, 0.9, 350);
         let plain = member("r2-plain", 0.87, 0.9, 350);
         let quarter = member("r4", 0.88, 0.3, 200);
         assert_eq!(kept(vec![teacher.clone(), half.clone(), plain.clone(), quarter.clone()]), ["r4", "r2", "teacher"]);
-        // Less memory is a reason by itself; being the same in everything is none to go.
+        // Less memory is enough to be kept; equal members do not dominate each other.
         let lean = member("lean", 0.5, 9.0, 100);
         assert_eq!(kept(vec![lean, quarter.clone(), quarter]), ["r4", "r4", "lean"]);
         assert!(kept(vec![]).is_empty());

@@ -1,6 +1,6 @@
-//! `scanside-train status`: the runs of a work folder at a glance.
+//! `scanside-train status`: lists the runs of a work folder.
 
-use super::say;
+use super::print;
 use crate::exit::Exit;
 use crate::report::log::{self, EpochRecord};
 use crate::report::progress::{Progress, State, human_duration};
@@ -22,24 +22,24 @@ pub struct StatusArgs {
     pub work: PathBuf,
 }
 
-/// Prints how far every run is.
+/// Prints the state of every run.
 ///
 /// # Errors
-/// The folder cannot be read. A run with damaged files is named among the others.
+/// The folder cannot be read, or standard output cannot be written. A run with damaged files is listed with its error.
 pub fn run(args: &StatusArgs) -> Result<Exit, Error> {
     let work = Work::new(&args.work);
     if !work.root().is_dir() {
-        return Err(Error::new(ErrorKind::Input, format!("{} is no folder", work.root().display())));
+        return Err(Error::new(ErrorKind::Input, format!("{} is not a folder", work.root().display())));
     }
     let runs = run::list(&work)?;
     if runs.is_empty() {
-        say(&format!("{} holds no training run", work.root().display()));
+        print(&format!("{} has no training run", work.root().display()))?;
         return Ok(Exit::Done);
     }
     for run in runs {
         match describe(&run) {
-            Ok(text) => say(&text),
-            Err(failure) => say(&format!("{}\n  {}\n", run.path().display(), failure.chain())),
+            Ok(text) => print(&text)?,
+            Err(error) => print(&format!("{}\n  {}\n", run.path().display(), error.chain()))?,
         }
     }
     Ok(Exit::Done)
@@ -49,9 +49,9 @@ fn describe(run: &RunFolder) -> Result<String, Error> {
     let facts = RunFacts::read(run)?;
     let log = log::read(&run.log())?;
     let progress = Progress::of(run, &facts, &log);
-    if progress.state == State::TakenOver {
-        let model = facts.notes.get(run::TAKEN_FROM).map_or("elsewhere", String::as_str);
-        return Ok(format!("{}: taken over from {model}\n  {}, fold {}\n", facts.name, facts.dataset, facts.fold));
+    if progress.state == State::Imported {
+        let model = facts.notes.get(run::IMPORTED_FROM).map_or("another program", String::as_str);
+        return Ok(format!("{}: imported from {model}\n  {}, fold {}\n", facts.name, facts.dataset, facts.fold));
     }
     let mut text = format!(
         "{}: {}, {} of {} epochs{}\n",
@@ -60,9 +60,9 @@ fn describe(run: &RunFolder) -> Result<String, Error> {
         progress.done,
         progress.epochs,
         match (progress.state, progress.left_seconds) {
-            (State::Stopped, Some(left)) => format!(", {} more once resumed", human_duration(left)),
+            (State::Stopped, Some(left)) => format!(", {} left after --resume", human_duration(left)),
             (_, Some(left)) => format!(", about {} left", human_duration(left)),
-            _ => format!(", {} in all", human_duration(progress.spent_seconds)),
+            _ => format!(", {} in total", human_duration(progress.spent_seconds)),
         }
     );
     text += &format!("  {}, {}, fold {}, on {}\n", facts.dataset, facts.configuration, facts.fold, facts.device);
@@ -79,14 +79,14 @@ fn describe(run: &RunFolder) -> Result<String, Error> {
     Ok(text)
 }
 
-/// A curve in a line of text, from the lowest value to the highest.
+/// A curve as a line of text; the bars range from the lowest value to the highest.
 fn sparkline(log: &[EpochRecord], of: impl Fn(&EpochRecord) -> Option<f64>) -> String {
     let values: Vec<f64> = log.iter().filter_map(&of).filter(|value| value.is_finite()).collect();
     let columns = values.len().min(WIDTH);
     let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
     (0..columns)
         .map(|column| {
-            // Each column is the mean of its share of the epochs.
+            // Each column is the mean of its part of the epochs.
             let share = &values[column * values.len() / columns..(column + 1) * values.len() / columns];
             let mean = share.iter().sum::<f64>() / share.len() as f64;
             let height = if high > low { (mean - low) / (high - low) } else { 0.0 };
@@ -112,7 +112,7 @@ mod tests {
             wait_seconds: 0.0,
             teacher_passes: 0,
             terms: Default::default(),
-            pulls: Default::default(),
+            term_gradients: Default::default(),
         };
         values.iter().enumerate().map(record).collect()
     }

@@ -1,4 +1,4 @@
-//! A preprocessed case in a file, read in place.
+//! A preprocessed case in a file that is memory-mapped.
 //!
 //! ```text
 //! bytes                                                            little endian
@@ -13,11 +13,11 @@
 //! 2*Z*Y*X    labels: i16, [z, y, x]
 //!            zeros up to the next multiple of 4
 //! 4*...      class locations: u32, flat indices into [z, y, x], one list after the other
-//! 4          CRC-32 of everything behind the first one
+//! 4          CRC-32 of everything after the first one
 //! ```
 
 use super::mapping::Mapping;
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_app::output::PendingFile;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -29,10 +29,10 @@ const MAGIC: &[u8; 8] = b"scscase\n";
 const VERSION: u32 = 1;
 const ALIGNMENT: usize = 64;
 
-/// More than any facts have: some names and a hundred bytes per class.
-const MOST_FACTS: usize = 16 << 20;
+/// Largest size of the facts: some names and a hundred bytes per class need far less.
+const MAX_FACTS: usize = 16 << 20;
 
-/// What a cached case says of itself.
+/// The description of a cached case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFacts {
@@ -40,25 +40,25 @@ pub struct CaseFacts {
     pub id: String,
     /// Channels of the image.
     pub channels: usize,
-    /// Extents on the network grid.
+    /// Shape on the network grid.
     pub shape_zyx: [usize; 3],
     /// Voxel distance on the network grid in millimetres.
     pub spacing_mm: [f64; 3],
     /// Network axis `i` is file axis `transpose[i]`.
     pub transpose: [usize; 3],
-    /// Extents of the raw image: file axes `z, y, x`.
+    /// Shape of the raw image: file axes `z, y, x`.
     pub raw_shape_zyx: [usize; 3],
     /// Voxel distance of the raw image in millimetres, file axes.
     pub raw_spacing_mm: [f64; 3],
     /// The part of the raw image that was kept, file axes, half-open.
     pub crop_zyx: [[usize; 2]; 3],
-    /// SHA-256 of what the plan says about preprocessing.
+    /// SHA-256 of the plan's preprocessing settings.
     pub plan_sha256: String,
     /// SHA-256 of the raw files' contents.
     pub raw_sha256: String,
     /// The label values of each entry of the class locations.
     pub classes: Vec<Vec<i16>>,
-    /// Entries' lengths.
+    /// Lengths of the entries of the class locations.
     pub located: Vec<usize>,
 }
 
@@ -68,7 +68,7 @@ impl CaseFacts {
     }
 }
 
-/// Where the parts of a case lie in its file.
+/// The byte ranges of a case's parts in its file.
 struct Parts {
     image: Range<usize>,
     labels: Range<usize>,
@@ -108,41 +108,38 @@ impl CachedCase {
     /// Opens a case: reads and checks its facts and class locations; the arrays are only mapped.
     ///
     /// # Errors
-    /// The file cannot be read, is none of a cached case, is cut off or damaged.
+    /// The file cannot be read, is not a cached case, is truncated or damaged.
     pub fn open(path: &Path) -> Result<CachedCase, Error> {
-        let bad = |what: &str| {
-            Error::new(ErrorKind::Input, format!("{}: {what}; remove it and prepare the dataset again", path.display()))
-        };
-        let unreadable = || format!("{} cannot be read", path.display());
-        let file = File::open(path).or_error_with(ErrorKind::Input, unreadable)?;
-        if file.metadata().or_error_with(ErrorKind::Input, unreadable)?.len() < 20 {
-            return Err(bad("the cached case is cut off"));
+        let bad = |what: &str| damaged(path, what);
+        let file = File::open(path).or_cannot_read(ErrorKind::Input, path)?;
+        if file.metadata().or_cannot_read(ErrorKind::Input, path)?.len() < 20 {
+            return Err(bad("the cached case is truncated"));
         }
         // SAFETY: the bytes do not change. Cached cases are never written in place: a new version is renamed over the
-        // old one, whose bytes live on until the last mapping goes.
+        // old one, whose bytes remain until the last mapping is dropped.
         #[allow(unsafe_code)]
-        let mapping = unsafe { Mapping::new(&file) }.or_error_with(ErrorKind::Input, unreadable)?;
+        let mapping = unsafe { Mapping::new(&file) }.or_cannot_read(ErrorKind::Input, path)?;
         let bytes = mapping.bytes();
         if &bytes[..8] != MAGIC {
-            return Err(bad("this is no cached case"));
+            return Err(bad("this is not a cached case"));
         }
         let version = word(bytes, 8);
         if version != VERSION {
             return Err(bad(&format!("the cached case has version {version}, this program reads {VERSION}")));
         }
         let facts_bytes = word(bytes, 12) as usize;
-        if facts_bytes > MOST_FACTS || bytes.len() < 16 + facts_bytes + 4 {
-            return Err(bad("the cached case is cut off"));
+        if facts_bytes > MAX_FACTS || bytes.len() < 16 + facts_bytes + 4 {
+            return Err(bad("the cached case is truncated"));
         }
         let head = &bytes[..16 + facts_bytes];
         if crc32fast::hash(head) != word(bytes, head.len()) {
-            return Err(bad("the cached case is damaged: its checksum is wrong"));
+            return Err(bad("the cached case is damaged: checksum mismatch"));
         }
         let facts: CaseFacts = serde_json::from_slice(&head[16..])
-            .map_err(|e| bad(&format!("the cached case's facts are wrong ({e})")))?;
+            .map_err(|e| bad(&format!("the facts of the cached case are invalid ({e})")))?;
         let parts = Parts::new(&facts, facts_bytes).filter(|parts| parts.end == bytes.len());
         let Some(parts) = parts else {
-            return Err(bad("the cached case is cut off, or longer than its facts say"));
+            return Err(bad("the cached case is truncated, or longer than its facts state"));
         };
         let voxels = facts.voxels().unwrap_or(0);
         let mut at = parts.locations.start;
@@ -150,7 +147,7 @@ impl CachedCase {
         for &count in &facts.located {
             let list: Vec<u32> = bytes[at..at + 4 * count].chunks_exact(4).map(|four| word(four, 0)).collect();
             if list.iter().any(|&index| index as usize >= voxels) {
-                return Err(bad("the cached case is damaged: a class location lies outside it"));
+                return Err(bad("the cached case is damaged: a class location is outside of it"));
             }
             at += 4 * count;
             locations.push(list);
@@ -173,7 +170,7 @@ impl CachedCase {
         self.facts.channels
     }
 
-    /// Extents on the network grid.
+    /// Shape on the network grid.
     pub fn shape_zyx(&self) -> [usize; 3] {
         self.facts.shape_zyx
     }
@@ -188,13 +185,13 @@ impl CachedCase {
         self.mapping.shorts(self.labels.clone())
     }
 
-    /// Per class, voxels to centre patches on, as flat indices into `[z, y, x]`. The classes are the foreground labels
-    /// or the regions in order; a dataset with an ignore label has one more entry, of all labelled voxels.
+    /// For each class, voxels at which patches can be centred, as flat indices into `[z, y, x]`. The classes are the foreground
+    /// labels or the regions in order; a dataset with an ignore label has one more entry with all labelled voxels.
     pub fn locations(&self) -> &[Vec<u32>] {
         &self.locations
     }
 
-    /// Reads the whole file and compares its checksum, which opening does not: it would touch every byte.
+    /// Reads the whole file and compares its checksum. Opening does not, because it would read every byte.
     ///
     /// # Errors
     /// The file is damaged.
@@ -205,21 +202,20 @@ impl CachedCase {
         if crc32fast::hash(&bytes[head..end]) == word(bytes, end) {
             return Ok(());
         }
-        let path = self.path.display();
-        Err(Error::new(
-            ErrorKind::Input,
-            format!(
-                "{path}: the cached case is damaged: its checksum is wrong; remove it and prepare the dataset again"
-            ),
-        ))
+        Err(damaged(&self.path, "the cached case is damaged: checksum mismatch"))
     }
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    let sentence = format!("{}: {what}; remove it and prepare the dataset again", path.display());
+    Error::new(ErrorKind::Input, sentence).about(path)
 }
 
 pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Writes a case; the file appears whole or not at all. The arrays have the extents that the facts give.
+/// Writes a case; the file appears whole or not at all. The arrays must have the shapes that the facts state.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -230,15 +226,14 @@ pub fn write(
     labels: &[i16],
     locations: &[Vec<u32>],
 ) -> Result<(), Error> {
-    let cannot = || format!("{} cannot be written", path.display());
-    let json = serde_json::to_vec(facts).or_error_with(ErrorKind::Output, cannot)?;
+    let json = serde_json::to_vec(facts).or_error(ErrorKind::Internal)?;
     let parts = Parts::new(facts, json.len())
         .filter(|p| {
             p.image.len() == 4 * image.len()
                 && p.labels.len() == 2 * labels.len()
                 && facts.located.iter().eq(locations.iter().map(Vec::len).collect::<Vec<_>>().iter())
         })
-        .ok_or_else(|| Error::new(ErrorKind::Output, format!("{}: facts and arrays differ", path.display())))?;
+        .ok_or_else(|| Error::new(ErrorKind::Internal, format!("{}: facts and arrays differ", path.display())))?;
     let mut pending = PendingFile::create(path)?;
     let mut write = || -> std::io::Result<()> {
         let mut out = Summed::new(BufWriter::with_capacity(1 << 18, &mut pending));
@@ -258,11 +253,11 @@ pub fn write(
         out.end_sum()?;
         out.into_inner().flush()
     };
-    write().or_error_with(ErrorKind::Output, cannot)?;
+    write().or_cannot_write(path)?;
     pending.publish()
 }
 
-/// Bytes that are counted and summed up on their way out.
+/// Counts the bytes written, and computes their checksum.
 pub(super) struct Summed<W: Write> {
     out: W,
     at: usize,
@@ -284,7 +279,7 @@ impl<W: Write> Summed<W> {
         self.out.write_all(bytes)
     }
 
-    /// Numbers go out in pieces: one at a time, checksum and counting would cost more than the disk.
+    /// Numbers are written in blocks: one at a time, checksum and counting would cost more than the disk.
     fn put_all<const N: usize>(&mut self, numbers: impl Iterator<Item = [u8; N]>) -> std::io::Result<()> {
         let mut piece = Vec::with_capacity(1 << 16);
         for number in numbers {
@@ -301,7 +296,7 @@ impl<W: Write> Summed<W> {
         self.put(&vec![0; to - self.at])
     }
 
-    /// Writes the checksum of what has passed since the last one.
+    /// Writes the checksum of everything since the last one.
     pub(super) fn end_sum(&mut self) -> std::io::Result<()> {
         let sum = std::mem::take(&mut self.sum).finalize();
         self.at += 4;
@@ -343,7 +338,7 @@ mod tests {
         case.verify().unwrap();
         assert_eq!((case.facts(), case.image(), case.labels()), (&facts, &image[..], &labels[..]));
         assert_eq!(case.locations(), locations);
-        // Replaced while it is open: what is mapped stays.
+        // Replaced while it is open: the mapped bytes stay.
         write(&path, &facts, &[0.0; 210], &labels, &locations).unwrap();
         assert_eq!(case.image(), image);
         fn shared<T: Send + Sync>(_: &T) {}
@@ -363,15 +358,15 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             std::fs::write(&other, &bytes).unwrap();
-            let failure = CachedCase::open(&other).and_then(|case| case.verify()).unwrap_err();
-            assert_eq!(failure.kind(), ErrorKind::Input);
+            let error = CachedCase::open(&other).and_then(|case| case.verify()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Input);
             noticed += 1;
         }
         assert_eq!(noticed, whole.len());
         for length in [0, 19, 30, whole.len() - 1] {
             std::fs::write(&other, &whole[..length]).unwrap();
             let text = CachedCase::open(&other).unwrap_err().to_string();
-            assert!(text.contains("cut off") && text.contains("prepare the dataset again"), "{text}");
+            assert!(text.contains("truncated") && text.contains("prepare the dataset again"), "{text}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! Every file of a dataset read once: is it sound, and what does the planner need to know of it?
+//! Reads every file of a dataset once: finds its faults, and computes the fingerprint that the planner needs.
 //!
-//! All faults are gathered, so that a dataset is repaired in one go and nothing is written before.
+//! All faults are reported together, so that a dataset can be repaired at once, and nothing is written before.
 
 use super::foreground::{Sampled, sample};
+use super::memory_budget::MemoryBudget;
 use super::raw::{RawCase, RawDataset, case_and_channel, files};
-use super::room::Room;
 use crate::plan::fingerprint::{Fingerprint, median};
 use rayon::prelude::*;
 use scanside_app::error::{Error, ErrorKind};
@@ -18,15 +18,15 @@ use std::path::Path;
 /// Intensities sampled from the foreground of all cases together.
 const SAMPLES: u64 = 100_000_000;
 
-/// Different wrong label values that one case is reproached with.
-const MOST_VALUES: usize = 8;
+/// Largest number of unknown label values that are listed for one case.
+const MAX_VALUES: usize = 8;
 
-/// Something about a dataset that its owner should know.
+/// A fault or a warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remark {
-    /// The case, where it is about one.
+    /// The case, if it is about one.
     pub case: Option<String>,
-    /// What it is.
+    /// A sentence.
     pub what: String,
 }
 
@@ -49,61 +49,51 @@ impl fmt::Display for Remark {
     }
 }
 
-/// What an examination found.
+/// The result of an examination.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// Why the dataset cannot be trained on; empty if it can.
+    /// Faults that prevent training.
     pub faults: Vec<Remark>,
-    /// What does not prevent training, but may not be meant.
+    /// What does not prevent training, but may be a mistake.
     pub warnings: Vec<Remark>,
-    /// The planner's view of the dataset, where there is no fault.
+    /// The fingerprint, if there is no fault.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl Findings {
-    /// The failure that lists all faults.
-    pub fn failure(&self, raw: &RawDataset) -> Error {
+    /// An error that lists all faults.
+    pub fn error(&self, raw: &RawDataset) -> Error {
         let lines: Vec<String> = self.faults.iter().map(|fault| format!("  {fault}")).collect();
         let text = format!("{} has {} fault(s):\n{}", raw.folder.display(), lines.len(), lines.join("\n"));
         Error::new(ErrorKind::Input, text)
     }
 }
 
-/// Examines a dataset on the threads of the current pool. `progress` hears of every case once it is read.
+/// Examines a dataset on the threads of the current pool. `progress` is called with the name of each case after it was read.
 pub fn examine(raw: &RawDataset, progress: &(dyn Fn(&str) + Sync)) -> Findings {
     let mut findings = Findings::default();
     list(raw, &mut findings);
     let samples = SAMPLES / raw.cases.len().max(1) as u64;
     let known: BTreeSet<i64> = raw.label_values().into_iter().map(i64::from).collect();
-    let room = Room::of_this_machine();
+    let memory = MemoryBudget::of_this_machine();
     let cases: Vec<Examined> = raw
         .cases
         .par_iter()
         .with_max_len(1)
         .map(|case| {
-            let _taken = room.take(bytes_of(case));
+            let _reserved = memory.reserve(bytes_of(case));
             let examined = examine_case(raw, case, &known, samples);
             progress(&case.id);
             examined
         })
         .collect();
 
-    let mut found: BTreeMap<i64, u64> = BTreeMap::new();
     for case in &cases {
         findings.faults.extend(case.faults.iter().cloned());
         findings.warnings.extend(case.warnings.iter().cloned());
-        case.labels.iter().for_each(|(label, voxels)| *found.entry(*label).or_default() += voxels);
     }
     if findings.faults.is_empty() {
-        let absent: Vec<String> =
-            known.iter().filter(|label| !found.contains_key(label)).map(|label| label.to_string()).collect();
-        if !absent.is_empty() {
-            let what = format!("no case has a voxel of label {}, which dataset.json names", absent.join(", "));
-            findings.warnings.push(Remark::dataset(what));
-        }
-        if !found.keys().any(|label| *label > 0) {
-            findings.faults.push(Remark::dataset("no case has a voxel of any label but background"));
-        }
+        check_labels_of_all(&cases, &known, &mut findings);
     }
     if findings.faults.is_empty() {
         findings.fingerprint = Some(fingerprint(cases, raw.dataset.channels.len()));
@@ -113,13 +103,25 @@ pub fn examine(raw: &RawDataset, progress: &(dyn Fn(&str) + Sync)) -> Findings {
     findings
 }
 
-/// Faults in which files there are.
+/// Labels that no case contains.
+fn check_labels_of_all(cases: &[Examined], known: &BTreeSet<i64>, findings: &mut Findings) {
+    let found: BTreeSet<i64> = cases.iter().flat_map(|case| case.labels.keys().copied()).collect();
+    let absent: Vec<String> = known.difference(&found).map(|label| label.to_string()).collect();
+    if !absent.is_empty() {
+        let what = format!("no case has a voxel of label {}, which dataset.json names", absent.join(", "));
+        findings.warnings.push(Remark::dataset(what));
+    }
+    if !found.iter().any(|label| *label > 0) {
+        findings.faults.push(Remark::dataset("no case has a voxel of any label but background"));
+    }
+}
+
+/// Faults in the set of files.
 fn list(raw: &RawDataset, findings: &mut Findings) {
-    let ending = &raw.file_ending;
     if raw.cases.is_empty() {
-        let images = raw.folder.join("imagesTr");
+        let (images, ending) = (raw.folder.join("imagesTr"), &raw.file_ending);
         let what = format!(
-            "there is no training case: {} has no file named CASE_0000{ending}, as dataset.json's `file_ending` asks",
+            "there is no training case: {} has no file named CASE_0000{ending}, as dataset.json's `file_ending` requires",
             images.display()
         );
         findings.faults.push(Remark::dataset(what));
@@ -131,67 +133,76 @@ fn list(raw: &RawDataset, findings: &mut Findings) {
             format!("dataset.json announces {announced} cases (`numTraining`), but there are {}", raw.cases.len());
         findings.warnings.push(Remark::dataset(what));
     }
+    list_shared_files(raw, &mut findings.faults);
+    if !raw.explicit {
+        list_channels(raw, &mut findings.faults);
+        list_orphans(raw, &mut findings.faults);
+    }
+}
+
+/// Cases whose names or files are not their own, and missing label maps.
+fn list_shared_files(raw: &RawDataset, faults: &mut Vec<Remark>) {
     let mut users: BTreeMap<&Path, &str> = BTreeMap::new();
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for case in &raw.cases {
         if let Some(other) = folded.insert(case.id.to_lowercase(), &case.id) {
-            let what =
-                format!("its name differs from case {other} in capitals only, which some file systems take for equal");
-            findings.faults.push(Remark::of(&case.id, what));
+            let what = format!("its name differs from case {other} in capitals only, which some file systems ignore");
+            faults.push(Remark::of(&case.id, what));
         }
         for path in case.images.iter().chain([&case.label]) {
             if let Some(other) = users.insert(path, &case.id) {
-                findings
-                    .faults
-                    .push(Remark::of(&case.id, format!("{} is used by case {other} as well", path.display())));
+                faults.push(Remark::of(&case.id, format!("{} is used by case {other} as well", path.display())));
             }
         }
         if !case.label.is_file() {
-            findings.faults.push(Remark::of(&case.id, format!("has no label map {}", case.label.display())));
+            faults.push(Remark::of(&case.id, format!("has no label map {}", case.label.display())));
         }
     }
-    if raw.explicit {
-        return;
-    }
-    let channels = raw.dataset.channels.len();
+}
+
+/// Missing images and images of unknown channels.
+fn list_channels(raw: &RawDataset, faults: &mut Vec<Remark>) {
+    let (ending, channels) = (&raw.file_ending, raw.dataset.channels.len());
     for case in &raw.cases {
-        let there = channels_named(raw, case);
-        // One file may hold all channels as its fourth axis; reading it tells.
-        for channel in (0..channels).filter(|channel| !there.contains(channel) && there != BTreeSet::from([0])) {
+        let existing = channels_named(raw, case);
+        // One file may have all channels as its fourth axis; this is known once it is read.
+        for channel in (0..channels).filter(|channel| !existing.contains(channel) && existing != BTreeSet::from([0])) {
             let name = &raw.dataset.channels[channel];
-            findings
-                .faults
-                .push(Remark::of(&case.id, format!("has no image {}_{channel:04}{ending} ({name})", case.id)));
+            faults.push(Remark::of(&case.id, format!("has no image {}_{channel:04}{ending} ({name})", case.id)));
         }
-        for channel in there.iter().filter(|channel| **channel >= channels) {
+        for channel in existing.iter().filter(|channel| **channel >= channels) {
             let what =
                 format!("has an image {}_{channel:04}{ending}, but dataset.json names {channels} channel(s)", case.id);
-            findings.faults.push(Remark::of(&case.id, what));
+            faults.push(Remark::of(&case.id, what));
         }
     }
-    // A folder that cannot be listed has no label map either, which was said for every case.
+}
+
+/// Files that belong to no case. A folder that cannot be listed has no label maps, which is a fault of every case already.
+fn list_orphans(raw: &RawDataset, faults: &mut Vec<Remark>) {
+    let ending = &raw.file_ending;
     for name in files(&raw.folder.join("imagesTr"), ending).unwrap_or_default() {
         if case_and_channel(&name, ending).is_none() {
             let what =
-                format!("imagesTr/{name} names no channel: images are called CASE_0000{ending}, CASE_0001{ending} ...");
-            findings.faults.push(Remark::dataset(what));
+                format!("imagesTr/{name} names no channel: images are named CASE_0000{ending}, CASE_0001{ending} ...");
+            faults.push(Remark::dataset(what));
         }
     }
     for name in files(&raw.folder.join("labelsTr"), ending).unwrap_or_default() {
         let id = name.strip_suffix(ending.as_str()).unwrap_or(&name);
         if raw.case(id).is_none() {
-            findings.faults.push(Remark::of(id, format!("has a label map labelsTr/{name}, but no image")));
+            faults.push(Remark::of(id, format!("has a label map labelsTr/{name}, but no image")));
         }
     }
 }
 
-/// The channels that the names of a case's files tell.
+/// The channels that a case has according to the names of its files.
 fn channels_named(raw: &RawDataset, case: &RawCase) -> BTreeSet<usize> {
     let names = case.images.iter().filter_map(|path| path.file_name()?.to_str());
     names.filter_map(|name| case_and_channel(name, &raw.file_ending).map(|(_, channel)| channel)).collect()
 }
 
-/// What reading a case gave.
+/// The result of reading a case.
 #[derive(Default)]
 struct Examined {
     faults: Vec<Remark>,
@@ -205,8 +216,8 @@ struct Examined {
     intensities: Vec<Sampled>,
 }
 
-/// The bytes that examining a case takes, as its headers tell: its voxels, and which are foreground. What is drawn from the
-/// foreground comes on top, and is small where the foreground is.
+/// The bytes that examining a case needs, from its headers: its voxels and the foreground mask. The samples drawn from the
+/// foreground come in addition; they need little memory where the foreground is small.
 fn bytes_of(case: &RawCase) -> u64 {
     Scan::open(&case.images).map_or(0, |files| {
         let voxels: usize = files.grid().shape_zyx.iter().product();
@@ -215,102 +226,109 @@ fn bytes_of(case: &RawCase) -> u64 {
 }
 
 fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples: u64) -> Examined {
-    let channels = raw.dataset.channels.len();
     let mut examined = Examined::default();
-    let mut fault = |what: String| examined.faults.push(Remark::of(&case.id, what));
-    // Every file speaks for itself first: that two do not fit says little while one is damaged.
-    let mut sound = true;
-    for path in &case.images {
-        if let Err(error) = Scan::open(&[path]) {
-            fault(error.to_string());
-            sound = false;
-        }
-    }
-    let image = if sound {
-        match Scan::open(&case.images) {
-            Ok(files) => Some(files),
-            Err(error) => {
-                fault(error.to_string());
-                None
-            }
-        }
-    } else {
-        None
-    };
-    if let Some(files) = &image {
-        let got = files.channels();
-        // What the names of files tell was told.
-        if got != channels && (raw.explicit || channels_named(raw, case) == BTreeSet::from([0])) {
-            fault(format!("has {got} channel(s), but dataset.json names {channels}"));
-        }
-        examined.warnings.extend(files.warnings().iter().map(|warning| Remark::of(&case.id, warning.clone())));
-    }
+    let image = open_image(raw, case, &mut examined);
     let label = if case.label.is_file() { read_labels(case, known, &mut examined) } else { None };
     let Some(files) = image else {
         return examined;
     };
     let grid = files.grid().clone();
     if let Some(label) = &label {
-        let theirs = &label.grid;
-        let size = |[z, y, x]: [usize; 3]| format!("{x} x {y} x {z}");
-        if theirs.shape_zyx != grid.shape_zyx {
-            let what =
-                format!("the label map has {} voxels, the image {}", size(theirs.shape_zyx), size(grid.shape_zyx));
-            examined.faults.push(Remark::of(&case.id, what));
-        }
-        let close = |a: f64, b: f64| (a - b).abs() <= 1e-8 + 1e-5 * b.abs();
-        if !grid.spacing_mm.iter().zip(&theirs.spacing_mm).all(|(a, b)| close(*a, *b)) {
-            let mm = |[z, y, x]: [f64; 3]| format!("{x} x {y} x {z} mm");
-            let what =
-                format!("the label map has voxels of {}, the image of {}", mm(theirs.spacing_mm), mm(grid.spacing_mm));
-            examined.faults.push(Remark::of(&case.id, what));
-        }
-        let lies = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 + 1e-5 * b.abs());
-        if !lies(&grid.origin, &theirs.origin) || !lies(&grid.direction.concat(), &theirs.direction.concat()) {
-            let what = "the label map says it lies elsewhere than the image (origin or direction); they are taken voxel \
-                        for voxel, so check that they show the same place";
-            examined.warnings.push(Remark::of(&case.id, what));
-        }
+        compare_grids(case, &grid, &label.grid, &mut examined);
     }
     let mut source = match files.load() {
         Ok(source) => source,
         Err(error) => {
-            examined.faults.push(Remark::of(&case.id, error.to_string()));
+            examined.faults.push(Remark::of(&case.id, chain(&error)));
             return examined;
         }
     };
-    look_at_voxels(case, source.as_mut(), &mut examined);
-    let Some(label) = label else {
+    check_intensities(case, source.as_mut(), &mut examined);
+    let Some(label) = label.filter(|_| examined.faults.is_empty()) else {
         return examined;
     };
-    if !examined.faults.is_empty() {
-        return examined;
-    }
-    // The passes above have read every voxel, so that this one cannot fail on what it finds.
-    match find_box(source.as_mut(), true).map_err(|e| e.to_string()).and_then(|bounds| {
-        let intensities = sample(source.as_mut(), &bounds, &label.foreground, samples).map_err(|e| e.to_string())?;
+    let sampled = find_box(source.as_mut(), true).and_then(|bounds| {
+        let intensities = sample(source.as_mut(), &bounds, &label.foreground, samples)?;
         Ok((bounds, intensities))
-    }) {
+    });
+    match sampled {
         Ok((bounds, intensities)) => {
             examined.spacing = grid.spacing_mm;
             examined.shape = bounds.shape();
             examined.relative_size = bounds.voxels() as f64 / Box3::full(grid.shape_zyx).voxels() as f64;
             examined.intensities = intensities;
         }
-        Err(error) => examined.faults.push(Remark::of(&case.id, error)),
+        Err(error) => examined.faults.push(Remark::of(&case.id, chain(&error))),
     }
     examined
 }
 
-/// NaN, infinities and images without content.
-fn look_at_voxels(case: &RawCase, source: &mut dyn VoxelSource, examined: &mut Examined) {
+/// Opens the images of a case. Faults of single files come first: while one is damaged, their comparison means little.
+fn open_image(raw: &RawDataset, case: &RawCase, examined: &mut Examined) -> Option<Scan> {
+    let broken = case.images.iter().filter_map(|path| Scan::open(&[path]).err());
+    examined.faults.extend(broken.map(|error| Remark::of(&case.id, chain(&error))));
+    if !examined.faults.is_empty() {
+        return None;
+    }
+    let files = match Scan::open(&case.images) {
+        Ok(files) => files,
+        Err(error) => {
+            examined.faults.push(Remark::of(&case.id, chain(&error)));
+            return None;
+        }
+    };
+    let (got, channels) = (files.channels(), raw.dataset.channels.len());
+    // Otherwise the names of the files differ from dataset.json, which is a fault already.
+    if got != channels && (raw.explicit || channels_named(raw, case) == BTreeSet::from([0])) {
+        let what = format!("has {got} channel(s), but dataset.json names {channels}");
+        examined.faults.push(Remark::of(&case.id, what));
+    }
+    examined.warnings.extend(files.warnings().iter().map(|warning| Remark::of(&case.id, warning.clone())));
+    Some(files)
+}
+
+/// Differences between the grids of image and label map.
+fn compare_grids(case: &RawCase, image: &Grid, label: &Grid, examined: &mut Examined) {
+    let size = |[z, y, x]: [usize; 3]| format!("{x} x {y} x {z}");
+    if label.shape_zyx != image.shape_zyx {
+        let what = format!("the label map has {} voxels, the image {}", size(label.shape_zyx), size(image.shape_zyx));
+        examined.faults.push(Remark::of(&case.id, what));
+    }
+    let close = |a: f64, b: f64| (a - b).abs() <= 1e-8 + 1e-5 * b.abs();
+    if !image.spacing_mm.iter().zip(&label.spacing_mm).all(|(a, b)| close(*a, *b)) {
+        let mm = |[z, y, x]: [f64; 3]| format!("{x} x {y} x {z} mm");
+        let what =
+            format!("the label map has voxels of {}, the image of {}", mm(label.spacing_mm), mm(image.spacing_mm));
+        examined.faults.push(Remark::of(&case.id, what));
+    }
+    let same = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 + 1e-5 * b.abs());
+    if !same(&image.origin, &label.origin) || !same(&image.direction.concat(), &label.direction.concat()) {
+        let what = "the label map has another origin or direction than the image; training ignores both, so check that the \
+                    voxels of the two correspond";
+        examined.warnings.push(Remark::of(&case.id, what));
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// Finds NaN, infinities and images without content.
+fn check_intensities(case: &RawCase, source: &mut dyn VoxelSource, examined: &mut Examined) {
     let [n0, n1, n2] = source.shape_zyx();
     let mut plane = vec![0.0; n1 * n2];
     for channel in 0..source.channels() {
         let (mut bad, mut first, mut low, mut high) = (0u64, None, f32::INFINITY, f32::NEG_INFINITY);
         for z in 0..n0 {
             if let Err(error) = source.read(channel, &Box3([z..z + 1, 0..n1, 0..n2]), &mut plane) {
-                examined.faults.push(Remark::of(&case.id, error.to_string()));
+                examined.faults.push(Remark::of(&case.id, chain(&error)));
                 return;
             }
             for (i, v) in plane.iter().enumerate() {
@@ -325,7 +343,7 @@ fn look_at_voxels(case: &RawCase, source: &mut dyn VoxelSource, examined: &mut E
         }
         if let Some((value, [x, y, z])) = first {
             let what = format!(
-                "channel {channel} has {bad} voxel(s) that are no finite number, the first {value} at (x {x}, y {y}, \
+                "channel {channel} has {bad} voxel(s) that are not finite numbers, the first {value} at (x {x}, y {y}, \
                  z {z}); replace them"
             );
             examined.faults.push(Remark::of(&case.id, what));
@@ -343,13 +361,13 @@ struct LabelMap {
     foreground: Vec<bool>,
 }
 
-/// Reads a label map and holds its values against those of `dataset.json`.
+/// Reads a label map and compares its values with those of `dataset.json`.
 fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -> Option<LabelMap> {
     let mut fault = |what: String| examined.faults.push(Remark::of(&case.id, what));
     let files = match Scan::open(&[&case.label]) {
         Ok(files) => files,
         Err(error) => {
-            fault(error.to_string());
+            fault(chain(&error));
             return None;
         }
     };
@@ -366,13 +384,13 @@ fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -
     let mut labels: BTreeMap<i64, u64> = BTreeMap::new();
     for z in 0..n0 {
         if let Err(error) = source.read(0, &Box3([z..z + 1, 0..n1, 0..n2]), &mut plane) {
-            fault(error.to_string());
+            fault(chain(&error));
             return None;
         }
         for (i, v) in plane.iter().enumerate() {
             foreground.push(*v > 0.0);
             if v.fract() == 0.0 {
-                // Saturates; nothing that large is a label.
+                // Saturates; no label is that large.
                 *labels.entry(*v as i64).or_default() += 1;
             } else {
                 fractions += 1;
@@ -382,29 +400,33 @@ fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -
     }
     if let Some((value, [x, y, z])) = first_fraction {
         fault(format!(
-            "{} label voxel(s) are no whole numbers, the first {value} at (x {x}, y {y}, z {z}): label maps must not be \
-             interpolated, and labels are 0, 1, 2 ...",
-            fractions
+            "{fractions} label voxel(s) are not whole numbers, the first {value} at (x {x}, y {y}, z {z}): label maps must not \
+             be interpolated, and labels are 0, 1, 2 ..."
         ));
     }
-    let unknown: Vec<(i64, u64)> =
-        labels.iter().filter(|(label, _)| !known.contains(label)).map(|(label, voxels)| (*label, *voxels)).collect();
-    if !unknown.is_empty() {
-        let told: Vec<String> =
-            unknown.iter().take(MOST_VALUES).map(|(label, voxels)| format!("{label} ({voxels} voxel(s))")).collect();
-        let more = if unknown.len() > MOST_VALUES {
-            format!(" and {} more", unknown.len() - MOST_VALUES)
-        } else {
-            String::new()
-        };
-        fault(format!("has labels that dataset.json does not name: {}{more}", told.join(", ")));
-    }
-    if fractions == 0 && unknown.is_empty() && !labels.keys().any(|label| *label > 0) {
-        let what = "has no voxel of any label but background; training takes it as it is";
+    if let Some(what) = unknown_values(&labels, known) {
+        fault(what);
+    } else if fractions == 0 && !labels.keys().any(|label| *label > 0) {
+        let what = "has no voxel of any label but background; it is used as it is";
         examined.warnings.push(Remark::of(&case.id, what));
     }
     examined.labels = labels;
     Some(LabelMap { grid, foreground })
+}
+
+/// A sentence on values that `dataset.json` does not name. `labels` are the numbers of voxels by value.
+fn unknown_values(labels: &BTreeMap<i64, u64>, known: &BTreeSet<i64>) -> Option<String> {
+    let unknown: Vec<String> = labels
+        .iter()
+        .filter(|(label, _)| !known.contains(label))
+        .map(|(label, voxels)| format!("{label} ({voxels} voxel(s))"))
+        .collect();
+    let listed = unknown.iter().take(MAX_VALUES).cloned().collect::<Vec<_>>().join(", ");
+    let more = match unknown.len().saturating_sub(MAX_VALUES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!unknown.is_empty()).then(|| format!("has labels that dataset.json does not name: {listed}{more}"))
 }
 
 fn fingerprint(cases: Vec<Examined>, channels: usize) -> Fingerprint {

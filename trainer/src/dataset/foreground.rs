@@ -1,6 +1,6 @@
 //! Intensities of the foreground, sampled as nnU-Net samples them.
 //!
-//! nnU-Net draws a hundred million voxels with replacement and keeps their values. The same draws are made here, but
+//! nnU-Net draws a hundred million voxels with replacement and keeps their values. The draws are the same here, but they are
 //! only counted: per voxel while a case is read, per value afterwards.
 
 use super::random::RandomState;
@@ -40,7 +40,7 @@ pub(super) fn sample<S: VoxelSource + ?Sized>(
     Ok(sampled)
 }
 
-/// Without foreground nothing is drawn, from the random numbers neither.
+/// Without foreground nothing is drawn, and no random numbers are used.
 fn draw(values: Vec<f32>, samples: u64, random: &mut RandomState) -> Sampled {
     let Some(last) = values.len().checked_sub(1) else {
         return Sampled::default();
@@ -63,7 +63,7 @@ impl Sampled {
         Sampled(pairs)
     }
 
-    /// All of them together.
+    /// The sum of several samples.
     pub(super) fn merge(parts: Vec<Sampled>) -> Sampled {
         Sampled::collect(parts.into_iter().flat_map(|part| part.0).collect())
     }

@@ -1,20 +1,20 @@
-//! Where patches that must show a class are centred: voxels sampled per class when a case is prepared.
+//! Voxels at which patches that must contain a class are centred, sampled per class when a case is prepared.
 
 use super::random::RandomState;
 use crate::targets::OUTSIDE;
 use crate::targets::{Heads, Targets};
 
-/// Fewer voxels than this are all taken.
-const MOST: usize = 10_000;
+/// All voxels of a class are kept up to this number.
+const KEEP_ALL: usize = 10_000;
 
-/// Of more, at least one in a hundred.
-const SHARE: f64 = 0.01;
+/// Of more voxels, at least this fraction.
+const FRACTION: f64 = 0.01;
 
 /// Seed of every case.
 const SEED: u32 = 1234;
 
-/// The label values of each entry of the class locations: the foreground labels or the regions in their order, and where
-/// some voxels are not labelled, a last entry of everything that is.
+/// The label values of each entry of the class locations: the foreground labels or the regions in their order and, with an
+/// ignore label, a last entry of all labelled voxels.
 pub fn classes(targets: &Targets) -> Vec<Vec<i16>> {
     let labels = |count: usize| 1..count as i16;
     let mut classes: Vec<Vec<i16>> = match &targets.heads {
@@ -35,7 +35,7 @@ pub fn classes(targets: &Targets) -> Vec<Vec<i16>> {
     classes
 }
 
-/// Sampled voxels of each of `classes` in a label map, as flat indices: nnU-Net's choice and order.
+/// Sampled voxels of each of `classes` in a label map, as flat indices, in nnU-Net's choice and order.
 pub fn sample(labels: &[i16], classes: &[Vec<i16>]) -> Vec<Vec<u32>> {
     let mut random = RandomState::new(SEED);
     let mut values: Vec<i16> = classes.iter().flatten().copied().collect();
@@ -52,7 +52,7 @@ pub fn sample(labels: &[i16], classes: &[Vec<i16>]) -> Vec<Vec<u32>> {
         .iter()
         .map(|class| {
             let total: usize = class.iter().map(|label| of(label).len()).sum();
-            let size = total.min(MOST).max((total as f64 * SHARE).ceil() as usize);
+            let size = total.min(KEEP_ALL).max((total as f64 * FRACTION).ceil() as usize);
             let chosen = random.choose(total as u32, size);
             chosen
                 .into_iter()

@@ -1,7 +1,7 @@
-//! A file's bytes in place, as the numbers they are.
+//! A memory-mapped file, as numbers.
 //!
-//! Training reads small patches of many cases in random order, and all cases together may be larger than memory. Mapped,
-//! they live in the system's page cache: what fits stays, nothing is read twice by several workers, nothing is copied.
+//! Training reads small patches of many cases in random order, and all cases together may be larger than memory. Mapped files
+//! stay in the system's page cache as far as they fit, are shared by all workers, and are not copied.
 
 use memmap2::Mmap;
 use std::fs::File;
@@ -30,7 +30,7 @@ impl Mapping {
         &self.0
     }
 
-    /// The `f32` in a range of bytes; none where the range is not aligned.
+    /// The `f32` in a range of bytes; empty where the range is not aligned.
     pub(super) fn floats(&self, bytes: Range<usize>) -> &[f32] {
         self.cast(bytes)
     }
@@ -48,7 +48,7 @@ impl Mapping {
     }
 }
 
-/// Numbers that bytes are seen as.
+/// Numbers that bytes are reinterpreted as.
 ///
 /// # Safety
 /// Every pattern of bits is a value of the type, and it has no padding.

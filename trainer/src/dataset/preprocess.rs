@@ -1,7 +1,7 @@
 //! One case preprocessed for training: the steps of inference, and the same for its label map.
 //!
-//! The image comes out as it does at inference, to the bit. In one corner nnU-Net does not have that: normalising for
-//! training, it counts labelled voxels outside the nonzero mask as inside, which it cannot know of at inference.
+//! The image equals that of inference, bit for bit. nnU-Net differs in one case: when it normalises for training, it counts
+//! labelled voxels outside the nonzero mask as inside, which it cannot do at inference.
 
 use super::cache::CaseFacts;
 use super::locations;
@@ -12,9 +12,9 @@ use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::executor::Serial;
 use scanside_core::pipeline::{Layout, RunOptions};
 use scanside_core::preprocess::{
-    GridMap, NonzeroMask, SlabReader, SlabSettings, find_box, measure, nonzero_mask, resample_labels,
+    GridMap, NonzeroMask, PreprocessError, SlabReader, SlabSettings, find_box, measure, nonzero_mask, resample_labels,
 };
-use scanside_core::volume::Box3;
+use scanside_core::volume::{Box3, VoxelSource};
 use scanside_formats::{LabelMap, Scan, read_labels};
 
 /// Planes fetched with one reading of the resident voxels.
@@ -23,7 +23,7 @@ const PLANES_PER_READ: usize = 8;
 /// Arrays of a case on the network grid.
 #[derive(Clone, Debug)]
 pub struct Preprocessed {
-    /// What they are; the hashes are left empty.
+    /// Their description; the hashes are empty.
     pub facts: CaseFacts,
     /// Normalised intensities, `[channels, z, y, x]`.
     pub image: Vec<f32>,
@@ -33,7 +33,7 @@ pub struct Preprocessed {
     pub locations: Vec<Vec<u32>>,
 }
 
-/// The most bytes that [`preprocess`] takes, as the headers tell; 0 where they cannot be read.
+/// The peak memory of [`preprocess`] in bytes, from the headers; 0 where they cannot be read.
 pub fn bytes_of(case: &RawCase, plan: &TrainingPlan) -> u64 {
     let Ok(files) = Scan::open(&case.images) else {
         return 0;
@@ -42,30 +42,20 @@ pub fn bytes_of(case: &RawCase, plan: &TrainingPlan) -> u64 {
     let raw = grid.shape_zyx.iter().product::<usize>() as f64;
     let network =
         (0..3).fold(raw, |voxels, k| voxels * grid.spacing_mm[plan.transpose_forward[k]] / plan.spacing_mm[k]);
-    // The label map as read and cropped; image, labels and their sampled places.
+    // The label map as read and cropped; image, labels and their sampled locations.
     let made = raw * (4.0 + 2.0) + network * (4.0 * plan.channels.len() as f64 + 2.0 + 4.0);
     files.stored_bytes().saturating_add(made as u64)
 }
 
-/// Preprocesses a case. Takes the raw voxels in their stored types, four bytes per raw voxel for the labels, and the result.
+/// Preprocesses a case. Its memory is the raw voxels in their stored types, four bytes per raw voxel for the labels, and the
+/// result.
 ///
 /// # Errors
-/// Files that cannot be read, do not fit each other or the plan; a case that vanishes on the network grid.
+/// Files cannot be read, or do not fit each other or the plan; the case is empty on the network grid.
 pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, Error> {
     let named = || format!("case {}", case.id);
-    let bad = |what: String| Error::new(ErrorKind::Input, format!("case {}: {what}", case.id));
-    let files = Scan::open(&case.images).or_error_with(ErrorKind::Input, named)?;
-    let (expected, got) = (plan.channels.len(), files.channels());
-    if expected != got {
-        return Err(bad(format!("has {got} channel(s), but the dataset has {expected}")));
-    }
+    let (files, volume) = open(case, plan)?;
     let grid = files.grid().clone();
-    let volume = read_labels(&case.label).or_error_with(ErrorKind::Input, named)?;
-    if volume.grid().shape_zyx != grid.shape_zyx {
-        let [z, y, x] = volume.grid().shape_zyx;
-        let [iz, iy, ix] = grid.shape_zyx;
-        return Err(bad(format!("the label map has {x} x {y} x {z} voxels, the image {ix} x {iy} x {iz}")));
-    }
     let mut source = files.load().or_error_with(ErrorKind::Input, named)?;
     let bounds = find_box(source.as_mut(), plan.manifest.crop_to_nonzero).or_error_with(ErrorKind::Input, named)?;
     let options = RunOptions { mirror: false, ..RunOptions::default() };
@@ -74,10 +64,8 @@ pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, E
     let map = &layout.data_map;
     let voxels: usize = map.new.iter().product();
     if u32::try_from(voxels).is_err() {
-        return Err(bad(format!(
-            "would have {voxels} voxels on the network grid; at most {} are trained on",
-            u32::MAX
-        )));
+        let what = format!("would have {voxels} voxels on the network grid; at most {} are supported", u32::MAX);
+        return Err(fault(case, what));
     }
     let scan =
         measure(source.as_mut(), &bounds, &plan.channels, layout.clip_axis()).or_error_with(ErrorKind::Input, named)?;
@@ -86,28 +74,21 @@ pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, E
         None => nonzero_mask(source.as_mut(), &bounds).or_error_with(ErrorKind::Input, named)?,
     };
 
-    let cropped = crop_labels(volume, &bounds, layout.transpose, &mask).map_err(&bad)?;
+    let cropped = crop_labels(volume, &bounds, layout.transpose, &mask).map_err(|what| fault(case, what))?;
     drop(mask);
     let label_map = GridMap::new(plan.resample_labels, map.old, map.new, layout.scan_spacing, layout.network_spacing);
     let labels = if label_map.is_identity() { cropped } else { resample_labels(&cropped, &label_map) };
 
     let settings = SlabSettings { transpose: layout.transpose, planes_per_read: PLANES_PER_READ };
-    let mut reader = SlabReader::new(map, &scan, settings);
-    let plane = map.new[1] * map.new[2];
-    let mut image = vec![0.0; expected * voxels];
-    let mut slab = vec![0.0; expected * plane];
-    for z in 0..map.new[0] {
-        reader.next_plane(source.as_mut(), &Serial, &mut slab).or_error_with(ErrorKind::Input, named)?;
-        for (channel, values) in slab.chunks_exact(plane).enumerate() {
-            image[channel * voxels + z * plane..][..plane].copy_from_slice(values);
-        }
-    }
+    let reader = SlabReader::new(map, &scan, settings);
+    let image =
+        read_image(reader, source.as_mut(), plan.channels.len(), map.new).or_error_with(ErrorKind::Input, named)?;
 
     let classes = locations::classes(&plan.targets);
     let locations = locations::sample(&labels, &classes);
     let facts = CaseFacts {
         id: case.id.clone(),
-        channels: expected,
+        channels: plan.channels.len(),
         shape_zyx: map.new,
         spacing_mm: layout.network_spacing,
         transpose: layout.transpose,
@@ -120,6 +101,47 @@ pub fn preprocess(case: &RawCase, plan: &TrainingPlan) -> Result<Preprocessed, E
         classes,
     };
     Ok(Preprocessed { facts, image, labels, locations })
+}
+
+fn fault(case: &RawCase, what: String) -> Error {
+    Error::new(ErrorKind::Input, format!("case {}: {what}", case.id))
+}
+
+/// Opens the images of a case and reads its label map.
+fn open(case: &RawCase, plan: &TrainingPlan) -> Result<(Scan, LabelMap), Error> {
+    let named = || format!("case {}", case.id);
+    let files = Scan::open(&case.images).or_error_with(ErrorKind::Input, named)?;
+    let (expected, got) = (plan.channels.len(), files.channels());
+    if expected != got {
+        return Err(fault(case, format!("has {got} channel(s), but the dataset has {expected}")));
+    }
+    let volume = read_labels(&case.label).or_error_with(ErrorKind::Input, named)?;
+    let (image, label) = (files.grid().shape_zyx, volume.grid().shape_zyx);
+    if label != image {
+        let text = |[z, y, x]: [usize; 3]| format!("{x} x {y} x {z}");
+        return Err(fault(case, format!("the label map has {} voxels, the image {}", text(label), text(image))));
+    }
+    Ok((files, volume))
+}
+
+/// The image on the network grid of shape `shape_zyx`, `[channels, z, y, x]`.
+fn read_image(
+    mut reader: SlabReader<'_>,
+    source: &mut dyn VoxelSource,
+    channels: usize,
+    shape_zyx: [usize; 3],
+) -> Result<Vec<f32>, PreprocessError> {
+    let plane = shape_zyx[1] * shape_zyx[2];
+    let voxels = shape_zyx[0] * plane;
+    let mut image = vec![0.0; channels * voxels];
+    let mut slab = vec![0.0; channels * plane];
+    for z in 0..shape_zyx[0] {
+        reader.next_plane(source, &Serial, &mut slab)?;
+        for (channel, values) in slab.chunks_exact(plane).enumerate() {
+            image[channel * voxels + z * plane..][..plane].copy_from_slice(values);
+        }
+    }
+    Ok(image)
 }
 
 /// The label map inside `bounds`, in network order; background outside the mask becomes [`OUTSIDE`].

@@ -13,7 +13,7 @@ pub struct RandomState {
 }
 
 impl RandomState {
-    /// The state that numpy begins with for this seed.
+    /// numpy's initial state for this seed.
     pub fn new(seed: u32) -> RandomState {
         let mut words = [seed; WORDS];
         for i in 1..WORDS {
@@ -24,7 +24,7 @@ impl RandomState {
     }
 
     fn twist(&mut self) {
-        // In three runs, so that no index needs a remainder.
+        // Three loops, so that no index needs a remainder.
         let mixed = |high: u32, low: u32| {
             let bits = high & 0x8000_0000 | low & 0x7fff_ffff;
             bits >> 1 ^ (bits & 1).wrapping_neg() & 0x9908_b0df
@@ -50,7 +50,7 @@ impl RandomState {
         tempered(self.words[self.next - 1])
     }
 
-    /// A number from 0 to `most`, drawn until one fits under the mask: `random_interval` for `most` below 2^32.
+    /// A number from 0 to `most`: `random_interval` for `most` below 2^32, which draws until a number is small enough.
     #[inline]
     pub fn up_to(&mut self, most: u32) -> u32 {
         if most == 0 {
@@ -71,14 +71,14 @@ impl RandomState {
             return vec![draws as u32];
         }
         let mask = u32::MAX >> most.leading_zeros();
-        // Rejected numbers are counted as well, and cut off: a branch on them would cost more than the rest.
+        // Rejected numbers are counted as well, and removed afterwards: a branch on them would cost more than everything else.
         let mut counts = vec![0; mask as usize + 1];
         let mut left = draws;
         while left > 0 {
             if self.next == WORDS {
                 self.twist();
             }
-            // As many words as draws are left cannot give too many.
+            // Each word gives at most one draw.
             let end = self.next + left.min((WORDS - self.next) as u64) as usize;
             for word in &self.words[self.next..end] {
                 let value = tempered(*word) & mask;
@@ -107,7 +107,7 @@ impl RandomState {
     }
 }
 
-/// What the generator makes of a word of its state.
+/// The generator's output function.
 #[inline]
 fn tempered(mut word: u32) -> u32 {
     word ^= word >> 11;

@@ -1,12 +1,12 @@
-//! The folder that nnU-Net calls raw: `dataset.json`, `imagesTr`, `labelsTr`, and which files are a case.
+//! nnU-Net's raw dataset folder: `dataset.json`, `imagesTr`, `labelsTr`, and which files belong to which case.
 
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_core::nnunet::labels::Dataset;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One training case: its files, which need not be there yet.
+/// One training case: its files, which need not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawCase {
     /// The case's name.
@@ -22,17 +22,17 @@ pub struct RawCase {
 pub struct RawDataset {
     /// The folder.
     pub folder: PathBuf,
-    /// Name of the folder: what nnU-Net calls the dataset.
+    /// Name of the folder, which is nnU-Net's name of the dataset.
     pub name: String,
     /// Channels and labels.
     pub dataset: Dataset,
     /// `dataset.json` as read.
     pub json: String,
-    /// How image and label files end.
+    /// Ending of image and label files.
     pub file_ending: String,
     /// The number of cases that `dataset.json` announces.
     pub announced: Option<u64>,
-    /// The cases are those of the entry `dataset`, not those of the folder.
+    /// The cases come from the entry `dataset`, not from the folder.
     pub explicit: bool,
     /// Entries of `labels`, background and ignore among them.
     pub label_entries: usize,
@@ -47,12 +47,15 @@ impl RawDataset {
     /// `dataset.json` is missing or wrong, or a folder cannot be listed.
     pub fn open(folder: &Path) -> Result<RawDataset, Error> {
         let path = folder.join("dataset.json");
-        let bad = |what: String| Error::new(ErrorKind::Input, format!("{}: {what}", path.display()));
+        let bad = |what: String| Error::new(ErrorKind::Input, format!("{}: {what}", path.display())).about(&path);
         let json = std::fs::read_to_string(&path).or_error_with(ErrorKind::Input, || {
-            format!("{} cannot be read; a raw nnU-Net dataset has one beside imagesTr and labelsTr", path.display())
+            format!(
+                "{} cannot be read; a raw nnU-Net dataset has this file beside imagesTr and labelsTr",
+                path.display()
+            )
         })?;
         let dataset = Dataset::parse(&json, &path).or_error(ErrorKind::Input)?;
-        let root: Value = serde_json::from_str(&json).or_error(ErrorKind::Input)?;
+        let root: Value = serde_json::from_str(&json).map_err(|e| Error::cannot_read(ErrorKind::Input, &path, e))?;
         let file_ending = root.get("file_ending").and_then(Value::as_str).map(str::to_string);
         let explicit = root.get("dataset");
         let file_ending = match (file_ending, explicit) {
@@ -62,14 +65,14 @@ impl RawDataset {
             }
         };
         if !matches!(file_ending.as_str(), ".nii.gz" | ".nii") {
-            return Err(bad(format!("`file_ending` is {file_ending}, but only .nii.gz and .nii are read")));
+            return Err(bad(format!("`file_ending` is {file_ending}, but only .nii.gz and .nii are supported")));
         }
         let mut cases = match explicit {
             Some(cases) => explicit_cases(cases, folder).map_err(|what| bad(format!("`dataset` {what}")))?,
             None => listed_cases(folder, &file_ending)?,
         };
         cases.sort_by(|a, b| a.id.cmp(&b.id));
-        let absolute = std::path::absolute(folder).or_error(ErrorKind::Input)?;
+        let absolute = std::path::absolute(folder).or_cannot_read(ErrorKind::Input, folder)?;
         let name = absolute.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Ok(RawDataset {
             folder: absolute,
@@ -89,7 +92,7 @@ impl RawDataset {
         self.cases.binary_search_by(|case| case.id.as_str().cmp(id)).ok().map(|place| &self.cases[place])
     }
 
-    /// Every value that a label map may hold.
+    /// Every value that a label map may contain.
     pub fn label_values(&self) -> Vec<u16> {
         let mut values: Vec<u16> = self.dataset.trained.iter().flatten().copied().collect();
         values.push(0);
@@ -105,14 +108,13 @@ impl RawDataset {
     }
 }
 
-/// Names of the files in a folder that end as the dataset's files do, sorted.
+/// Names of the files in a folder with the given ending, sorted.
 pub(super) fn files(folder: &Path, ending: &str) -> Result<Vec<String>, Error> {
-    let cannot = || format!("the folder {} cannot be read", folder.display());
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).or_error_with(ErrorKind::Input, cannot)? {
-        let entry = entry.or_error_with(ErrorKind::Input, cannot)?;
+    for entry in std::fs::read_dir(folder).or_cannot_read(ErrorKind::Input, folder)? {
+        let entry = entry.or_cannot_read(ErrorKind::Input, folder)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // Hidden files are what other systems leave behind ("._case.nii.gz"), not cases.
+        // Hidden files are created by other systems ("._case.nii.gz") and are not cases.
         if name.ends_with(ending) && !name.starts_with('.') && entry.path().is_file() {
             names.push(name);
         }
@@ -121,7 +123,7 @@ pub(super) fn files(folder: &Path, ending: &str) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// The case and the channel that an image file's name tells: `CASE_0001.nii.gz` is channel 1 of `CASE`.
+/// The case and the channel in the name of an image file: `CASE_0001.nii.gz` is channel 1 of `CASE`.
 pub(super) fn case_and_channel<'a>(name: &'a str, ending: &str) -> Option<(&'a str, usize)> {
     let stem = name.strip_suffix(ending)?;
     let (id, channel) = stem.rsplit_once('_')?;
@@ -145,21 +147,21 @@ fn listed_cases(folder: &Path, ending: &str) -> Result<Vec<RawCase>, Error> {
 }
 
 fn explicit_cases(cases: &Value, folder: &Path) -> Result<Vec<RawCase>, String> {
-    let cases = cases.as_object().ok_or("should name cases: {\"CASE\": {\"images\": [...], \"label\": ...}}")?;
+    let cases = cases.as_object().ok_or("must name cases: {\"CASE\": {\"images\": [...], \"label\": ...}}")?;
     cases
         .iter()
         .map(|(id, entry)| {
             let path = |value: &Value, what: &str| {
-                let text = value.as_str().ok_or_else(|| format!("gives case {id} a {what} that is no file name"))?;
+                let text = value.as_str().ok_or_else(|| format!("gives case {id} a {what} that is not a file name"))?;
                 if text.contains('$') {
                     return Err(format!(
-                        "gives case {id} the {what} {text}; variables are not expanded, so write the path out"
+                        "gives case {id} the {what} {text}; variables are not expanded, so write the whole path"
                     ));
                 }
                 Ok(folder.join(text))
             };
             if id.is_empty() || id.contains(['/', '\\']) || id.starts_with('.') {
-                return Err(format!("has a case named {id:?}, which makes no file name"));
+                return Err(format!("has a case named {id:?}, which cannot be a file name"));
             }
             let images = entry.get("images").and_then(Value::as_array).ok_or(format!("gives case {id} no images"))?;
             let images = images.iter().map(|image| path(image, "image")).collect::<Result<Vec<_>, _>>()?;
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_case_and_channel() {
+    fn names_contain_case_and_channel() {
         assert_eq!(case_and_channel("a_b_0012.nii.gz", ".nii.gz"), Some(("a_b", 12)));
         for name in ["a_b.nii.gz", "a_012.nii.gz", "_0000.nii.gz", "a_0000.nii", "a_00x0.nii.gz"] {
             assert_eq!(case_and_channel(name, ".nii.gz"), None, "{name}");
@@ -204,6 +206,6 @@ mod tests {
         assert_eq!(raw.cases[0].images, [root.join("x/1.nii"), PathBuf::from("/y/2.nii")]);
 
         std::fs::write(root.join("dataset.json"), format!("{{{}}}", head.replace(".nii", ".mha"))).unwrap();
-        assert!(RawDataset::open(&root).unwrap_err().to_string().contains("only .nii.gz and .nii are read"));
+        assert!(RawDataset::open(&root).unwrap_err().to_string().contains("only .nii.gz and .nii are supported"));
     }
 }

@@ -1,4 +1,4 @@
-//! What teachers say of a whole case, in a file read in place: one to four bytes a voxel.
+//! The soft labels of a whole case in a file that is memory-mapped: one to four bytes per voxel.
 //!
 //! ```text
 //! bytes                                                            little endian
@@ -11,13 +11,13 @@
 //! 4          CRC-32 of the records
 //! ```
 //!
-//! A record of labels, which exclude each other, is the likeliest label, the second, and the codes of the second's
-//! probability and of that of all others together; the likeliest has what is left. A record of regions is a code for each.
-//! Codes are of logarithms, because students compare small probabilities by their ratio, and a temperature makes them larger.
+//! A record of labels, which exclude each other, has four bytes: the likeliest label, the second label, and the codes of the
+//! second's probability and of the sum of all others; the likeliest has the remainder. A record of regions has a code for each.
+//! Codes are logarithmic, because students compare small probabilities by their ratio, and a temperature makes them larger.
 
 use super::cache::{Summed, word};
 use super::mapping::Mapping;
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_app::output::PendingFile;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -27,12 +27,12 @@ use std::sync::LazyLock;
 
 const MAGIC: &[u8; 8] = b"scssoft\n";
 const VERSION: u32 = 1;
-/// More than any facts have.
-const MOST_FACTS: usize = 1 << 20;
+/// Largest size of the facts.
+const MAX_FACTS: usize = 1 << 20;
 
-/// Codes of a probability in a factor of e: neighbours differ by 6 %.
+/// Codes per factor e of a probability: neighbouring codes differ by 6 %.
 const PER_E: f32 = 16.0;
-/// Codes of a region's logit in 1.
+/// Codes per unit of a region's logit.
 const PER_LOGIT: f32 = 8.0;
 /// The code of the logit 0.
 const EVEN: f32 = 128.0;
@@ -43,18 +43,18 @@ static OF_LABEL: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|co
 static OF_REGION: LazyLock<[f32; 256]> =
     LazyLock::new(|| std::array::from_fn(|code| 1.0 / (1.0 + ((EVEN - code as f32) / PER_LOGIT).exp())));
 
-/// What the heads of soft labels are.
+/// The heads of soft labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SoftHeads {
-    /// So many labels, which exclude each other.
+    /// This many labels, which exclude each other.
     Labels(u8),
-    /// So many regions, which may overlap.
+    /// This many regions, which may overlap.
     Regions(u8),
 }
 
 impl SoftHeads {
-    /// How many heads there are.
+    /// The number of heads.
     pub fn count(self) -> usize {
         match self {
             SoftHeads::Labels(count) | SoftHeads::Regions(count) => count.into(),
@@ -96,7 +96,7 @@ impl SoftHeads {
         }
     }
 
-    /// The record of a voxel of which nothing is known: background, or no region.
+    /// The record of a voxel outside of the case: background, or no region.
     pub fn outside(self) -> Vec<u8> {
         match self {
             SoftHeads::Labels(_) => vec![0, 1, 255, 255],
@@ -116,7 +116,7 @@ impl SoftHeads {
                 let table = &*OF_LABEL;
                 let others = usize::from(count).saturating_sub(2);
                 let rest = if others > 0 { table[usize::from(record[3])] } else { 0.0 };
-                // Codes are rounded: together the two may come to a little more than there is.
+                // Codes are rounded: the sum of the two may exceed 1 slightly.
                 let second = table[usize::from(record[2])].min(1.0 - rest);
                 let each = if others > 0 { rest / others as f32 } else { 0.0 };
                 if each > 0.0 {
@@ -129,7 +129,7 @@ impl SoftHeads {
     }
 }
 
-/// What a file of soft labels says of itself.
+/// The description of a file of soft labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SoftFacts {
@@ -137,24 +137,24 @@ pub struct SoftFacts {
     pub id: String,
     /// Extents on the network grid.
     pub shape_zyx: [usize; 3],
-    /// What the heads are.
+    /// The heads.
     pub heads: SoftHeads,
-    /// SHA-256 over what the teachers are.
+    /// SHA-256 over the teachers' networks.
     pub teachers_sha256: String,
-    /// SHA-256 of what the plan says about preprocessing.
+    /// SHA-256 of the plan's preprocessing settings.
     pub plan_sha256: String,
     /// SHA-256 of the raw files' contents.
     pub raw_sha256: String,
 }
 
-/// Soft labels of a case as patches are cut out of them.
+/// Soft labels of a case, from which patches are cut.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftLabels<'a> {
     /// Extents: `z, y, x`.
     pub shape_zyx: [usize; 3],
-    /// What the heads are.
+    /// The heads.
     pub heads: SoftHeads,
-    /// A record a voxel, `[z, y, x]`.
+    /// One record per voxel, `[z, y, x]`.
     pub records: &'a [u8],
 }
 
@@ -170,45 +170,45 @@ impl SoftCase {
     /// Opens a file and checks all of it.
     ///
     /// # Errors
-    /// The file cannot be read, is none of soft labels, is cut off or damaged.
+    /// The file cannot be read, is not a file of soft labels, is truncated or damaged.
     pub fn open(path: &Path) -> Result<SoftCase, Error> {
-        let bad = |what: &str| Error::new(ErrorKind::Input, format!("{}: {what}; remove it", path.display()));
-        let unreadable = || format!("{} cannot be read", path.display());
-        let file = File::open(path).or_error_with(ErrorKind::Input, unreadable)?;
-        if file.metadata().or_error_with(ErrorKind::Input, unreadable)?.len() < 24 {
-            return Err(bad("the file of soft labels is cut off"));
+        let bad =
+            |what: &str| Error::new(ErrorKind::Input, format!("{}: {what}; remove it", path.display())).about(path);
+        let file = File::open(path).or_cannot_read(ErrorKind::Input, path)?;
+        if file.metadata().or_cannot_read(ErrorKind::Input, path)?.len() < 24 {
+            return Err(bad("the file of soft labels is truncated"));
         }
         // SAFETY: the bytes do not change. Files of soft labels are never written in place: a new version is renamed over the
-        // old one, whose bytes live on until the last mapping goes.
+        // old one, whose bytes remain until the last mapping is dropped.
         #[allow(unsafe_code)]
-        let mapping = unsafe { Mapping::new(&file) }.or_error_with(ErrorKind::Input, unreadable)?;
+        let mapping = unsafe { Mapping::new(&file) }.or_cannot_read(ErrorKind::Input, path)?;
         let bytes = mapping.bytes();
         if &bytes[..8] != MAGIC {
-            return Err(bad("this is no file of soft labels"));
+            return Err(bad("this is not a file of soft labels"));
         }
         let version = word(bytes, 8);
         if version != VERSION {
             return Err(bad(&format!("the soft labels have version {version}, this program reads {VERSION}")));
         }
         let length = word(bytes, 12) as usize;
-        if length > MOST_FACTS || bytes.len() < 16 + length + 8 {
-            return Err(bad("the file of soft labels is cut off"));
+        if length > MAX_FACTS || bytes.len() < 16 + length + 8 {
+            return Err(bad("the file of soft labels is truncated"));
         }
         let head = &bytes[..16 + length];
         let facts: SoftFacts = match crc32fast::hash(head) == word(bytes, head.len()) {
-            true => serde_json::from_slice(&head[16..]).map_err(|e| bad(&format!("its facts are wrong ({e})")))?,
-            false => return Err(bad("the soft labels are damaged: their checksum is wrong")),
+            true => serde_json::from_slice(&head[16..]).map_err(|e| bad(&format!("its facts are invalid ({e})")))?,
+            false => return Err(bad("the soft labels are damaged: checksum mismatch")),
         };
         let start = head.len() + 4;
         let size = records_bytes(&facts).and_then(|n| start.checked_add(n)).filter(|end| end + 4 == bytes.len());
         let Some(end) = size else {
-            return Err(bad("the file of soft labels is cut off, or longer than its facts say"));
+            return Err(bad("the file of soft labels is truncated, or longer than its facts state"));
         };
         if crc32fast::hash(&bytes[start..end]) != word(bytes, end) {
-            return Err(bad("the soft labels are damaged: their checksum is wrong"));
+            return Err(bad("the soft labels are damaged: checksum mismatch"));
         }
         if let SoftHeads::Labels(count) = facts.heads {
-            // Whoever decodes a record takes its labels for places in a list.
+            // Decoding a record uses its labels as indices.
             if bytes[start..end].chunks_exact(4).any(|record| record[0] >= count || record[1] >= count) {
                 return Err(bad("the soft labels name a label that the dataset does not have"));
             }
@@ -238,12 +238,11 @@ fn records_bytes(facts: &SoftFacts) -> Option<usize> {
 /// Writes soft labels; the file appears whole or not at all.
 ///
 /// # Errors
-/// The file cannot be written, or the records are not as many as the facts say.
+/// The file cannot be written, or the number of records differs from the facts.
 pub fn write(path: &Path, facts: &SoftFacts, records: &[u8]) -> Result<(), Error> {
-    let cannot = || format!("{} cannot be written", path.display());
-    let json = serde_json::to_vec(facts).or_error_with(ErrorKind::Output, cannot)?;
+    let json = serde_json::to_vec(facts).or_error(ErrorKind::Internal)?;
     if records_bytes(facts) != Some(records.len()) {
-        return Err(Error::new(ErrorKind::Output, format!("{}: facts and records differ", path.display())));
+        return Err(Error::new(ErrorKind::Internal, format!("{}: facts and records differ", path.display())));
     }
     let mut pending = PendingFile::create(path)?;
     let mut write = || -> std::io::Result<()> {
@@ -257,7 +256,7 @@ pub fn write(path: &Path, facts: &SoftFacts, records: &[u8]) -> Result<(), Error
         out.end_sum()?;
         out.into_inner().flush()
     };
-    write().or_error_with(ErrorKind::Output, cannot)?;
+    write().or_cannot_write(path)?;
     pending.publish()
 }
 

@@ -1,4 +1,4 @@
-//! What the raw files were when a dataset was prepared, and what was written then: `source.json` of the work folder.
+//! Hashes of the raw files when a dataset was prepared, and of the files written then: `source.json` of the work folder.
 
 use super::raw::{RawCase, RawDataset};
 use crate::work::Work;
@@ -15,11 +15,11 @@ use std::time::UNIX_EPOCH;
 /// The raw files of a dataset and their hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Where the dataset lies.
+    /// Folder of the dataset.
     pub folder: PathBuf,
-    /// SHA-256 over the dataset that was found sound, and whose fingerprint lies beside this file.
+    /// SHA-256 over the dataset that was examined without faults, and whose fingerprint is beside this file.
     pub examined: Option<String>,
-    /// SHA-256 of files of the work folder as this program last wrote them, by name: what differs was edited.
+    /// SHA-256 of files of the work folder as this program last wrote them, by name. A file that differs was edited.
     pub written: BTreeMap<String, String>,
     /// Every image and label file that can be read.
     files: BTreeMap<PathBuf, SourceFile>,
@@ -36,7 +36,7 @@ struct SourceFile {
 
 impl Source {
     /// Hashes the files of a dataset on the threads of the current pool. Those that `known` has with the same size and
-    /// time are not read again. A file that cannot be read is left out: examining the dataset tells why.
+    /// time are not read again. A file that cannot be read is left out; examining the dataset reports it.
     pub fn of(raw: &RawDataset, known: Source) -> Source {
         let paths: BTreeSet<&Path> =
             raw.cases.iter().flat_map(|case| case.images.iter().chain([&case.label])).map(PathBuf::as_path).collect();
@@ -59,7 +59,7 @@ impl Source {
     /// The file is missing or wrong.
     pub fn read(work: &Work) -> Result<Source, Error> {
         let path = work.source();
-        let cannot = || format!("{} cannot be read; plan the dataset first", path.display());
+        let cannot = || format!("{} cannot be read; run scanside-train plan first", path.display());
         let text = std::fs::read_to_string(&path).or_error_with(ErrorKind::Input, cannot)?;
         serde_json::from_str(&text).or_error_with(ErrorKind::Input, cannot)
     }
@@ -69,7 +69,7 @@ impl Source {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, work: &Work) -> Result<(), Error> {
-        let json = serde_json::to_vec_pretty(self).or_error(ErrorKind::Output)?;
+        let json = serde_json::to_vec_pretty(self).or_error(ErrorKind::Internal)?;
         write_whole(&work.source(), &json)
     }
 

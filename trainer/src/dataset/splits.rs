@@ -1,7 +1,7 @@
-//! Which cases a fold trains on and which it is measured on.
+//! The training and validation cases of each fold.
 
 use super::random::RandomState;
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_core::nnunet::FoldName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -14,9 +14,9 @@ const SEED: u32 = 12345;
 /// One fold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
-    /// Cases to train on.
+    /// Training cases.
     pub train: Vec<String>,
-    /// Cases to measure on.
+    /// Validation cases.
     pub val: Vec<String>,
 }
 
@@ -40,8 +40,8 @@ pub fn k_fold(ids: &[String]) -> Vec<Split> {
         .collect()
 }
 
-/// The cases of one fold. Beyond the folds of the file nnU-Net draws four fifths at random to train on; `all` trains and
-/// measures on every case. `ids` are all cases, sorted by name.
+/// The cases of one fold. For folds beyond those of the file, nnU-Net draws four fifths of the cases at random for training;
+/// `all` trains and validates on every case. `ids` are all cases, sorted by name.
 ///
 /// # Errors
 /// There are too few cases to leave one out.
@@ -56,7 +56,7 @@ pub fn fold(splits: &[Split], ids: &[String], name: FoldName) -> Result<Split, E
     if train == 0 {
         return Err(Error::new(
             ErrorKind::Input,
-            format!("{} case(s) cannot be split into training and validation; train fold `all`", ids.len()),
+            format!("{} case(s) cannot be split into training and validation; use fold `all`", ids.len()),
         ));
     }
     let chosen = RandomState::new(SEED.wrapping_add(number)).choose(ids.len() as u32, train);
@@ -67,18 +67,17 @@ pub fn fold(splits: &[Split], ids: &[String], name: FoldName) -> Result<Split, E
     })
 }
 
-/// Reads `splits_final.json` and checks it against the cases there are, which are sorted by name.
+/// Reads `splits_final.json` and checks it against the cases of the dataset, which are sorted by name.
 ///
 /// # Errors
-/// The file is missing or wrong, or a fold has no training case, names a case that is not there, or one twice.
+/// The file is missing or invalid, or a fold has no training case, an unknown case, or a case twice.
 pub fn read(path: &Path, ids: &[String]) -> Result<Vec<Split>, Error> {
-    let text = std::fs::read_to_string(path)
-        .or_error_with(ErrorKind::Input, || format!("{} cannot be read", path.display()))?;
+    let text = std::fs::read_to_string(path).or_cannot_read(ErrorKind::Input, path)?;
     let splits: Vec<Split> = serde_json::from_str(&text).or_error_with(ErrorKind::Input, || {
-        format!("{} should be a list of {{\"train\": [...], \"val\": [...]}}", path.display())
+        format!("{} must be a list of {{\"train\": [...], \"val\": [...]}}", path.display())
     })?;
     let bad = |fold: usize, what: String| {
-        Err(Error::new(ErrorKind::Input, format!("{}: fold {fold} {what}", path.display())))
+        Err(Error::new(ErrorKind::Input, format!("{}: fold {fold} {what}", path.display())).about(path))
     };
     for (number, split) in splits.iter().enumerate() {
         if split.train.is_empty() {
@@ -142,7 +141,7 @@ mod tests {
         let splits = k_fold(&ids(3));
         assert_eq!(splits.len(), 3);
         assert!(splits.iter().all(|split| split.train.len() == 2 && split.val.len() == 1));
-        assert!(fold(&[], &ids(1), FoldName::Number(0)).unwrap_err().to_string().contains("train fold `all`"));
+        assert!(fold(&[], &ids(1), FoldName::Number(0)).unwrap_err().to_string().contains("use fold `all`"));
         assert_eq!(fold(&[], &ids(1), FoldName::All).unwrap().train, ids(1));
     }
 
@@ -167,7 +166,7 @@ mod tests {
             (r#"[{"train": [], "val": []}]"#, "fold 0 has no training case"),
             (r#"[{"train": ["case_001"], "val": ["x"]}]"#, "validates on x, but the dataset has no such case"),
             (r#"[{"train": ["case_001", "case_001"], "val": []}]"#, "trains on case_001 twice"),
-            (r#"{"train": []}"#, "should be a list"),
+            (r#"{"train": []}"#, "must be a list"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = read(&path, &ids).unwrap_err().to_string();

@@ -1,7 +1,7 @@
-//! Gradient distillation in space: where the teacher's probabilities change, the student's should change the same way.
+//! Boundary distillation: the spatial gradient of the student's probabilities should equal that of the teacher's.
 //!
-//! Vectors are compared, not their lengths, so that the direction of an edge counts; and only on the teacher's edges,
-//! since everywhere else both are flat.
+//! Vectors are compared, not their lengths, because the direction of an edge matters. Only voxels on the teacher's edges are
+//! compared, because both gradients vanish elsewhere.
 
 use crate::targets::Heads;
 use tch::{Kind, TchError, Tensor};
@@ -11,18 +11,19 @@ use tch::{Kind, TchError, Tensor};
 pub struct BoundarySettings {
     /// Distance between voxels along `z, y, x`, in units of the smallest.
     pub spacing: [f64; 3],
-    /// A voxel is on the edge where the teacher's probability changes by more a (smallest) voxel.
+    /// A voxel is on an edge where the teacher's probability changes by more than this per voxel of the smallest extent.
     pub edge: f64,
 }
 
-/// Where a teacher's probabilities change in space, and how: ready for any number of students.
+/// The edges of a teacher's probabilities and the gradients there, prepared for any number of students.
 #[derive(Debug)]
 pub struct Edges {
-    /// Places in flattened probabilities, `[6 * edges]`: those after an edge along `z, y, x`, then those before.
+    /// Indices into the flattened probabilities, `[6 * edges]`: the voxels after an edge voxel along `z, y, x`, then those
+    /// before it.
     neighbours: Tensor,
     /// `[3, edges]`, along `z, y, x`.
     gradient: Tensor,
-    /// What each edge counts along one axis, `[edges]`.
+    /// Weight of each edge voxel along one axis, `[edges]`.
     shares: Tensor,
 }
 
@@ -55,10 +56,10 @@ impl BoundarySettings {
     /// The edges of a teacher's logits `[n, heads, z, y, x]` at full resolution. The background has none.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn edges(&self, heads: &Heads, teacher: &Tensor) -> Result<Edges, TchError> {
         tch::no_grad(|| {
-            // What is compared of a student's probabilities, `[n, all heads, z, y, x]`.
+            // The first head that is compared.
             let first = match heads {
                 Heads::Labels(_) => 1,
                 Heads::Regions(_) => 0,
@@ -86,7 +87,7 @@ impl BoundarySettings {
                 for other in [0, 2, 3, 4] {
                     let mut along = coordinate(other as i64)?;
                     if other == axis {
-                        // At the border the voxel itself stands for the neighbour that is not there.
+                        // At the border the voxel itself replaces the missing neighbour.
                         along = along.f_add_scalar(step)?.f_clamp(0, size[axis] - 1)?;
                     }
                     index = index.f_add(&along.f_mul_scalar(strides[other])?)?;
@@ -112,10 +113,10 @@ impl BoundarySettings {
     /// The mean absolute difference of both gradients on the teacher's edges: over axes and voxels for each class, then over
     /// the classes that have an edge; 0 where none has.
     ///
-    /// `student` are logits as the teacher's were.
+    /// `student` are logits of the same shape as the teacher's.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn loss(&self, heads: &Heads, student: &Tensor, edges: &Edges) -> Result<Tensor, TchError> {
         let count = edges.shares.size()[0];
         let values = probabilities(heads, student)?.f_reshape([-1])?.f_index_select(0, &edges.neighbours)?;
@@ -126,8 +127,8 @@ impl BoundarySettings {
         across.f_mul(&inverse)?.f_sub(&edges.gradient)?.f_abs()?.f_mul(&edges.shares)?.f_sum(Kind::Float)
     }
 
-    /// Differences across each voxel along `z, y, x`, a (smallest) voxel: `[n, heads, z, y, x, 3]`. At the border the voxel
-    /// itself stands for the neighbour that is not there.
+    /// Central differences along `z, y, x`, per voxel of the smallest extent: `[n, heads, z, y, x, 3]`. At the border the
+    /// voxel itself replaces the missing neighbour.
     fn gradient(&self, values: &Tensor) -> Result<Tensor, TchError> {
         let axes = (0..3)
             .map(|k| {

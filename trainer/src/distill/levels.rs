@@ -1,10 +1,11 @@
-//! What probabilities of full resolution come to at the lower ones: the mean over the voxels that a coarse voxel covers.
+//! Logits at the lower resolutions, computed from those of the full resolution: a coarse voxel has the mean probability of the
+//! voxels that it covers.
 
 use crate::targets::Heads;
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Kind, TchError, Tensor};
 
-/// A probability that rounding makes 0 keeps a logarithm.
+/// Least probability, so that one that is rounded to 0 has a logarithm.
 const LEAST: f64 = 1e-12;
 
 /// The resolutions of deep supervision.
@@ -32,14 +33,14 @@ impl Levels {
     /// Logits of all resolutions from those of the full one, `[n, heads, z, y, x]`.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn from_logits(&self, heads: &Heads, full: &Tensor) -> Result<Vec<Tensor>, TchError> {
         let probabilities = match heads {
             Heads::Labels(_) => full.f_softmax(1, Kind::Float)?,
             Heads::Regions(_) => full.f_sigmoid()?,
         };
         let mut levels = self.from_probabilities(heads, &probabilities)?;
-        // As they are: those of a sigmoid or softmax that is 1 would be lost.
+        // Unchanged: logits of probabilities that are rounded to 1 would be lost.
         levels[0] = full.shallow_clone();
         Ok(levels)
     }
@@ -47,7 +48,7 @@ impl Levels {
     /// Logits of all resolutions from probabilities of the full one, `[n, heads, z, y, x]`.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn from_probabilities(&self, heads: &Heads, full: &Tensor) -> Result<Vec<Tensor>, TchError> {
         let logarithm = |p: &Tensor| p.f_clamp_min(LEAST)?.f_log();
         self.strides

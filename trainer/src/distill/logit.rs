@@ -11,7 +11,7 @@ pub struct LogitSettings {
     pub temperature: f64,
     /// Weight of a voxel that is neither foreground nor near it; those have 1.
     pub background: f64,
-    /// How near, in voxels along any axis.
+    /// Largest distance from foreground that is near, in voxels along each axis.
     pub band: i64,
 }
 
@@ -21,70 +21,70 @@ impl Default for LogitSettings {
     }
 }
 
-/// What a teacher knows of a batch at one resolution, ready for any number of students.
+/// A teacher's probabilities of a batch at one resolution, prepared for any number of students.
 #[derive(Debug)]
-pub struct Known {
-    /// The logarithm of each answer's probability, and that probability times the share that its voxel has in the term. A
-    /// softmax has one part of all labels; a sigmoid has two, of yes and of no.
+pub struct LogitTarget {
+    /// The logarithm of each probability, and the probability times the weight of its voxel. A softmax has one part with all
+    /// labels; a sigmoid has two, for the region and for its complement.
     parts: Vec<(Tensor, Tensor)>,
 }
 
-impl Known {
+impl LogitTarget {
     /// The same tensors, for another thread.
-    pub fn shallow_clone(&self) -> Known {
-        Known { parts: self.parts.iter().map(|(a, b)| (a.shallow_clone(), b.shallow_clone())).collect() }
+    pub fn shallow_clone(&self) -> LogitTarget {
+        LogitTarget { parts: self.parts.iter().map(|(a, b)| (a.shallow_clone(), b.shallow_clone())).collect() }
     }
 }
 
 impl LogitSettings {
-    /// What a teacher knows at all resolutions that count; nothing at the others.
+    /// The targets at all resolutions; `None` where a resolution has no weight.
     ///
     /// `teacher` are logits `[n, heads, z, y, x]`, the full resolution first; `foreground` is `[n, z, y, x]` of 0 and 1 at
-    /// full resolution: where the labels, or the teacher, see something.
+    /// full resolution.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
-    pub fn known_deep(
+    /// libtorch fails.
+    pub fn targets(
         &self,
         heads: &Heads,
         teacher: &[Tensor],
         foreground: &Tensor,
-    ) -> Result<Vec<Option<Known>>, TchError> {
+    ) -> Result<Vec<Option<LogitTarget>>, TchError> {
         let level = |(teacher, weight): (&Tensor, f64)| {
             if weight == 0.0 {
                 return Ok(None);
             }
             let weights = self.voxel_weights(&downsample(foreground, &teacher.size()[2..])?)?;
-            self.known(heads, teacher, &weights).map(Some)
+            self.target(heads, teacher, &weights).map(Some)
         };
         teacher.iter().zip(deep_supervision_weights(teacher.len())).map(level).collect()
     }
 
-    /// The term over all resolutions, weighted as deep supervision weighs the labels' loss; `student` are logits as the
-    /// teacher's were.
+    /// The term over all resolutions, with the weights of deep supervision. `student` are logits of the same shapes as the
+    /// teacher's.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
-    pub fn deep(&self, heads: &Heads, student: &[Tensor], known: &[Option<Known>]) -> Result<Tensor, TchError> {
+    /// libtorch fails.
+    pub fn deep(&self, heads: &Heads, student: &[Tensor], targets: &[Option<LogitTarget>]) -> Result<Tensor, TchError> {
         let mut sum: Option<Tensor> = None;
-        for ((student, known), weight) in student.iter().zip(known).zip(deep_supervision_weights(student.len())) {
-            let Some(known) = known else { continue };
-            let term = self.at(heads, student, known)?.f_mul_scalar(weight)?;
+        for ((student, target), weight) in student.iter().zip(targets).zip(deep_supervision_weights(student.len())) {
+            let Some(target) = target else { continue };
+            let term = self.at(heads, student, target)?.f_mul_scalar(weight)?;
             sum = Some(match sum {
                 None => term,
                 Some(sum) => sum.f_add(&term)?,
             });
         }
-        sum.ok_or_else(|| TchError::Torch("the student gives no logits".into()))
+        sum.ok_or_else(|| TchError::Torch("the student has no logits".into()))
     }
 
-    /// What each voxel counts: `[n, z, y, x]`.
+    /// The weight of each voxel: `[n, z, y, x]`.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn voxel_weights(&self, foreground: &Tensor) -> Result<Tensor, TchError> {
         let mut near = foreground.f_to_kind(Kind::Float)?.f_unsqueeze(1)?;
-        // A box is as near along each axis by itself.
+        // The dilation by a box is separable.
         for axis in 0..3 {
             let (mut side, mut reach) = ([1; 3], [0; 3]);
             (side[axis], reach[axis]) = (2 * self.band + 1, self.band);
@@ -93,45 +93,45 @@ impl LogitSettings {
         near.f_squeeze_dim(1)?.f_mul_scalar(1.0 - self.background)?.f_add_scalar(self.background)
     }
 
-    /// What a teacher knows at one resolution; `weights` are what each voxel counts.
+    /// The target at one resolution; `weights` are the weights of the voxels.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
-    pub fn known(&self, heads: &Heads, teacher: &Tensor, weights: &Tensor) -> Result<Known, TchError> {
+    /// libtorch fails.
+    pub fn target(&self, heads: &Heads, teacher: &Tensor, weights: &Tensor) -> Result<LogitTarget, TchError> {
         tch::no_grad(|| {
             let mut shares = weights.f_div(&weights.f_sum(Kind::Float)?)?.f_unsqueeze(1)?;
             if let Heads::Regions(regions) = heads {
                 shares = shares.f_div_scalar(regions.len() as f64)?;
             }
-            let parts = self.logarithms(heads, teacher)?.into_iter().map(|knows| {
-                let mass = knows.f_exp()?.f_mul(&shares)?;
-                Ok((knows, mass))
+            let parts = self.logarithms(heads, teacher)?.into_iter().map(|logarithm| {
+                let weighted = logarithm.f_exp()?.f_mul(&shares)?;
+                Ok((logarithm, weighted))
             });
-            Ok(Known { parts: parts.collect::<Result<_, TchError>>()? })
+            Ok(LogitTarget { parts: parts.collect::<Result<_, TchError>>()? })
         })
     }
 
     /// The term at one resolution: `T^2 * sum(w * KL) / sum(w)`, where KL is summed over labels (softmax), or averaged over
-    /// regions (sigmoid), which say yes or no each for itself. The factor keeps gradients of the size they have without a
+    /// regions (sigmoid), which do not exclude each other. The factor `T^2` keeps the size of the gradients independent of the
     /// temperature.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
-    pub fn at(&self, heads: &Heads, student: &Tensor, known: &Known) -> Result<Tensor, TchError> {
+    /// libtorch fails.
+    pub fn at(&self, heads: &Heads, student: &Tensor, target: &LogitTarget) -> Result<Tensor, TchError> {
         let mut sum: Option<Tensor> = None;
-        for (says, (knows, mass)) in self.logarithms(heads, student)?.iter().zip(&known.parts) {
-            let part = knows.f_sub(says)?.f_mul(mass)?.f_sum(Kind::Float)?;
+        for (student, (teacher, weighted)) in self.logarithms(heads, student)?.iter().zip(&target.parts) {
+            let part = teacher.f_sub(student)?.f_mul(weighted)?.f_sum(Kind::Float)?;
             sum = Some(match sum {
                 None => part,
                 Some(sum) => sum.f_add(&part)?,
             });
         }
-        let sum = sum.ok_or_else(|| TchError::Torch("the teacher says nothing".into()))?;
+        let sum = sum.ok_or_else(|| TchError::Torch("the teacher has no heads".into()))?;
         sum.f_mul_scalar(self.temperature * self.temperature)
     }
 
-    /// Logarithms of probabilities: of a sigmoid and of its complement they stay finite where the values themselves are 0
-    /// or 1.
+    /// Logarithms of probabilities. For a sigmoid and its complement they are computed directly, so that they stay finite
+    /// where the probabilities are rounded to 0 or 1.
     fn logarithms(&self, heads: &Heads, logits: &Tensor) -> Result<Vec<Tensor>, TchError> {
         let scaled = logits.f_to_kind(Kind::Float)?.f_div_scalar(self.temperature)?;
         Ok(match heads {

@@ -1,33 +1,41 @@
-//! One teacher, a family of students: what a student learns beside the labels.
+//! Distillation: students learn from teachers in addition to the labels.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`student`] | narrower networks of the same shape |
-//! | [`logit`] | the teacher's probabilities, voxel by voxel |
-//! | [`boundary`] | how the teacher's probabilities change in space |
-//! | [`feature`] | the teacher's activations, where they matter to it |
-//! | [`jacobian`] | how its answer changes with the image, for comparison |
-//! | [`ramp`] | when these terms begin to count |
-//! | [`levels`] | what probabilities of full resolution come to at the lower ones |
+//! | [`logit`] | loss on the teacher's probabilities, voxel by voxel |
+//! | [`boundary`] | loss on the spatial gradient of the probabilities |
+//! | [`feature`] | loss on the teacher's features, weighted by its own gradient |
+//! | [`jacobian`] | loss on the gradient with respect to the image, for comparison |
+//! | [`ramp`] | the weight of these losses over the training |
+//! | [`levels`] | logits at the lower resolutions, computed from those of the full resolution |
 //! | [`model_teacher`] | a teacher that is a model file |
-//! | [`source`] | where teachers come from, and what they have seen |
+//! | [`source`] | where teachers come from, and which cases they were trained on |
 //! | [`teachers`] | frozen networks, their probabilities averaged |
-//! | [`whole_case`] | soft labels: what teachers say of whole cases, asked once and kept |
-//! | [`family`] | students trained together |
-//! | `side_by_side` | several networks at once, each on a thread |
+//! | [`soft_labels`] | the teachers' probabilities of whole cases, computed once and stored |
+//! | [`signal`] | how teacher predictions are obtained |
+//! | `teacher_batch` | what the losses need from the teachers for one batch |
+//! | [`losses`] | the losses of a training, as terms |
+//! | `teacher_query` | runs the teachers, and computes what the losses need |
+//! | `parallel` | several networks at once, each on its own threads |
+//! | [`train`] | students trained together |
 //!
-//! The teacher's logits are constants here: no gradient flows into them.
+//! The teacher's logits are constants: no gradient flows into them.
 
 pub mod boundary;
-pub mod family;
 pub mod feature;
 pub mod jacobian;
 pub mod levels;
 pub mod logit;
+pub mod losses;
 pub mod model_teacher;
+mod parallel;
 pub mod ramp;
-mod side_by_side;
+pub mod signal;
+pub mod soft_labels;
 pub mod source;
 pub mod student;
+mod teacher_batch;
+mod teacher_query;
 pub mod teachers;
-pub mod whole_case;
+pub mod train;

@@ -1,12 +1,12 @@
-//! A teacher that is a model file: any network that the inference core runs, of whatever architecture.
+//! A teacher that is a model file: a network of any architecture that the inference core runs.
 //!
-//! Such a file answers at full resolution alone; what it would say at the lower ones follows from that ([`Levels`]).
+//! Such a file gives logits at full resolution only; those at the lower resolutions are computed from them ([`Levels`]).
 
 use super::levels::Levels;
 use crate::network::values;
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
-use anyhow::{Context, Result};
+use crate::torch_error::OrTorchError;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::machine::Threads;
 use scanside_core::engine::Engine;
@@ -26,7 +26,7 @@ pub struct ModelFile {
     model: OnnxModel,
 }
 
-/// A model file that answers patches.
+/// A model file that is ready to run on patches.
 pub struct ModelTeacher {
     engine: OnnxEngine,
     folds: usize,
@@ -45,7 +45,7 @@ impl ModelFile {
     /// Reads the self-describing ONNX file at `path`.
     ///
     /// # Errors
-    /// It cannot be read, or does not describe itself.
+    /// It cannot be read, or has no manifest.
     pub fn read(path: &Path) -> Result<ModelFile, Error> {
         let loaded = onnx::load(path, None).or_error(ErrorKind::Model)?;
         Ok(ModelFile { name: path.display().to_string(), manifest: loaded.manifest, model: loaded.model })
@@ -56,15 +56,15 @@ impl ModelFile {
         self.model.graph_sha256()
     }
 
-    /// What it says of itself.
+    /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Whether the model takes the patches that students are trained on, and says the same labels of them.
+    /// Checks that the model takes the patches of the plan and predicts the plan's labels.
     ///
     /// # Errors
-    /// It does not; the sentence says in what.
+    /// It does not; the sentence names the difference.
     pub fn check_fits(&self, plan: &TrainingPlan) -> Result<(), Error> {
         let (theirs, ours) = (&self.manifest, &plan.manifest);
         let values = |labels: &Labels| -> (bool, Vec<u16>) {
@@ -106,29 +106,35 @@ impl ModelTeacher {
         Ok(ModelTeacher { engine, folds: manifest.folds, threads, workspace, levels: Levels::of(&plan.unet) })
     }
 
-    /// What each fold says of `images`, `[n, channels, z, y, x]`: logits of all resolutions, the full one first.
+    /// The logits of each fold for `images`, `[n, channels, z, y, x]`, at all resolutions, the full one first.
     ///
     /// # Errors
-    /// The network cannot be run, or libtorch refuses an operation.
-    pub fn logits(&mut self, heads: &Heads, images: &Tensor) -> Result<Vec<Vec<Tensor>>> {
+    /// The network cannot be run, or libtorch fails.
+    pub fn logits(&mut self, heads: &Heads, images: &Tensor) -> Result<Vec<Vec<Tensor>>, Error> {
         let (device, size) = (images.device(), images.size());
-        let samples = size[0];
-        let voxels = values(images)?;
+        let samples = size[0] as usize;
+        let voxels = values(images).or_torch_error()?;
         let mut folds = Vec::with_capacity(self.folds);
         for fold in 0..self.folds {
-            let shape = self.engine.shape();
-            let mut logits = vec![0.0f32; voxels.len() / shape.channels * shape.heads];
-            let each = logits.len() / samples as usize;
-            for (image, logits) in
-                voxels.chunks_exact(voxels.len() / samples as usize).zip(logits.chunks_exact_mut(each))
-            {
-                self.engine
-                    .infer(fold, Patch::F32(image), PatchMut::F32(logits), &mut self.workspace, &self.threads)
-                    .context("the teacher could not be run")?;
-            }
-            let full = Tensor::f_from_slice(&logits)?.f_view([samples, -1, size[2], size[3], size[4]])?;
-            folds.push(self.levels.from_logits(heads, &full.f_to_device(device)?)?);
+            let logits = self.full_resolution(fold, &voxels, samples)?;
+            let levels = Tensor::f_from_slice(&logits)
+                .and_then(|logits| logits.f_view([size[0], -1, size[2], size[3], size[4]])?.f_to_device(device))
+                .and_then(|full| self.levels.from_logits(heads, &full));
+            folds.push(levels.or_torch_error()?);
         }
         Ok(folds)
+    }
+
+    /// The logits of a fold at full resolution, one sample after the other.
+    fn full_resolution(&mut self, fold: usize, voxels: &[f32], samples: usize) -> Result<Vec<f32>, Error> {
+        let shape = self.engine.shape();
+        let mut logits = vec![0.0f32; voxels.len() / shape.channels * shape.heads];
+        let (of_image, of_logits) = (voxels.len() / samples, logits.len() / samples);
+        for (image, logits) in voxels.chunks_exact(of_image).zip(logits.chunks_exact_mut(of_logits)) {
+            self.engine
+                .infer(fold, Patch::F32(image), PatchMut::F32(logits), &mut self.workspace, &self.threads)
+                .or_error_with(ErrorKind::Model, || "the teacher cannot be run")?;
+        }
+        Ok(logits)
     }
 }

@@ -1,13 +1,13 @@
-//! When distillation begins to count: a student first finds the organs, then learns how sure its teacher is of them.
+//! The weight of distillation over the training: it starts at 0, so that a student learns from the labels first.
 
 use std::f64::consts::PI;
 
-/// Half a cosine from 0 to 1 between two shares of the training.
+/// Half a cosine that rises from 0 to 1 between two fractions of the training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ramp {
-    /// Share of the training before which the weight is 0.
+    /// Fraction of the training up to which the weight is 0.
     pub from: f64,
-    /// Share from which it is 1.
+    /// Fraction from which on it is 1.
     pub to: f64,
 }
 

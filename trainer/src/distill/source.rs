@@ -1,7 +1,7 @@
-//! Where teachers come from, and what they have seen.
+//! Where teachers come from, and which cases they were trained on.
 //!
-//! A student is judged by cases that its fold holds back. A teacher that was trained on them has told the student their
-//! labels, and the judgement is worth nothing: such a teacher is refused.
+//! Students are evaluated on the validation cases of their fold. A teacher that was trained on one of them passes its labels
+//! on to the student, and the evaluation is no longer independent: such a teacher is refused.
 
 use super::model_teacher::ModelFile;
 use crate::dataset::splits::{self, Split};
@@ -24,12 +24,12 @@ pub enum TeacherNetwork {
 /// A teacher's network and what is known of it.
 #[derive(Debug)]
 pub struct TeacherSource {
-    /// For people.
+    /// Its name, for errors and pages.
     pub name: String,
     /// Its network.
     pub network: TeacherNetwork,
-    /// The cases it was trained on, if that is known.
-    pub seen: Option<Vec<String>>,
+    /// The cases it was trained on, if they are known.
+    pub trained_on: Option<Vec<String>>,
 }
 
 impl TeacherNetwork {
@@ -50,11 +50,11 @@ impl TeacherNetwork {
     }
 }
 
-/// What a fold of a model folder was trained on, if it is of the same dataset.
+/// The cases that a fold of a model folder was trained on; `None` for a model of another dataset.
 ///
 /// # Errors
-/// The fold cannot be drawn.
-pub fn seen_by_fold(
+/// There are too few cases for the fold.
+pub fn cases_of_fold(
     dataset: &str,
     own_dataset: &str,
     fold: FoldName,
@@ -67,64 +67,57 @@ pub fn seen_by_fold(
     Ok(Some(splits::fold(known, ids, fold)?.train))
 }
 
-/// What a model file was trained on, if it says so and is of the same dataset: all that any of its folds has seen.
+/// The cases that any fold of a model file was trained on; `None` where its provenance does not state them, or names another
+/// dataset.
 ///
 /// # Errors
-/// A fold cannot be drawn.
-pub fn seen_by_file(
+/// There are too few cases for a fold.
+pub fn cases_of_file(
     provenance: &BTreeMap<String, String>,
     own_dataset: &str,
     known: &[Split],
     ids: &[String],
 ) -> Result<Option<Vec<String>>, Error> {
     let (Some(dataset), Some(folds)) = (provenance.get("dataset"), provenance.get("folds")) else { return Ok(None) };
-    let mut seen = BTreeSet::new();
+    let mut all = BTreeSet::new();
     for fold in folds.split_whitespace() {
         let Ok(fold) = fold.parse() else { return Ok(None) };
-        match seen_by_fold(dataset, own_dataset, fold, known, ids)? {
-            Some(cases) => seen.extend(cases),
+        match cases_of_fold(dataset, own_dataset, fold, known, ids)? {
+            Some(cases) => all.extend(cases),
             None => return Ok(None),
         }
     }
-    Ok((!seen.is_empty()).then(|| seen.into_iter().collect()))
+    Ok((!all.is_empty()).then(|| all.into_iter().collect()))
 }
 
-/// Refuses teachers that have seen, or may have seen, what the students are judged by.
+/// Refuses teachers that were, or may have been, trained on the `validation` cases of the students.
 ///
 /// # Errors
-/// There is such a teacher. With `trusted`, only those that are known to have seen it are refused.
-pub fn check_leaks(teachers: &[TeacherSource], held_back: &[String], trusted: bool) -> Result<(), Error> {
-    let held: BTreeSet<&String> = held_back.iter().collect();
+/// There is such a teacher. With `trusted`, teachers whose training cases are not known are accepted.
+pub fn check_leaks(teachers: &[TeacherSource], validation: &[String], trusted: bool) -> Result<(), Error> {
+    let validation: BTreeSet<&String> = validation.iter().collect();
     for teacher in teachers {
-        match &teacher.seen {
-            Some(seen) => {
-                let told: Vec<&String> = seen.iter().filter(|id| held.contains(id)).collect();
-                if let Some(first) = told.first() {
-                    return Err(Error::new(
-                        ErrorKind::Input,
-                        format!(
-                            "the teacher {} was trained on {} of the {} cases that the students are judged by ({first} ...); \
-                             take one of the same fold, or judge by another --fold",
-                            teacher.name,
-                            told.len(),
-                            held.len()
-                        ),
-                    ));
-                }
+        let problem = match &teacher.trained_on {
+            Some(cases) => {
+                let common: Vec<&String> = cases.iter().filter(|id| validation.contains(id)).collect();
+                let Some(first) = common.first() else { continue };
+                format!(
+                    "the teacher {} was trained on {} of the {} validation cases of the students ({first} ...); use a \
+                     teacher of the same fold, or another --fold",
+                    teacher.name,
+                    common.len(),
+                    validation.len()
+                )
             }
-            None if trusted => {}
-            None => {
-                return Err(Error::new(
-                    ErrorKind::Input,
-                    format!(
-                        "it is not known which cases the teacher {} was trained on; if none of the {} that the students \
-                         are judged by was among them, say --trust-teacher",
-                        teacher.name,
-                        held.len()
-                    ),
-                ));
-            }
-        }
+            None if trusted => continue,
+            None => format!(
+                "the training cases of the teacher {} are not known; if none of the {} validation cases of the students is \
+                 among them, add --trust-teacher",
+                teacher.name,
+                validation.len()
+            ),
+        };
+        return Err(Error::new(ErrorKind::Input, problem));
     }
     Ok(())
 }
@@ -136,7 +129,7 @@ mod tests {
     use scanside_core::nnunet::architecture::{Activation, Encoder, Norm, Stage, UNet};
     use scanside_core::nnunet::layers::Layers;
 
-    fn teacher(seen: Option<&[&str]>) -> TeacherSource {
+    fn teacher(trained_on: Option<&[&str]>) -> TeacherSource {
         let stage = |stride: usize| Stage { features: 1, kernel: vec![1; 3], stride: vec![stride; 3] };
         let unet = UNet {
             input_channels: 1,
@@ -157,33 +150,33 @@ mod tests {
         TeacherSource {
             name: "T".into(),
             network: TeacherNetwork::Trained(TrainedNetwork::new(unet.clone(), weights.collect()).unwrap()),
-            seen: seen.map(|seen| seen.iter().map(|id| id.to_string()).collect()),
+            trained_on: trained_on.map(|cases| cases.iter().map(|id| id.to_string()).collect()),
         }
     }
 
     #[test]
-    fn teachers_that_know_the_answers_are_refused() {
-        let held = ["c".to_string(), "d".to_string()];
-        assert!(check_leaks(&[teacher(Some(&["a", "b"]))], &held, false).is_ok());
-        let failure = check_leaks(&[teacher(Some(&["a"])), teacher(Some(&["b", "d"]))], &held, true).unwrap_err();
-        assert!(failure.chain().contains("1 of the 2 cases"), "{failure}");
-        let failure = check_leaks(&[teacher(None)], &held, false).unwrap_err();
-        assert!(failure.chain().contains("--trust-teacher"), "{failure}");
-        assert!(check_leaks(&[teacher(None)], &held, true).is_ok());
+    fn teachers_trained_on_validation_cases_are_refused() {
+        let validation = ["c".to_string(), "d".to_string()];
+        assert!(check_leaks(&[teacher(Some(&["a", "b"]))], &validation, false).is_ok());
+        let error = check_leaks(&[teacher(Some(&["a"])), teacher(Some(&["b", "d"]))], &validation, true).unwrap_err();
+        assert!(error.chain().contains("1 of the 2 validation cases"), "{error}");
+        let error = check_leaks(&[teacher(None)], &validation, false).unwrap_err();
+        assert!(error.chain().contains("--trust-teacher"), "{error}");
+        assert!(check_leaks(&[teacher(None)], &validation, true).is_ok());
     }
 
     #[test]
-    fn folds_of_a_folder_know_what_they_were_trained_on() {
+    fn training_cases_of_folds_and_files_are_known() {
         let ids: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
         let known = splits::k_fold(&ids);
-        let seen = |dataset: &str, fold| seen_by_fold(dataset, "D", fold, &known, &ids).unwrap();
+        let seen = |dataset: &str, fold| cases_of_fold(dataset, "D", fold, &known, &ids).unwrap();
         assert_eq!(seen("D", FoldName::Number(1)), Some(known[1].train.clone()));
         assert_eq!(seen("D", FoldName::All), Some(ids.clone()));
         assert_eq!(seen("E", FoldName::Number(1)), None);
 
         let file = |entries: &[(&str, &str)]| {
             let entries = entries.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-            seen_by_file(&entries, "D", &known, &ids).unwrap()
+            cases_of_file(&entries, "D", &known, &ids).unwrap()
         };
         assert_eq!(file(&[("dataset", "D"), ("folds", "1")]), Some(known[1].train.clone()));
         assert_eq!(file(&[("dataset", "D"), ("folds", "0 1")]), Some(ids.clone()));

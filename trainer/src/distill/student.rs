@@ -1,20 +1,30 @@
-//! Narrower networks of the same shape: stages, strides, kernels and patch stay, so everything around them does.
+//! Narrower networks of the same shape. Stages, strides, kernels and patch are those of the teacher.
 
+use crate::training::settings::RunSpec;
 use scanside_core::nnunet::architecture::{Encoder, UNet};
 
-/// How a student differs from its teacher.
+/// A student to be trained.
+#[derive(Clone, Debug)]
+pub struct StudentSpec {
+    /// Its run: name and network.
+    pub run: RunSpec,
+    /// It learns from the teachers, too, not from the labels alone.
+    pub distilled: bool,
+}
+
+/// How narrow a student is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Student {
-    /// Channels are divided by this.
+pub struct StudentWidth {
+    /// The teacher's channels are divided by this number.
     pub divisor: usize,
-    /// But not below this (or the teacher's own, if that is less).
+    /// Fewest channels of a stage, unless the teacher has fewer.
     pub floor: usize,
     /// The decoder stage of full resolution, which costs a quarter of the network, has a single convolution.
     pub light_top: bool,
 }
 
-impl Student {
-    /// The student's network.
+impl StudentWidth {
+    /// The network of a student of `teacher`.
     pub fn of(&self, teacher: &UNet) -> UNet {
         let narrow = |features: usize| (features / self.divisor).max(self.floor.min(features));
         let mut unet = teacher.clone();
@@ -33,7 +43,7 @@ impl Student {
         unet
     }
 
-    /// A short name: `r4`, `r8f4` with another floor than 8, `r4-light`.
+    /// A short name: `r4`; `r8f4` where the floor is not 8; `r4-light`.
     pub fn name(&self) -> String {
         let floor = if self.floor == 8 { String::new() } else { format!("f{}", self.floor) };
         format!("r{}{floor}{}", self.divisor, if self.light_top { "-light" } else { "" })
@@ -62,13 +72,13 @@ mod tests {
         }
     }
 
-    fn features(student: Student) -> Vec<usize> {
+    fn features(student: StudentWidth) -> Vec<usize> {
         student.of(&teacher()).stages.iter().map(|stage| stage.features).collect()
     }
 
     #[test]
     fn channels_are_divided_down_to_a_floor() {
-        let student = |divisor, floor| Student { divisor, floor, light_top: false };
+        let student = |divisor, floor| StudentWidth { divisor, floor, light_top: false };
         assert_eq!(features(student(1, 8)), [32, 64, 128, 256, 320, 320]);
         assert_eq!(features(student(4, 8)), [8, 16, 32, 64, 80, 80]);
         assert_eq!(features(student(8, 8)), [8, 8, 16, 32, 40, 40]);
@@ -78,12 +88,12 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_channels_saves_94_percent() {
-        let student = Student { divisor: 4, floor: 8, light_top: false };
+        let student = StudentWidth { divisor: 4, floor: 8, light_top: false };
         let of = |unet: &UNet| Cost::of(unet, &[128; 3]);
         let (whole, quarter) = (of(&teacher()), of(&student.of(&teacher())));
         assert_eq!((whole.parameters / 10_000, quarter.parameters / 1000), (3120, 1954));
         assert!(quarter.macs * 100 < whole.macs * 7, "{quarter:?} of {whole:?}");
-        let light = of(&Student { light_top: true, ..student }.of(&teacher()));
+        let light = of(&StudentWidth { light_top: true, ..student }.of(&teacher()));
         assert!(light.macs * 10 < quarter.macs * 9, "{light:?} of {quarter:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! The teachers: frozen networks whose probabilities are averaged.
 
-use super::feature::{Held, places};
-use super::jacobian;
+use super::feature::{self, FeatureTarget};
+use super::jacobian::{self, JacobianTarget};
 use super::model_teacher::ModelTeacher;
 use super::source::{TeacherNetwork, TeacherSource};
 use crate::export::TrainedNetwork;
@@ -9,43 +9,27 @@ use crate::export::reference::network_of;
 use crate::network::{Engine, Network, Precision};
 use crate::plan::TrainingPlan;
 use crate::targets::Heads;
+use crate::torch_error::OrTorchError;
 use crate::training::settings::RunSettings;
-use anyhow::{Result, bail};
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind};
 use scanside_core::nnunet::architecture::UNet;
 use tch::{Kind, TchError, Tensor};
 
 /// Frozen networks.
 #[derive(Debug)]
 pub struct Teachers {
-    voices: Vec<Voice>,
+    models: Vec<TeacherModel>,
     heads: Heads,
     passes: u64,
 }
 
-/// How a teacher's answer changes with the image.
+/// One teacher, ready to run.
 #[derive(Debug)]
-pub struct Slopes {
-    /// The direction of logits that was looked along.
-    pub direction: Tensor,
-    /// The gradient with respect to the image.
-    pub teacher: Tensor,
-}
-
-impl Slopes {
-    /// The same tensors, for another thread.
-    pub fn shallow_clone(&self) -> Slopes {
-        Slopes { direction: self.direction.shallow_clone(), teacher: self.teacher.shallow_clone() }
-    }
-}
-
-/// One source's answers.
-#[derive(Debug)]
-enum Voice {
+enum TeacherModel {
     /// A U-Net with its heads at all resolutions.
-    Trained(Box<Network>, Engine),
+    UNet(Box<Network>, Engine),
     /// A model file.
-    Model(Box<ModelTeacher>),
+    File(Box<ModelTeacher>),
 }
 
 impl Teachers {
@@ -54,36 +38,36 @@ impl Teachers {
     /// # Errors
     /// A network does not fit the plan, or there is no memory.
     pub fn new(sources: Vec<TeacherSource>, plan: &TrainingPlan, settings: &RunSettings) -> Result<Teachers, Error> {
-        let mut voices = Vec::with_capacity(sources.len());
+        let mut models = Vec::with_capacity(sources.len());
         for source in sources {
-            voices.push(match source.network {
+            models.push(match source.network {
                 TeacherNetwork::Trained(trained) => {
                     check_fits(&source.name, &trained, plan)?;
-                    let network = network_of(&trained, settings.device).or_error(ErrorKind::Model)?;
+                    let network = network_of(&trained, settings.device)?;
                     let RunSettings { device, threads, precision, .. } = *settings;
-                    let engine = Engine::new(trained.unet(), plan.patch_zyx, device, threads, precision);
-                    Voice::Trained(Box::new(network), engine.or_error(ErrorKind::DoesNotFit)?)
+                    let engine = Engine::new(trained.unet(), plan.patch_zyx, device, threads, precision)?;
+                    TeacherModel::UNet(Box::new(network), engine)
                 }
                 TeacherNetwork::Model(file) => {
-                    Voice::Model(Box::new(ModelTeacher::new(*file, plan, settings.threads)?))
+                    TeacherModel::File(Box::new(ModelTeacher::new(*file, plan, settings.threads)?))
                 }
             });
         }
-        Ok(Teachers { voices, heads: plan.targets.heads.clone(), passes: 0 })
+        Ok(Teachers { models, heads: plan.targets.heads.clone(), passes: 0 })
     }
 
-    /// What the teachers say of `images`, `[n, channels, z, y, x]`: logits of all resolutions, the full one first. Those of
-    /// several teachers are the logits of their mean probability.
+    /// The teachers' logits of `images`, `[n, channels, z, y, x]`, at all resolutions, the full one first. Those of several
+    /// teachers are the logits of their mean probability.
     ///
     /// # Errors
-    /// A network cannot be run, or libtorch refuses an operation.
-    pub fn logits(&mut self, images: &Tensor) -> Result<Vec<Tensor>> {
+    /// A network cannot be run, or libtorch fails.
+    pub fn logits(&mut self, images: &Tensor) -> Result<Vec<Tensor>, Error> {
         self.passes += 1;
-        let mut each = Vec::with_capacity(self.voices.len());
-        for voice in &mut self.voices {
-            match voice {
-                Voice::Trained(network, engine) => each.push(engine.infer(network, images)?),
-                Voice::Model(model) => each.extend(model.logits(&self.heads, images)?),
+        let mut each = Vec::with_capacity(self.models.len());
+        for model in &mut self.models {
+            match model {
+                TeacherModel::UNet(network, engine) => each.push(engine.infer(network, images)?),
+                TeacherModel::File(model) => each.extend(model.logits(&self.heads, images)?),
             }
         }
         if each.len() == 1 {
@@ -91,59 +75,73 @@ impl Teachers {
         }
         let levels = each.first().map_or(0, Vec::len);
         let level = |i: usize| each.iter().map(|logits| logits[i].shallow_clone()).collect::<Vec<_>>();
-        Ok((0..levels).map(|i| mean_logits(&self.heads, &level(i))).collect::<Result<_, _>>()?)
+        (0..levels).map(|i| mean_logits(&self.heads, &level(i))).collect::<Result<_, _>>().or_torch_error()
     }
 
-    /// What the only teacher says of `images`, and what it holds at [`places`]: activations, and their gradients of the loss
-    /// that `loss` makes of its logits.
+    /// The only teacher's logits of `images`, and its features ([`feature::compared`]) with the gradients of the loss that
+    /// `loss` computes from the logits.
     ///
     /// # Errors
-    /// There are several teachers, or it is a model file, whose layers nobody sees; or as [`Teachers::logits`].
-    pub fn activations(
+    /// There are several teachers, or the teacher is a model file, whose layers are not known; or as [`Teachers::logits`].
+    pub fn features(
         &mut self,
         images: &Tensor,
-        loss: impl FnOnce(&[Tensor]) -> Result<Tensor>,
-    ) -> Result<(Vec<Tensor>, Vec<Held>)> {
-        let [Voice::Trained(network, engine)] = &mut self.voices[..] else {
-            bail!("features are learned from one teacher that is a run or a fold of an nnU-Net folder");
+        loss: impl FnOnce(&[Tensor]) -> Result<Tensor, TchError>,
+    ) -> Result<(Vec<Tensor>, Vec<FeatureTarget>), Error> {
+        let [TeacherModel::UNet(network, engine)] = &mut self.models[..] else {
+            return Err(one_network_needed("feature"));
         };
         self.passes += 1;
-        let places = places(network.layers().decoder.len());
-        let answer = engine.forward(network, images, &places)?;
-        let gradients = engine.feature_gradients(&answer, &places, &loss(&answer.logits)?)?;
-        let hold =
-            |(activations, gradient): (&Tensor, Tensor)| Ok(Held { activations: activations.f_detach()?, gradient });
-        let held = answer.features.iter().zip(gradients).map(hold).collect::<Result<_>>()?;
-        Ok((answer.logits.iter().map(Tensor::f_detach).collect::<Result<_, _>>()?, held))
+        let compared = feature::compared(network.layers().decoder.len());
+        let answer = engine.forward(network, images, &compared)?;
+        let loss = loss(&answer.logits).or_torch_error()?;
+        let gradients = engine.feature_gradients(&answer, &compared, &loss)?;
+        let target = |(activations, gradient): (&Tensor, Tensor)| {
+            Ok(FeatureTarget { activations: activations.f_detach()?, gradient })
+        };
+        let targets = answer.features.iter().zip(gradients).map(target).collect::<Result<_, TchError>>();
+        Ok((detached(&answer.logits).or_torch_error()?, targets.or_torch_error()?))
     }
 
-    /// What the only teacher says of `images`, which must require a gradient, and how that changes with them along the
-    /// `direction` made for its logits.
+    /// The only teacher's logits of `images`, which must require a gradient, and how they change with the images in the
+    /// direction that `direction` returns for the logits of full resolution.
     ///
     /// # Errors
-    /// As [`Teachers::activations`].
-    pub fn slopes(
+    /// As [`Teachers::features`].
+    pub fn image_gradient(
         &mut self,
         images: &Tensor,
         direction: impl FnOnce(&Tensor) -> Result<Tensor, TchError>,
-    ) -> Result<(Vec<Tensor>, Slopes)> {
-        let [Voice::Trained(network, _)] = &self.voices[..] else {
-            bail!("how the answer changes is learned from one teacher that is a run or a fold of an nnU-Net folder");
+    ) -> Result<(Vec<Tensor>, JacobianTarget), Error> {
+        let [TeacherModel::UNet(network, _)] = &self.models[..] else {
+            return Err(one_network_needed("Jacobian"));
         };
         self.passes += 1;
-        let logits = network.answer(images, &[], Precision::F32)?.logits;
-        let direction = direction(&logits[0])?;
-        let teacher = jacobian::slope(images, &logits[0], &direction, false)?;
-        Ok((logits.iter().map(Tensor::f_detach).collect::<Result<_, _>>()?, Slopes { direction, teacher }))
+        let compute = || -> Result<_, TchError> {
+            let logits = network.answer(images, &[], Precision::F32)?.logits;
+            let direction = direction(&logits[0])?;
+            let gradient = jacobian::image_gradient(images, &logits[0], &direction, false)?;
+            Ok((detached(&logits)?, JacobianTarget { direction, gradient }))
+        };
+        compute().or_torch_error()
     }
 
-    /// How many batches the teachers have looked at.
+    /// How many batches the teachers have run on.
     pub fn passes(&self) -> u64 {
         self.passes
     }
 }
 
-/// Whether a U-Net takes the patches of a plan and answers as its students will.
+fn detached(tensors: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
+    tensors.iter().map(Tensor::f_detach).collect()
+}
+
+fn one_network_needed(loss: &str) -> Error {
+    let sentence = format!("the {loss} loss needs exactly one teacher: a run, or an nnU-Net folder with one fold");
+    Error::new(ErrorKind::Usage, sentence)
+}
+
+/// Whether a U-Net has the inputs, heads and strides of the plan's network.
 fn check_fits(name: &str, trained: &TrainedNetwork, plan: &TrainingPlan) -> Result<(), Error> {
     let unet = trained.unet();
     let strides = |unet: &UNet| -> Vec<Vec<usize>> { unet.stages.iter().map(|stage| stage.stride.clone()).collect() };
@@ -190,7 +188,7 @@ mod tests {
     use tch::Device;
 
     #[test]
-    fn the_mean_of_probabilities_is_what_several_teachers_say() {
+    fn several_teachers_give_the_mean_of_their_probabilities() {
         let shape = [2, 3, 2, 2, 2];
         let logits: Vec<Tensor> = (0..3).map(|_| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 3).collect();
         let difference = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();

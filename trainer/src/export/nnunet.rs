@@ -12,7 +12,6 @@
 use super::pickle::{self, TensorEntry};
 use super::plans::Described;
 use super::{ModelFacts, TrainedNetwork, short_name};
-use anyhow::Context;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::model::DEFAULT_CHECKPOINT;
 use scanside_core::nnunet::layers::Layers;
@@ -23,6 +22,9 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+/// An error of the file system, of the archive or of the reader.
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Folder inside the archive, named as PyTorch names it after the file.
 const ROOT: &str = "checkpoint_final";
 /// PyTorch's alignment of storages, so that they can be mapped.
@@ -32,47 +34,49 @@ const ALIGNMENT: u16 = 64;
 /// all, after it was read back.
 ///
 /// # Errors
-/// Something else is in the folder's place, it cannot be written, or the network is not what the plans describe.
+/// The folder exists with other contents, it cannot be written, or the plans describe another network.
 pub fn write(folder: &Path, network: &TrainedNetwork, facts: &ModelFacts) -> Result<(), Error> {
     let (plans, _) = Described::of(network, facts)?;
-    let told = || format!("{} cannot be written", folder.display());
+    let unwritable = || format!("{} cannot be written", folder.display());
     let fold = format!("fold_{}", facts.fold);
     let extends = folder.exists() && !is_empty(folder);
     if extends {
         check_place(folder, &fold, &plans, facts)?;
     }
     let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).or_error_with(ErrorKind::Output, told)?;
+    fs::create_dir_all(parent).or_error_with(ErrorKind::Output, unwritable)?;
     // Beside the folder, so that it can be renamed to it.
-    let staged =
-        tempfile::Builder::new().prefix(".scanside-part-").tempdir_in(parent).or_error_with(ErrorKind::Output, told)?;
+    let staged = tempfile::Builder::new()
+        .prefix(".scanside-part-")
+        .tempdir_in(parent)
+        .or_error_with(ErrorKind::Output, unwritable)?;
     let model = staged.path().join("model");
-    let content = || -> anyhow::Result<()> {
+    let content = || -> Result<(), AnyError> {
         fs::create_dir_all(model.join(&fold))?;
         write_file(&model.join("dataset.json"), |file| Ok(file.write_all(facts.dataset.as_bytes())?))?;
         write_file(&model.join("plans.json"), |file| Ok(file.write_all(plans.as_bytes())?))?;
         write_file(&model.join(&fold).join(DEFAULT_CHECKPOINT), |file| write_checkpoint(file, network, facts))
     };
-    content().or_error_with(ErrorKind::Output, told)?;
+    content().or_error_with(ErrorKind::Output, unwritable)?;
     read_back(&model, facts.fold).or_error_with(ErrorKind::Model, || "the written model folder cannot be read back")?;
     let (from, to) = if extends { (model.join(&fold), folder.join(&fold)) } else { (model, folder.to_path_buf()) };
-    fs::rename(from, to).or_error_with(ErrorKind::Output, told)
+    fs::rename(from, to).or_error_with(ErrorKind::Output, unwritable)
 }
 
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// A folder that is there already may take a further fold of the same training, and nothing else.
+/// An existing folder can only get another fold of the same training.
 fn check_place(folder: &Path, fold: &str, plans: &str, facts: &ModelFacts) -> Result<(), Error> {
     let refuse = |why: String| Err(Error::new(ErrorKind::Output, why));
     if folder.join(fold).exists() {
-        return refuse(format!("{} is there already; choose another folder", folder.join(fold).display()));
+        return refuse(format!("{} already exists; choose another folder", folder.join(fold).display()));
     }
     for (name, text) in [("plans.json", plans), ("dataset.json", &facts.dataset)] {
         if fs::read(folder.join(name)).ok().as_deref() != Some(text.as_bytes()) {
             return refuse(format!(
-                "{} is there already and its {name} is not this network's; choose another folder",
+                "{} already exists, and its {name} is not this network's; choose another folder",
                 folder.display()
             ));
         }
@@ -80,14 +84,15 @@ fn check_place(folder: &Path, fold: &str, plans: &str, facts: &ModelFacts) -> Re
     Ok(())
 }
 
-fn write_file(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn write_file(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> Result<(), AnyError>) -> Result<(), AnyError> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
     content(&mut file)?;
-    file.into_inner()?.sync_all().context("its bytes could not be brought to the disk")
+    file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    Ok(())
 }
 
 /// A zip archive with the pickle, and one entry per tensor that copies share.
-fn write_checkpoint(file: &mut BufWriter<File>, network: &TrainedNetwork, facts: &ModelFacts) -> anyhow::Result<()> {
+fn write_checkpoint(file: &mut BufWriter<File>, network: &TrainedNetwork, facts: &ModelFacts) -> Result<(), AnyError> {
     let expected = Layers::of(network.unet()).expected();
     let mut entries = Vec::new();
     for (storage, tensor) in expected.iter().enumerate() {
@@ -96,7 +101,7 @@ fn write_checkpoint(file: &mut BufWriter<File>, network: &TrainedNetwork, facts:
     }
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).with_alignment(ALIGNMENT);
     let mut archive = ZipWriter::new(file);
-    let mut entry = |name: &str, mut bytes: &mut dyn Iterator<Item = u8>| -> anyhow::Result<()> {
+    let mut entry = |name: &str, mut bytes: &mut dyn Iterator<Item = u8>| -> Result<(), AnyError> {
         archive.start_file(format!("{ROOT}/{name}"), options)?;
         let mut block = Vec::with_capacity(1 << 16);
         loop {
@@ -119,8 +124,8 @@ fn write_checkpoint(file: &mut BufWriter<File>, network: &TrainedNetwork, facts:
     Ok(())
 }
 
-/// All of it, by the reader that trusts nothing: names, extents, checksums.
-fn read_back(model: &Path, fold: FoldName) -> anyhow::Result<()> {
+/// Reads everything back with the strict reader, which checks names, shapes and checksums.
+fn read_back(model: &Path, fold: FoldName) -> Result<(), AnyError> {
     let options = ImportOptions { folds: Some(vec![fold]), ..ImportOptions::default() };
     import_folder(model, &options)?;
     Ok(())

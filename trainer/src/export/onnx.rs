@@ -1,8 +1,7 @@
-//! One ONNX file that describes itself, checked after it was written.
+//! One self-describing ONNX file, verified after it was written.
 
 use super::plans::Described;
 use super::{ByLastName, ModelFacts, TrainedNetwork};
-use anyhow::Context;
 use clap::ValueEnum;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -20,24 +19,24 @@ use scanside_core::workspace::Block;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// How a file stores the kernels of convolutions.
+/// Number format of the weights of convolutions in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Half precision: half the file, and the inference core keeps activations in half precision too.
+    /// Half precision: half the size of the file, and the inference core stores activations in half precision, too.
     F16,
 }
 
 /// Largest finite value in half precision.
 const LARGEST_HALF: f32 = 65_504.0;
 
-/// What a network answers to a patch, computed by something else than the inference core: normalised voxels
-/// `[channels, z, y, x]` in, logits `[heads, z, y, x]` out.
-pub type Reference<'a> = dyn FnMut(&[f32]) -> anyhow::Result<Vec<f32>> + 'a;
+/// The trained network on a patch, not computed by the inference core: normalised voxels `[channels, z, y, x]` in, logits
+/// `[heads, z, y, x]` out.
+pub type Reference<'a> = dyn FnMut(&[f32]) -> Result<Vec<f32>, Error> + 'a;
 
-/// What was found on checking a written file.
+/// The result of verifying a written file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deviation {
     /// Largest difference of a logit, as a fraction of the reference logits' standard deviation.
@@ -94,7 +93,7 @@ fn check_range(network: &TrainedNetwork) -> Result<(), Error> {
             return Err(Error::new(
                 ErrorKind::Model,
                 format!(
-                    "`{name}` holds {value}, and half precision ends at {LARGEST_HALF}; export in single precision"
+                    "`{name}` has the value {value}, but half precision ends at {LARGEST_HALF}; export in single precision"
                 ),
             ));
         }
@@ -106,7 +105,7 @@ fn check_range(network: &TrainedNetwork) -> Result<(), Error> {
 /// agree.
 ///
 /// # Errors
-/// As [`model`]; the file cannot be written; the answers differ by more than rounding explains.
+/// As [`model`]; the file cannot be written; the logits differ by more than rounding explains.
 pub fn write(
     path: &Path,
     network: &TrainedNetwork,
@@ -132,7 +131,7 @@ pub fn write(
     Ok(deviation)
 }
 
-/// Writes the file and believes it: for what is measured and thrown away.
+/// Writes the file without verifying it, for temporary files that are measured.
 ///
 /// # Errors
 /// As [`model`]; the file cannot be written.
@@ -145,7 +144,7 @@ pub fn write_unchecked(
     pending(path, network, facts, precision)?.publish()
 }
 
-/// The whole file, under another name beside its place.
+/// The whole file under a temporary name beside its path.
 fn pending(
     path: &Path,
     network: &TrainedNetwork,
@@ -154,10 +153,10 @@ fn pending(
 ) -> Result<PendingFile, Error> {
     let (manifest, mut model) = model(network, facts, precision)?;
     model.set_manifest(&manifest).or_error(ErrorKind::Model)?;
-    let told = || format!("{} cannot be written", path.display());
+    let unwritable = || format!("{} cannot be written", path.display());
     let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
-    model.write(&mut file).and_then(|()| file.flush()).or_error_with(ErrorKind::Output, told)?;
-    file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, told)
+    model.write(&mut file).and_then(|()| file.flush()).or_error_with(ErrorKind::Output, unwritable)?;
+    file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, unwritable)
 }
 
 /// Runs a written file and the reference on one patch of noise.
@@ -169,7 +168,7 @@ fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Error>
         .or_error_with(ErrorKind::Model, || "the written file cannot be run")?;
     let shape = engine.shape();
     let input = noise(shape.input_len());
-    let expected = reference(&input).or_error_with(ErrorKind::Model, || "the trained network could not be run")?;
+    let expected = reference(&input).or_error_with(ErrorKind::Model, || "the trained network cannot be run")?;
     let mut logits = vec![0.0; shape.output_len()];
     if expected.len() != logits.len() {
         return Err(Error::new(
@@ -182,8 +181,7 @@ fn check(path: &Path, reference: &mut Reference<'_>) -> Result<Deviation, Error>
     let mut workspace = vec![Block::ZERO; footprint.workspace_blocks];
     engine
         .infer(0, Patch::F32(&input), PatchMut::F32(&mut logits), &mut workspace, &threads)
-        .context("the written file could not be run")
-        .or_error(ErrorKind::Model)?;
+        .or_error_with(ErrorKind::Model, || "the written file cannot be run")?;
     Ok(compare(&logits, &expected))
 }
 
@@ -218,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deviations_are_told_in_standard_deviations() {
+    fn deviations_are_in_standard_deviations() {
         let found = compare(&[1.0, -1.0, 1.0, -0.8], &[1.0, -1.0, 1.0, -1.0]);
         assert!((found.largest - 0.2).abs() < 1e-7 && (found.rms - 0.1).abs() < 1e-7, "{found:?}");
         assert!(compare(&[f32::NAN, 5.0], &[0.0, 1.0]).largest.is_nan());

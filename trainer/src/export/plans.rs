@@ -4,7 +4,6 @@
 //! plans must say so.
 
 use super::{ModelFacts, TrainedNetwork};
-use anyhow::anyhow;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_core::nnunet::architecture::{Encoder, UNet};
 use scanside_core::nnunet::labels::Dataset;
@@ -73,7 +72,7 @@ impl Described {
 pub fn for_network(plans: &str, configuration: &str, unet: &UNet) -> Result<String, Error> {
     let mut root: Value =
         serde_json::from_str(plans).or_error_with(ErrorKind::Input, || "plans.json is not valid JSON")?;
-    let missing = |what: &str| Error::of(ErrorKind::Input, anyhow!("plans.json has no {what}"));
+    let missing = |what: &str| Error::new(ErrorKind::Input, format!("plans.json has no {what}"));
     let configurations =
         root.get_mut("configurations").and_then(Value::as_object_mut).ok_or_else(|| missing("configurations"))?;
     let Some(architecture) = inherited(configurations, configuration) else { return Ok(plans.to_owned()) };

@@ -1,9 +1,8 @@
 //! Safetensors files: weights under nnU-Net's short names, and the training's own checkpoints.
 //!
-//! Read and written tensor by tensor, so that nothing is in memory twice. Only 32-bit floats: what training computes in.
+//! Read and written tensor by tensor, so that nothing is in memory twice. Only 32-bit floats, which training uses, are supported.
 
 use super::{ModelFacts, Tensor, TrainedNetwork};
-use anyhow::{anyhow, bail};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use scanside_app::digest;
@@ -14,18 +13,21 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-/// Most bytes of a header; that of ten thousand tensors takes 2 MB.
+/// An error of the file system, of the library or of this reader.
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Largest size of a header; that of ten thousand tensors needs 2 MB.
 const MAX_HEADER: u64 = 64 << 20;
-/// Most bytes of a file: three times the largest network, with room.
+/// Largest size of a file: far more than three times the largest network.
 const MAX_FILE: u64 = 64 << 30;
 
-/// Before the names of averaged weights in a run's checkpoint.
+/// Prefix of the names of averaged weights in a run's checkpoint.
 pub const AVERAGE: &str = "ema.";
-/// Before the names of momentum in a run's checkpoint.
+/// Prefix of the names of momentum in a run's checkpoint.
 pub const MOMENTUM: &str = "momentum.";
-/// Before the numbers of the convolutions that bring activations to a teacher's channels, in a run's checkpoint.
-pub const LIFT: &str = "lift.";
-/// The text of a run's checkpoint that says how many epochs are done.
+/// Prefix of the numbers of the projections to a teacher's channels in a run's checkpoint.
+pub const PROJECTION: &str = "lift.";
+/// Key of the number of completed epochs in a run's checkpoint.
 pub const EPOCHS_DONE: &str = "epochs_done";
 
 /// A file's tensors and texts.
@@ -37,17 +39,17 @@ pub struct TensorFile {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Writes tensors (name, extents, values in row-major order) and texts. The file appears whole or not at all.
+/// Writes tensors (name, shape, values in row-major order) and texts. The file appears whole or not at all.
 ///
 /// # Errors
-/// The file cannot be written, or a tensor's values are not as many as its extents say.
+/// The file cannot be written, or the number of a tensor's values does not fit its shape.
 pub fn write_tensors(
     path: &Path,
     tensors: &[(&str, &[usize], &[f32])],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let told = || format!("{} cannot be written", path.display());
-    let header = header(tensors, metadata).or_error_with(ErrorKind::Output, told)?;
+    let context = || format!("{} cannot be written", path.display());
+    let header = header(tensors, metadata).or_error_with(ErrorKind::Output, context)?;
     let mut file = BufWriter::with_capacity(1 << 20, PendingFile::create(path)?);
     let mut write = || -> std::io::Result<()> {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -57,11 +59,11 @@ pub fn write_tensors(
         }
         file.flush()
     };
-    write().or_error_with(ErrorKind::Output, told)?;
-    file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, told)?.publish()
+    write().or_error_with(ErrorKind::Output, context)?;
+    file.into_inner().map_err(|e| e.into_error()).or_error_with(ErrorKind::Output, context)?.publish()
 }
 
-fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, String>) -> anyhow::Result<Vec<u8>> {
+fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, AnyError> {
     let mut end = 0;
     let mut infos = Vec::with_capacity(tensors.len());
     for (name, shape, values) in tensors {
@@ -73,9 +75,9 @@ fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, Stri
     let texts: HashMap<String, String> = metadata.clone().into_iter().collect();
     let checked = Metadata::new((!texts.is_empty()).then_some(texts), infos)?;
     if checked.tensors().len() != tensors.len() {
-        bail!("two tensors have one name");
+        return Err("two tensors have the same name".into());
     }
-    // By way of a sorted map: the library's own order of texts changes from run to run.
+    // Through a sorted map: the library's own order of texts changes from run to run.
     let mut bytes = serde_json::to_vec(&serde_json::to_value(&checked)?)?;
     bytes.resize(bytes.len().next_multiple_of(8), b' ');
     Ok(bytes)
@@ -84,7 +86,7 @@ fn header(tensors: &[(&str, &[usize], &[f32])], metadata: &BTreeMap<String, Stri
 /// Reads tensors and texts.
 ///
 /// # Errors
-/// The file cannot be read, is no safetensors file, or holds other numbers than 32-bit floats.
+/// The file cannot be read, is not a safetensors file, or has other numbers than 32-bit floats.
 pub fn read_tensors(path: &Path) -> Result<TensorFile, Error> {
     read(path).or_error_with(ErrorKind::Model, || format!("{} cannot be read as safetensors", path.display()))
 }
@@ -94,37 +96,40 @@ fn texts(header: &Metadata) -> BTreeMap<String, String> {
 }
 
 /// The file after its header, and the header, which covers the rest of the file.
-fn open(path: &Path) -> anyhow::Result<(BufReader<File>, Metadata)> {
+fn open(path: &Path) -> Result<(BufReader<File>, Metadata), AnyError> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     if len > MAX_FILE {
-        bail!("it has {len} bytes; at most {MAX_FILE} are read");
+        return Err(format!("it has {len} bytes; at most {MAX_FILE} are supported").into());
     }
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut start = [0; 8];
-    file.read_exact(&mut start).map_err(|_| anyhow!("it has {len} bytes, which is no header"))?;
+    file.read_exact(&mut start).map_err(|_| format!("it has {len} bytes, which are not a header"))?;
     let header_len = u64::from_le_bytes(start);
     if header_len > MAX_HEADER.min(len - 8) {
-        bail!("its header should have {header_len} bytes; the file has {len}, and at most {MAX_HEADER} are read");
+        return Err(format!(
+            "its header should have {header_len} bytes; the file has {len}, and at most {MAX_HEADER} are supported"
+        )
+        .into());
     }
     let mut header = vec![0; header_len as usize];
     file.read_exact(&mut header)?;
     let metadata: Metadata = serde_json::from_slice(&header)?;
     let rest = len - 8 - header_len;
     if metadata.data_len() as u64 != rest {
-        bail!("its tensors take {} bytes, but {rest} follow the header", metadata.data_len());
+        return Err(format!("its tensors take {} bytes, but {rest} follow the header", metadata.data_len()).into());
     }
     Ok((file, metadata))
 }
 
-fn read(path: &Path) -> anyhow::Result<TensorFile> {
+fn read(path: &Path) -> Result<TensorFile, AnyError> {
     let (mut file, header) = open(path)?;
     let mut tensors = BTreeMap::new();
     // Offsets follow each other without gaps; the library has checked that, and that extents agree with them.
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else { continue };
         if info.dtype != Dtype::F32 {
-            bail!("`{name}` holds {:?}; only 32-bit floats are read", info.dtype);
+            return Err(format!("`{name}` has {:?} values; only 32-bit floats are supported", info.dtype).into());
         }
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
         file.read_exact(&mut bytes)?;
@@ -134,7 +139,7 @@ fn read(path: &Path) -> anyhow::Result<TensorFile> {
     Ok(TensorFile { tensors, metadata: texts(&header) })
 }
 
-/// Writes a network's weights under nnU-Net's short names, with what is needed to know them again.
+/// Writes a network's weights under nnU-Net's short names, with the facts that identify them.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -206,15 +211,15 @@ mod tests {
         let half = String::from_utf8_lossy(&whole[8..whole.len() - 8]).replace("F32", "I32");
         let other = [&whole[..8], half.as_bytes(), &whole[whole.len() - 8..]].concat();
         for (bytes, says) in [
-            (&whole[..4], "which is no header"),
+            (&whole[..4], "which are not a header"),
             (&whole[..whole.len() - 1], "bytes, but 7 follow the header"),
             (&long, "its header should have 18446744073709551615 bytes"),
             (&other, "only 32-bit floats"),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            let failure = read_tensors(&path).unwrap_err();
-            assert_eq!(failure.kind(), ErrorKind::Model);
-            assert!(failure.chain().contains(says), "{failure}");
+            let error = read_tensors(&path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Model);
+            assert!(error.chain().contains(says), "{}", error.chain());
         }
     }
 }

@@ -4,12 +4,12 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
 
-/// What samples are for. Streams of one seed have nothing in common.
+/// The purpose of samples. The streams of one seed are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Steps of the network: augmented patches.
+    /// Training steps: augmented patches.
     Training,
-    /// Watching its progress: plain patches.
+    /// Validation patches: not augmented.
     Validation,
 }
 

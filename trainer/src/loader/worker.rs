@@ -1,38 +1,38 @@
 //! A thread that prepares every n-th batch.
 
-use super::{Batch, CaseData, Origin, Patches, Settings, Stream, seed};
+use super::{Batch, CaseData, LoaderSettings, Origin, PatchSampler, Stream, seed};
 use crate::augment::{self, Augmenter, Draw, spatial::Source};
 use rand::RngExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-/// A batch, or why it could not be prepared.
+/// A batch, or the message of the panic that prevented it.
 pub(super) type Outcome = Result<Batch, String>;
 
 pub(super) struct Worker {
     cases: Arc<Vec<Arc<dyn CaseData>>>,
-    settings: Arc<Settings>,
+    settings: Arc<LoaderSettings>,
     seed: u64,
-    patches: Patches,
+    sampler: PatchSampler,
     augmenter: Augmenter,
 }
 
 impl Worker {
-    pub(super) fn new(cases: Arc<Vec<Arc<dyn CaseData>>>, settings: Arc<Settings>, seed: u64) -> Worker {
+    pub(super) fn new(cases: Arc<Vec<Arc<dyn CaseData>>>, settings: Arc<LoaderSettings>, seed: u64) -> Worker {
         let plan = settings.plan.clone();
         let window_zyx = match settings.stream {
             Stream::Training => plan.initial_zyx(),
             Stream::Validation => plan.patch_zyx,
         };
-        let patches = Patches { patch_zyx: plan.patch_zyx, window_zyx, annotated: settings.annotated };
-        Worker { cases, settings, seed, patches, augmenter: Augmenter::new(plan) }
+        let sampler = PatchSampler { patch_zyx: plan.patch_zyx, window_zyx, annotated: settings.annotated };
+        Worker { cases, settings, seed, sampler, augmenter: Augmenter::new(plan) }
     }
 
-    /// Prepares the batches of `first`, `first + step` and so on, until nobody receives them or one fails.
-    pub(super) fn run(mut self, first: u64, step: u64, finished: &SyncSender<Outcome>, used: &Receiver<Batch>) {
+    /// Prepares the batches of `first`, `first + step` and so on, until the receiver is dropped or one fails.
+    pub(super) fn run(mut self, first: u64, step: u64, finished: &SyncSender<Outcome>, recycled: &Receiver<Batch>) {
         for iteration in (0..).map(|i: u64| first + i * step) {
-            let mut batch = used.try_recv().unwrap_or_else(|_| self.empty());
+            let mut batch = recycled.try_recv().unwrap_or_else(|_| self.empty());
             let outcome = catch_unwind(AssertUnwindSafe(|| self.fill(&mut batch, iteration)));
             let outcome = outcome.map(|()| batch).map_err(|panic| message(&*panic));
             let failed = outcome.is_err();
@@ -43,7 +43,7 @@ impl Worker {
     }
 
     fn empty(&self) -> Batch {
-        let Settings { plan, batch, .. } = &*self.settings;
+        let LoaderSettings { plan, batch, .. } = &*self.settings;
         let voxels: usize = batch * plan.patch_zyx.iter().product::<usize>();
         Batch {
             iteration: 0,
@@ -65,7 +65,7 @@ impl Worker {
     }
 
     fn fill(&mut self, batch: &mut Batch, iteration: u64) {
-        let Settings { plan, batch: samples, stream, .. } = &*Arc::clone(&self.settings);
+        let LoaderSettings { plan, batch: samples, stream, .. } = &*Arc::clone(&self.settings);
         let voxels: usize = plan.patch_zyx.iter().product();
         batch.iteration = iteration;
         batch.origins.clear();
@@ -73,12 +73,12 @@ impl Worker {
         let slots = batch.images.chunks_exact_mut(voxels * plan.channels()).zip(batch.labels.chunks_exact_mut(voxels));
         for (sample, (image, labels)) in slots.enumerate() {
             let mut rng = seed::generator(self.seed, *stream, iteration, sample);
-            let foreground = Patches::foreground(sample, *samples);
+            let foreground = PatchSampler::foreground(sample, *samples);
             let case = rng.random_range(0..self.cases.len());
             let data = &*self.cases[case];
             let shape_zyx = data.shape_zyx();
             let source = Source { shape_zyx, channels: data.channels(), image: data.image(), labels: data.labels() };
-            let start = self.patches.choose(shape_zyx, data.locations(), foreground, &mut rng);
+            let start = self.sampler.choose(shape_zyx, data.locations(), foreground, &mut rng);
             let start_zyx = match stream {
                 Stream::Training => {
                     let draw = Draw::random(plan, &mut rng);
@@ -99,7 +99,7 @@ impl Worker {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())

@@ -4,7 +4,7 @@ use tch::{Kind, TchError, Tensor};
 
 /// Weights of the resolutions, the full one first: halved from one to the next, the lowest left out, of sum 1.
 ///
-/// A network of a single resolution has weight 1 there: leaving it out, as the rule says, would leave nothing.
+/// A network of a single resolution has weight 1 there; without it, nothing would remain.
 pub fn deep_supervision_weights(levels: usize) -> Vec<f64> {
     let mut weights: Vec<f64> = (0..levels).map(|i| 0.5f64.powi(i as i32)).collect();
     if let [.., _, last] = weights.as_mut_slice() {
@@ -18,7 +18,7 @@ pub fn deep_supervision_weights(levels: usize) -> Vec<f64> {
 /// Labels `[n, z, y, x]` at the voxels of a coarser grid of `shape`: the one whose centre is nearest.
 ///
 /// # Errors
-/// libtorch refuses an operation.
+/// libtorch fails.
 pub fn downsample(labels: &Tensor, shape: &[i64]) -> Result<Tensor, TchError> {
     let mut result = labels.shallow_clone();
     for (axis, &new) in shape.iter().enumerate() {

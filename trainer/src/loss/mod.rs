@@ -1,4 +1,4 @@
-//! What training minimises: soft Dice plus cross entropy at every resolution, as nnU-Net adds them up.
+//! The training loss: soft Dice plus cross entropy at every resolution, as in nnU-Net.
 
 mod deep;
 mod overlap;
@@ -9,7 +9,7 @@ pub use overlap::HardCounts;
 use crate::targets::{Heads, Targets};
 use tch::{Kind, Reduction, TchError, Tensor};
 
-/// Added to numerator and denominator of a Dice coefficient, so that absent classes count as found.
+/// Added to numerator and denominator of a Dice coefficient, so that absent classes have a coefficient of 1.
 const SMOOTH: f64 = 1e-5;
 
 /// The loss of a plan.
@@ -40,7 +40,7 @@ impl SegmentationLoss {
     /// resolution, any integer kind.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn deep(&self, logits: &[Tensor], labels: &Tensor) -> Result<LossValue, TchError> {
         let mut sum: Option<LossValue> = None;
         for (logits, weight) in logits.iter().zip(deep_supervision_weights(logits.len())) {
@@ -57,16 +57,16 @@ impl SegmentationLoss {
                 }
             });
         }
-        sum.ok_or_else(|| TchError::Torch("the network gives no logits".into()))
+        sum.ok_or_else(|| TchError::Torch("the network has no logits".into()))
     }
 
     /// Both terms at one resolution: `labels` are `[n, z, y, x]` on the grid of `logits`.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn terms(&self, logits: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), TchError> {
         let labels = labels.f_to_kind(Kind::Int64)?;
-        // Voxels that count, `[n, 1, z, y, x]`; nothing where all do.
+        // Voxels that are not ignored, `[n, 1, z, y, x]`; `None` for all voxels.
         let mask = match self.targets.ignore {
             Some(ignore) => Some(labels.f_ne(i64::from(ignore))?.f_unsqueeze(1)?.f_to_kind(Kind::Float)?),
             None => None,
@@ -88,7 +88,7 @@ impl SegmentationLoss {
                 };
                 let ce = if counts {
                     let weight: Option<&Tensor> = None;
-                    // PyTorch's own value for "no label is ignored".
+                    // PyTorch's value for "no label is ignored".
                     let ignore = self.targets.ignore.map_or(-100, i64::from);
                     logits.f_cross_entropy_loss(&labels, weight, Reduction::Mean, ignore, 0.0)?
                 } else {
@@ -101,7 +101,7 @@ impl SegmentationLoss {
                 let none: Option<&Tensor> = None;
                 let ce = match &mask {
                     None => logits.f_binary_cross_entropy_with_logits(&truth, none, none, Reduction::Mean)?,
-                    // The mask counts once, not once a head.
+                    // The divisor is the number of voxels, not of voxels times heads.
                     Some(mask) => logits
                         .f_binary_cross_entropy_with_logits(&truth, none, none, Reduction::None)?
                         .f_mul(mask)?
@@ -113,17 +113,17 @@ impl SegmentationLoss {
         }
     }
 
-    /// What the heads should say, `[n, heads, z, y, x]` of 0 and 1, from labels `[n, z, y, x]`.
+    /// The targets of the heads, `[n, heads, z, y, x]` of 0 and 1, from labels `[n, z, y, x]`.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn truth(&self, labels: &Tensor) -> Result<Tensor, TchError> {
         let is = |value: i16| labels.f_eq(i64::from(value));
         let heads = match &self.targets.heads {
             Heads::Labels(count) => (0..*count as i16)
                 .map(|value| {
                     let mut here = is(value)?;
-                    // What is ignored counts as background and is masked.
+                    // Ignored voxels are background here, and masked elsewhere.
                     if let (0, Some(ignore)) = (value, self.targets.ignore) {
                         here = here.f_logical_or(&is(ignore)?)?;
                     }

@@ -1,9 +1,9 @@
-//! Agreement of decided labels over many patches: the pseudo-Dice that a training watches.
+//! Dice of hard decisions over many validation patches: nnU-Net's pseudo-Dice.
 
 use crate::targets::{Heads, Targets};
 use tch::{Kind, TchError, Tensor};
 
-/// True positives, false positives and false negatives per foreground class, gathered over batches.
+/// True positives, false positives and false negatives per foreground class, summed over batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HardCounts {
     /// True positives, false positives, false negatives.
@@ -11,7 +11,7 @@ pub struct HardCounts {
 }
 
 impl HardCounts {
-    /// Nothing counted yet. Classes are the heads without the background.
+    /// All counts are 0. Classes are the heads without the background.
     pub fn new(targets: &Targets) -> HardCounts {
         let classes = match &targets.heads {
             Heads::Labels(count) => count.saturating_sub(1),
@@ -23,27 +23,27 @@ impl HardCounts {
     /// Counts a batch: `logits` and `truth` are `[n, heads, z, y, x]`, `labels` `[n, z, y, x]`.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn add(&mut self, targets: &Targets, logits: &Tensor, truth: &Tensor, labels: &Tensor) -> Result<(), TchError> {
         let heads = targets.count() as i64;
         let first = heads - self.counts.len() as i64;
-        let said = match &targets.heads {
+        let predicted = match &targets.heads {
             Heads::Labels(_) => logits.f_argmax(1, false)?.f_one_hot(heads)?.f_permute([0, 4, 1, 2, 3])?,
             Heads::Regions(_) => logits.f_sigmoid()?.f_gt(0.5)?,
         };
-        let mut said = said.f_to_kind(Kind::Float)?.f_narrow(1, first, self.counts.len() as i64)?;
+        let mut predicted = predicted.f_to_kind(Kind::Float)?.f_narrow(1, first, self.counts.len() as i64)?;
         let mut truth = truth.f_narrow(1, first, self.counts.len() as i64)?;
         if let Some(ignore) = targets.ignore {
             let mask = labels.f_ne(i64::from(ignore))?.f_unsqueeze(1)?.f_to_kind(Kind::Float)?;
-            said = said.f_mul(&mask)?;
+            predicted = predicted.f_mul(&mask)?;
             truth = truth.f_mul(&mask)?;
         }
         // Double precision: single precision stops counting at 16 million voxels.
         let sum = |t: &Tensor| Vec::<f64>::try_from(&t.f_sum_dim_intlist(&[0i64, 2, 3, 4][..], false, Kind::Double)?);
-        let (both, said, truth) = (sum(&said.f_mul(&truth)?)?, sum(&said)?, sum(&truth)?);
+        let (both, predicted, truth) = (sum(&predicted.f_mul(&truth)?)?, sum(&predicted)?, sum(&truth)?);
         for (c, counts) in self.counts.iter_mut().enumerate() {
             counts[0] += both[c];
-            counts[1] += said[c] - both[c];
+            counts[1] += predicted[c] - both[c];
             counts[2] += truth[c] - both[c];
         }
         Ok(())
@@ -54,7 +54,7 @@ impl HardCounts {
         self.counts.len()
     }
 
-    /// Dice per class; `None` for a class that is neither said nor true anywhere.
+    /// Dice per class; `None` for a class that is neither predicted nor present anywhere.
     pub fn dice(&self) -> Vec<Option<f64>> {
         self.counts
             .iter()

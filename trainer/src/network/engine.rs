@@ -2,31 +2,32 @@
 
 use super::native::{GradientSet, NativeNet, Tape, WeightSet};
 use super::{Feature, Network, values};
-use anyhow::{Result, ensure};
+use crate::torch_error::OrTorchError;
+use scanside_app::error::{Error, ErrorKind};
 use scanside_app::machine::Threads;
 use scanside_core::nnunet::architecture::UNet;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-/// What convolutions multiply.
+/// Number format of convolutions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// bfloat16: the range of single precision with 8 bits of it. libtorch alone computes in it.
+    /// bfloat16: the range of single precision with 8 significant bits. Only libtorch computes in it.
     Bf16,
 }
 
-/// What a network says of patches.
+/// The output of a network for a batch of patches.
 #[derive(Debug)]
 pub struct Answer {
     /// The logits of all resolutions, the full one first, `[n, heads, z, y, x]`.
     pub logits: Vec<Tensor>,
-    /// The activations asked for, in that order, `[n, channels, z, y, x]`.
+    /// The requested features, in that order, `[n, channels, z, y, x]`.
     pub features: Vec<Tensor>,
 }
 
-/// Computes logits, and gradients from those of the logits.
+/// Computes the logits of a network, and gradients of its parameters from gradients of the logits.
 #[derive(Debug)]
 pub enum Engine {
     /// libtorch, on any device.
@@ -35,13 +36,13 @@ pub enum Engine {
     Native(Box<Native>),
 }
 
-/// The core's kernels with their memory.
+/// The core's kernels with their buffers.
 #[derive(Debug)]
 pub struct Native {
     net: NativeNet,
     threads: Threads,
     weights: WeightSet,
-    /// The weights are those of the network as it is now.
+    /// The packed weights are the network's current ones.
     packed: bool,
     /// One per sample of the batch.
     tapes: Vec<Tape>,
@@ -54,7 +55,13 @@ impl Engine {
     ///
     /// # Errors
     /// Threads cannot be started.
-    pub fn new(unet: &UNet, patch: [usize; 3], device: Device, threads: usize, precision: Precision) -> Result<Engine> {
+    pub fn new(
+        unet: &UNet,
+        patch: [usize; 3],
+        device: Device,
+        threads: usize,
+        precision: Precision,
+    ) -> Result<Engine, Error> {
         if device != Device::Cpu || precision != Precision::F32 {
             return Ok(Engine::Torch(precision));
         }
@@ -79,13 +86,13 @@ impl Engine {
         }
     }
 
-    /// The logits of all resolutions and the activations of `features`; a loss of both can go backward.
+    /// The logits of all resolutions and `features`, both of which a loss can be differentiated with respect to.
     ///
     /// # Errors
-    /// libtorch refuses an operation, or there is no memory.
-    pub fn forward(&mut self, network: &Network, images: &Tensor, features: &[Feature]) -> Result<Answer> {
+    /// libtorch fails or has no memory.
+    pub fn forward(&mut self, network: &Network, images: &Tensor, features: &[Feature]) -> Result<Answer, Error> {
         match self {
-            Engine::Torch(precision) => Ok(network.answer(images, features, *precision)?),
+            Engine::Torch(precision) => network.answer(images, features, *precision).or_torch_error(),
             Engine::Native(native) => {
                 let leaf = |tensors: Vec<Tensor>| tensors.into_iter().map(|t| t.set_requires_grad(true)).collect();
                 let logits = native.forward(network, images)?;
@@ -98,39 +105,46 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::forward`].
-    pub fn infer(&mut self, network: &Network, images: &Tensor) -> Result<Vec<Tensor>> {
+    pub fn infer(&mut self, network: &Network, images: &Tensor) -> Result<Vec<Tensor>, Error> {
         match self {
-            Engine::Torch(precision) => Ok(tch::no_grad(|| network.answer(images, &[], *precision))?.logits),
+            Engine::Torch(precision) => {
+                Ok(tch::no_grad(|| network.answer(images, &[], *precision)).or_torch_error()?.logits)
+            }
             Engine::Native(native) => native.forward(network, images),
         }
     }
 
-    /// The gradients of all parameters, once the loss of the last [`Engine::forward`]'s answer has gone backward.
+    /// The gradients of all parameters, after the loss of the last [`Engine::forward`]'s output was differentiated.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn gradients(
         &mut self,
         network: &Network,
         answer: &Answer,
         features: &[Feature],
-    ) -> Result<Vec<Option<Tensor>>> {
+    ) -> Result<Vec<Option<Tensor>>, Error> {
         match self {
             Engine::Torch(_) => Ok(network.parameters.gradients()),
             Engine::Native(native) => native.backward(network, answer, features),
         }
     }
 
-    /// The gradients of `loss`, made of the last [`Engine::forward`]'s logits, with respect to its features. Parameters get
-    /// none.
+    /// The gradients of `loss`, computed from the last [`Engine::forward`]'s logits, with respect to its features. Parameters
+    /// get no gradients.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
-    pub fn feature_gradients(&mut self, answer: &Answer, features: &[Feature], loss: &Tensor) -> Result<Vec<Tensor>> {
+    /// libtorch fails.
+    pub fn feature_gradients(
+        &mut self,
+        answer: &Answer,
+        features: &[Feature],
+        loss: &Tensor,
+    ) -> Result<Vec<Tensor>, Error> {
         match self {
-            Engine::Torch(_) => Ok(Tensor::f_run_backward(&[loss], &answer.features, false, false)?),
+            Engine::Torch(_) => Tensor::f_run_backward(&[loss], &answer.features, false, false).or_torch_error(),
             Engine::Native(native) => {
-                loss.f_backward()?;
+                loss.f_backward().or_torch_error()?;
                 native.feature_gradients(answer, features)
             }
         }
@@ -138,12 +152,15 @@ impl Engine {
 }
 
 impl Native {
-    fn forward(&mut self, network: &Network, images: &Tensor) -> Result<Vec<Tensor>> {
+    fn forward(&mut self, network: &Network, images: &Tensor) -> Result<Vec<Tensor>, Error> {
         let samples = images.size()[0] as usize;
-        self.images = values(images)?;
-        ensure!(samples > 0, "a batch needs at least one sample");
+        if samples == 0 {
+            return Err(Error::new(ErrorKind::Internal, "a batch needs at least one sample"));
+        }
+        self.images = values(images).or_torch_error()?;
         if !self.packed {
-            let tensors = network.parameters.iter().map(|p| values(&p.tensor)).collect::<Result<Vec<_>, _>>()?;
+            let tensors = network.parameters.iter().map(|p| values(&p.tensor)).collect::<Result<Vec<_>, _>>();
+            let tensors = tensors.or_torch_error()?;
             let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
             self.net.prepare(&tensors, &mut self.weights);
             self.packed = true;
@@ -154,21 +171,20 @@ impl Native {
         for (image, tape) in self.images.chunks_exact(self.images.len() / samples).zip(&mut self.tapes) {
             self.net.forward(&self.weights, image, tape, &self.threads);
         }
-        (0..self.net.levels())
-            .map(|level| {
-                let [z, y, x] = self.net.grid(level).map(|n| n as i64);
-                let logits = self.tapes[..samples]
-                    .iter()
-                    .map(|tape| Tensor::f_from_slice(tape.logits(level))?.f_view([-1, z, y, x]))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok(Tensor::f_stack(&logits, 0)?)
-            })
-            .collect()
+        (0..self.net.levels()).map(|level| self.logits(level, samples)).collect::<Result<_, _>>().or_torch_error()
     }
 
-    /// The activations of features, of the first `samples` tapes.
-    fn read(&self, samples: i64, features: &[Feature]) -> Result<Vec<Tensor>> {
-        features
+    /// The logits of one resolution, of the first `samples` tapes.
+    fn logits(&self, level: usize, samples: usize) -> Result<Tensor, TchError> {
+        let [z, y, x] = self.net.grid(level).map(|n| n as i64);
+        let of_sample = |tape: &Tape| Tensor::f_from_slice(tape.logits(level))?.f_view([-1, z, y, x]);
+        let logits = self.tapes[..samples].iter().map(of_sample).collect::<Result<Vec<_>, _>>()?;
+        Tensor::f_stack(&logits, 0)
+    }
+
+    /// The values of features, of the first `samples` tapes.
+    fn read(&self, samples: i64, features: &[Feature]) -> Result<Vec<Tensor>, Error> {
+        let tensors = features
             .iter()
             .map(|feature| {
                 let (channels, grid) = self.net.feature_shape(*feature);
@@ -177,71 +193,80 @@ impl Native {
                 for (tape, values) in self.tapes.iter().zip(values.chunks_exact_mut(each)) {
                     self.net.read_feature(tape, *feature, values);
                 }
-                Ok(Tensor::f_from_slice(&values)?.f_view(shape(samples, channels, grid))?)
+                Tensor::f_from_slice(&values)?.f_view(shape(samples, channels, grid))
             })
-            .collect()
+            .collect::<Result<_, TchError>>();
+        tensors.or_torch_error()
     }
 
-    fn backward(&mut self, network: &Network, answer: &Answer, features: &[Feature]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(
+        &mut self,
+        network: &Network,
+        answer: &Answer,
+        features: &[Feature],
+    ) -> Result<Vec<Option<Tensor>>, Error> {
         let samples = self.samples(answer)?;
-        let (levels, places) = (gradients_of(&answer.logits)?, gradients_of(&answer.features)?);
+        let levels = gradients_of(&answer.logits).or_torch_error()?;
+        let of_features = gradients_of(&answer.features).or_torch_error()?;
         self.gradients.clear();
         let images = self.images.chunks_exact(self.images.len() / samples);
         for (i, (image, tape)) in images.zip(&mut self.tapes).enumerate() {
             let levels: Vec<&[f32]> = levels.iter().map(|level| part(level, i, samples)).collect();
-            let places: Vec<(Feature, &[f32])> = features
+            let of_features: Vec<(Feature, &[f32])> = features
                 .iter()
-                .zip(&places)
+                .zip(&of_features)
                 .filter(|(_, values)| !values.is_empty())
                 .map(|(feature, values)| (*feature, part(values, i, samples)))
                 .collect();
-            self.net.backward(&self.weights, image, tape, &levels, &places, &mut self.gradients, &self.threads);
+            self.net.backward(&self.weights, image, tape, &levels, &of_features, &mut self.gradients, &self.threads);
         }
-        network
+        let tensors = network
             .parameters
             .iter()
             .zip(self.gradients.iter())
             .map(|(parameter, (_, gradient))| {
                 let shape: Vec<i64> = parameter.shape.iter().map(|n| *n as i64).collect();
-                Ok(Some(Tensor::f_from_slice(gradient)?.f_to_kind(Kind::Float)?.f_reshape(shape)?))
+                Tensor::f_from_slice(gradient)?.f_to_kind(Kind::Float)?.f_reshape(shape).map(Some)
             })
-            .collect()
+            .collect::<Result<_, TchError>>();
+        tensors.or_torch_error()
     }
 
-    fn feature_gradients(&mut self, answer: &Answer, features: &[Feature]) -> Result<Vec<Tensor>> {
+    fn feature_gradients(&mut self, answer: &Answer, features: &[Feature]) -> Result<Vec<Tensor>, Error> {
         let samples = self.samples(answer)?;
-        let levels = gradients_of(&answer.logits)?;
+        let levels = gradients_of(&answer.logits).or_torch_error()?;
         let mut found = vec![Vec::new(); features.len()];
         for (i, tape) in self.tapes[..samples].iter_mut().enumerate() {
             let levels: Vec<&[f32]> = levels.iter().map(|level| part(level, i, samples)).collect();
             let of_sample = self.net.feature_gradients(&self.weights, tape, &levels, features, &self.threads);
             found.iter_mut().zip(of_sample).for_each(|(all, one)| all.extend(one));
         }
-        features
+        let tensors = features
             .iter()
             .zip(found)
             .map(|(feature, values)| {
                 let (channels, grid) = self.net.feature_shape(*feature);
-                Ok(Tensor::f_from_slice(&values)?.f_view(shape(samples as i64, channels, grid))?)
+                Tensor::f_from_slice(&values)?.f_view(shape(samples as i64, channels, grid))
             })
-            .collect()
+            .collect::<Result<_, TchError>>();
+        tensors.or_torch_error()
     }
 
-    fn samples(&self, answer: &Answer) -> Result<usize> {
+    fn samples(&self, answer: &Answer) -> Result<usize, Error> {
         let samples = answer.logits.first().map_or(0, |logits| logits.size()[0] as usize);
-        ensure!(
-            self.packed && samples > 0 && samples <= self.tapes.len(),
-            "backward of {samples} samples without forward"
-        );
+        if !self.packed || samples == 0 || samples > self.tapes.len() {
+            let sentence = format!("the gradients of {samples} samples need their forward pass first");
+            return Err(Error::new(ErrorKind::Internal, sentence));
+        }
         Ok(samples)
     }
 }
 
-/// Values of the gradients that a loss has left; none for a tensor that it does not reach.
-fn gradients_of(tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+/// The gradients that autograd has computed; empty for a tensor that the loss does not depend on.
+fn gradients_of(tensors: &[Tensor]) -> Result<Vec<Vec<f32>>, TchError> {
     let gradient = |tensor: &Tensor| {
         let gradient = tensor.grad();
-        if gradient.defined() { Ok(values(&gradient)?) } else { Ok(Vec::new()) }
+        if gradient.defined() { values(&gradient) } else { Ok(Vec::new()) }
     };
     tensors.iter().map(gradient).collect()
 }

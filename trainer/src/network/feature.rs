@@ -1,8 +1,8 @@
-//! Places inside a network whose activations are looked at.
+//! Features: activations inside a network.
 
 use scanside_core::nnunet::architecture::UNet;
 
-/// A place inside the network whose activations may be read and given gradients.
+/// Activations inside the network that can be read and have gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
     /// The output of the deepest encoder stage.

@@ -1,22 +1,22 @@
-//! How weights begin: nnU-Net's He initialisation.
+//! Random initial weights: nnU-Net's He initialisation.
 
 use super::Network;
 use scanside_core::nnunet::architecture::Encoder;
 use scanside_core::nnunet::layers::Role;
 use tch::TchError;
 
-/// The slope that nnU-Net initialises for, whatever the network's own.
+/// The slope for which nnU-Net initialises, independent of the network's own.
 const SLOPE: f64 = 1e-2;
 
-/// Gives a network its first weights.
+/// Random initial weights.
 pub trait Initialise {
     /// Normal numbers of variance `2 / (1 + slope^2) / fan_in` for convolutions, zeros for their biases; ones and zeros for
-    /// normalisations, but zeros where a residual block ends, so that each block begins as its skip.
+    /// normalisations, but zeros at the end of a residual block, so that each block is the identity of its skip at first.
     ///
     /// The same seed gives the same weights on the same device.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     fn initialise(&mut self, seed: u64) -> Result<(), TchError>;
 }
 

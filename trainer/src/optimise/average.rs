@@ -1,4 +1,4 @@
-//! Averaged weights: less of the last batches' luck than the weights themselves.
+//! Averaged weights, which depend less on the last batches than the weights themselves.
 
 use crate::network::{Parameters, copy_of};
 use tch::{TchError, Tensor};
@@ -12,16 +12,16 @@ pub struct AveragedWeights {
 }
 
 impl AveragedWeights {
-    /// An average that begins with the weights as they are. `decay` is what one step keeps of it, below 1.
+    /// An average that starts with the current weights. `decay` is the weight of the previous average at each step, below 1.
     ///
     /// # Errors
-    /// libtorch cannot copy them.
+    /// libtorch fails or has no memory.
     pub fn new(decay: f64, parameters: &Parameters) -> Result<AveragedWeights, TchError> {
         let values = parameters.iter().map(|p| copy_of(&p.tensor)).collect::<Result<_, _>>()?;
         Ok(AveragedWeights { decay, steps: 0, values })
     }
 
-    /// Takes a saved average up again after `steps` steps.
+    /// Restores a saved average after `steps` steps.
     pub fn restore(&mut self, steps: u64, values: Vec<Tensor>) {
         (self.steps, self.values) = (steps, values);
     }
@@ -31,16 +31,16 @@ impl AveragedWeights {
         &self.values
     }
 
-    /// Steps taken in.
+    /// Number of averaged steps.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Takes the weights after one more step in. Early on an average over all steps so far is shorter than `decay` asks,
-    /// so that the first weights are forgotten.
+    /// Adds the weights after one more step. During the first steps the decay is smaller than `decay`, so that the initial
+    /// weights lose their influence.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn add(&mut self, parameters: &Parameters) -> Result<(), TchError> {
         self.steps += 1;
         let decay = self.decay.min((1.0 + self.steps as f64) / (10.0 + self.steps as f64));

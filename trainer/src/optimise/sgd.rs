@@ -1,16 +1,16 @@
-//! Stochastic gradient descent whose state can be saved: the binding's own optimisers cannot.
+//! Stochastic gradient descent with a state that can be saved, which the optimisers of the `tch` crate do not offer.
 
 use crate::network::copy_of;
 use tch::{TchError, Tensor};
 
-/// Settings of a descent; the defaults are nnU-Net's.
+/// Settings; the defaults are nnU-Net's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdSettings {
-    /// Share of the step before that goes on; Nesterov's form.
+    /// Nesterov momentum.
     pub momentum: f64,
-    /// Times the weight, added to its gradient.
+    /// Weight decay: times the weight, added to its gradient.
     pub weight_decay: f64,
-    /// Gradients are scaled down to this norm over all weights together.
+    /// Largest norm of all gradients together; larger ones are scaled down.
     pub clip_norm: f64,
 }
 
@@ -20,7 +20,7 @@ impl Default for SgdSettings {
     }
 }
 
-/// The descent: one buffer of momentum a tensor, in the order of the weights.
+/// The optimiser: one momentum buffer per tensor, in the order of the weights.
 #[derive(Debug)]
 pub struct Sgd {
     settings: SgdSettings,
@@ -28,12 +28,12 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// A descent of so many tensors that has not begun.
+    /// An optimiser of this many tensors, before the first step.
     pub fn new(settings: SgdSettings, tensors: usize) -> Sgd {
         Sgd { settings, momentum: (0..tensors).map(|_| None).collect() }
     }
 
-    /// The buffers, to be saved; `None` for a tensor that has had no step.
+    /// The momentum buffers, to be saved; `None` for a tensor without a step.
     pub fn momentum(&self) -> &[Option<Tensor>] {
         &self.momentum
     }
@@ -43,11 +43,11 @@ impl Sgd {
         self.momentum[index] = Some(values);
     }
 
-    /// Moves every tensor of `weights` that has a gradient by one step of `rate`. `gradients` are in the order of the weights.
+    /// Updates every tensor of `weights` that has a gradient, with the learning rate `rate`. `gradients` are in the order of the weights.
     /// Returns the norm of all of them before they were clipped.
     ///
     /// # Errors
-    /// libtorch refuses an operation.
+    /// libtorch fails.
     pub fn step(&mut self, weights: &[&Tensor], gradients: &[Option<Tensor>], rate: f64) -> Result<f64, TchError> {
         tch::no_grad(|| self.unrecorded_step(weights, gradients, rate))
     }
@@ -73,7 +73,7 @@ impl Sgd {
                     let _ = buffer.f_mul_scalar_(self.settings.momentum)?.f_add_(&gradient)?;
                     &*buffer
                 }
-                // PyTorch begins with the gradient itself.
+                // PyTorch starts with the gradient itself.
                 None => &*buffer.insert(copy_of(&gradient)?),
             };
             let step = gradient.f_add(&momentum.f_mul_scalar(self.settings.momentum)?)?.f_mul_scalar(-rate)?;

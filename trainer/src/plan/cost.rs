@@ -1,4 +1,4 @@
-//! What a network costs: parameters, and multiplications per patch.
+//! The cost of a network: parameters, and multiplications per patch.
 
 use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::layers::{Block, DecoderStage, Expected, Layers, Role, Unit};

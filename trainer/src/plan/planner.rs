@@ -8,16 +8,16 @@ use serde_json::{Map, Value, json};
 /// Spacings and sizes are anisotropic when one exceeds the others this many times.
 const ANISOTROPY: f64 = 3.0;
 
-/// A patch that shows less of a median case asks for a configuration of lower resolution.
+/// A patch that covers a smaller fraction of a median case requires a configuration of lower resolution.
 const LOWRES_BELOW: f64 = 0.25;
 
-/// By how much the voxels of that configuration are lengthened at a time.
+/// Factor by which the voxels of that configuration are enlarged at a time.
 const LENGTHEN: f64 = 1.03;
 
 const SMALLEST_BATCH: u64 = 2;
 const FIRST_FEATURES: usize = 32;
 
-/// Which of nnU-Net's planners.
+/// nnU-Net's planners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Planner {
     /// `ExperimentPlanner`: a plain U-Net for 8 GB.
@@ -30,7 +30,7 @@ pub enum Planner {
     ResencXl,
 }
 
-/// A planner's constants. Elements are those of one patch's feature maps, which stand for memory.
+/// A planner's constants. Elements are those of one patch's feature maps, a measure of memory.
 struct Constants {
     class: &'static str,
     plans_name: &'static str,
@@ -39,7 +39,7 @@ struct Constants {
     residual: bool,
     elements_3d: f64,
     elements_2d: f64,
-    /// The most of the dataset's voxels that a batch shows.
+    /// Largest fraction of the dataset's voxels in a batch.
     covered: f64,
 }
 
@@ -90,20 +90,20 @@ impl Planner {
     }
 }
 
-/// What the planner takes from `dataset.json`.
+/// The planner's inputs from `dataset.json`.
 #[derive(Clone, Debug)]
 pub struct DatasetFacts<'a> {
     /// Name of the dataset.
     pub name: &'a str,
     /// Channel names in order.
     pub channels: &'a [String],
-    /// Entries of `labels`, background and ignore among them: the planner takes them for heads.
+    /// Entries of `labels`, including background and ignore: the planner counts all of them as heads.
     pub label_entries: usize,
     /// Number of training cases.
     pub cases: u64,
 }
 
-/// Plans every configuration that nnU-Net plans: `2d`, `3d_fullres`, and where a patch shows too little of a case,
+/// Plans every configuration that nnU-Net plans: `2d`, `3d_fullres`, and where a patch covers too little of a case,
 /// `3d_lowres` and the cascade.
 ///
 /// # Panics
@@ -121,56 +121,14 @@ pub fn plan(fingerprint: &Fingerprint, dataset: &DatasetFacts<'_>, planner: Plan
         .map(|(from, shape)| target_shape(*shape, *from, target))
         .collect();
     let median_shape = forward.map(|axis| median(&column(&resampled, axis, |n| n as f64)));
-    let voxels = product(&median_shape);
-    let dataset_voxels = voxels * dataset.cases as f64;
-
     let (schemes, masks) = normalization(fingerprint, dataset.channels);
-    let configure = |name: &str, spacing: &[f64], shape: &[f64], dataset_voxels: f64| {
-        configuration(&Configuration {
-            constants: &constants,
-            dataset,
-            // The residual planners share the data of the default one where they do not differ.
-            data_identifier: match name {
-                "3d_lowres" => format!("{}_{name}", constants.plans_name),
-                _ => format!("nnUNetPlans_{name}"),
-            },
-            spacing,
-            shape,
-            dataset_voxels,
-            schemes: &schemes,
-            masks: &masks,
-        })
-    };
-
+    let planning = Planning { constants: &constants, dataset, schemes, masks };
     let mut configurations = Map::new();
     if median_shape[0] != 1.0 {
-        let mut fullres = configure("3d_fullres", &spacing, &median_shape, dataset_voxels);
-        fullres.entries["median_image_size_in_voxels"] = json!(median_shape);
-        let mut lowres = None;
-        let mut long = spacing;
-        let (mut shown, mut low_voxels) = (fullres.patch_voxels, voxels);
-        while shown / low_voxels < LOWRES_BELOW {
-            lengthen(&mut long);
-            let ratio: [f64; 3] = std::array::from_fn(|k| spacing[k] / long[k] * median_shape[k]);
-            low_voxels = product(&ratio);
-            let shape = ratio.map(f64::round_ties_even);
-            let mut planned = configure("3d_lowres", &long, &shape, low_voxels * dataset.cases as f64);
-            planned.entries["median_image_size_in_voxels"] = json!(shape.map(|n| n as u64));
-            shown = planned.patch_voxels;
-            lowres = Some(planned);
-        }
-        let lowres = lowres.filter(|_| voxels / low_voxels >= 2.0);
-        fullres.entries["batch_dice"] = json!(lowres.is_some());
-        if let Some(mut lowres) = lowres {
-            lowres.entries["batch_dice"] = json!(false);
-            lowres.entries["next_stage"] = json!("3d_cascade_fullres");
-            configurations.insert("3d_lowres".into(), lowres.entries);
-            let cascade = json!({"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"});
-            configurations.insert("3d_cascade_fullres".into(), cascade);
-        }
-        configurations.insert("3d_fullres".into(), fullres.entries);
+        planning.volumes(spacing, median_shape, &mut configurations);
     }
-    let mut flat = configure("2d", &spacing[1..], &median_shape[1..], dataset_voxels);
+    let dataset_voxels = product(&median_shape) * dataset.cases as f64;
+    let mut flat = planning.configuration("2d", &spacing[1..], &median_shape[1..], dataset_voxels);
     flat.entries["median_image_size_in_voxels"] = json!(median_shape[1..]);
     flat.entries["batch_dice"] = json!(true);
     configurations.insert("2d".into(), flat.entries);
@@ -255,17 +213,12 @@ fn normalization(fingerprint: &Fingerprint, channels: &[String]) -> (Vec<&'stati
     (schemes, masks)
 }
 
-/// What a configuration is planned from.
-struct Configuration<'a> {
+/// What all configurations are planned from.
+struct Planning<'a> {
     constants: &'a Constants,
     dataset: &'a DatasetFacts<'a>,
-    data_identifier: String,
-    spacing: &'a [f64],
-    /// Median extents at this spacing.
-    shape: &'a [f64],
-    dataset_voxels: f64,
-    schemes: &'a [&'static str],
-    masks: &'a [bool],
+    schemes: Vec<&'static str>,
+    masks: Vec<bool>,
 }
 
 /// A planned configuration.
@@ -274,79 +227,108 @@ struct Planned {
     patch_voxels: f64,
 }
 
-fn configuration(asked: &Configuration<'_>) -> Planned {
-    let &Configuration { constants, dataset, spacing, shape, .. } = asked;
-    let flat = spacing.len() == 2;
-    let (reference, reference_batch, most_features, edge) =
-        if flat { (constants.elements_2d, 12.0, 512, 2048.0) } else { (constants.elements_3d, 2.0, 320, 256.0) };
-    // A patch of the voxels' proportions, of more voxels than will fit, but not beyond the median case.
-    let inverse: Vec<f64> = spacing.iter().map(|mm| 1.0 / mm).collect();
-    let axes = spacing.len() as i32;
-    let scale = (f64::powi(edge, axes) / product(&inverse)).powf(1.0 / f64::from(axes));
-    let first: Vec<f64> = inverse.iter().zip(shape).map(|(i, n)| (i * scale).round_ties_even().min(*n)).collect();
-    let mut network = Network::new(constants, Topology::new(spacing, &first), most_features, dataset.label_entries);
-    let too_large = |elements: u64| {
-        let elements = elements as f64;
-        // The residual planners compare a patch, the default one the smallest batch.
-        if constants.residual { elements > reference } else { elements / reference_batch * 2.0 > reference }
-    };
-    while too_large(network.elements) {
-        let topology = &network.topology;
-        let relative = |k: usize| topology.patch[k] as f64 / shape[k];
-        let widest = (1..spacing.len()).fold(0, |widest, k| if relative(k) >= relative(widest) { k } else { widest });
-        let mut smaller: Vec<f64> = topology.patch.iter().map(|n| *n as f64).collect();
-        // Subtracting the divisor at once could skip a size, since a smaller patch may divide by less.
-        let mut tried = smaller.clone();
-        tried[widest] -= topology.divisor[widest] as f64;
-        smaller[widest] -= Topology::new(spacing, &tried).divisor[widest] as f64;
-        network = Network::new(constants, Topology::new(spacing, &smaller), most_features, dataset.label_entries);
+impl Planning<'_> {
+    /// `3d_fullres` and, where its patch covers too little of a median case, `3d_lowres` and the cascade.
+    fn volumes(&self, spacing: [f64; 3], median_shape: [f64; 3], configurations: &mut Map<String, Value>) {
+        let (voxels, cases) = (product(&median_shape), self.dataset.cases as f64);
+        let mut fullres = self.configuration("3d_fullres", &spacing, &median_shape, voxels * cases);
+        fullres.entries["median_image_size_in_voxels"] = json!(median_shape);
+        let mut lowres = None;
+        let mut long = spacing;
+        let (mut shown, mut low_voxels) = (fullres.patch_voxels, voxels);
+        while shown / low_voxels < LOWRES_BELOW {
+            lengthen(&mut long);
+            let ratio: [f64; 3] = std::array::from_fn(|k| spacing[k] / long[k] * median_shape[k]);
+            low_voxels = product(&ratio);
+            let shape = ratio.map(f64::round_ties_even);
+            let mut planned = self.configuration("3d_lowres", &long, &shape, low_voxels * cases);
+            planned.entries["median_image_size_in_voxels"] = json!(shape.map(|n| n as u64));
+            shown = planned.patch_voxels;
+            lowres = Some(planned);
+        }
+        let lowres = lowres.filter(|_| voxels / low_voxels >= 2.0);
+        fullres.entries["batch_dice"] = json!(lowres.is_some());
+        if let Some(mut lowres) = lowres {
+            lowres.entries["batch_dice"] = json!(false);
+            lowres.entries["next_stage"] = json!("3d_cascade_fullres");
+            configurations.insert("3d_lowres".into(), lowres.entries);
+            let cascade = json!({"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"});
+            configurations.insert("3d_cascade_fullres".into(), cascade);
+        }
+        configurations.insert("3d_fullres".into(), fullres.entries);
     }
 
-    let Network { topology, features, encoder, decoder, elements } = network;
-    let patch_voxels: f64 = topology.patch.iter().map(|n| *n as f64).product();
-    let fitting = (reference / elements as f64 * reference_batch).round_ties_even() as u64;
-    let covering = (asked.dataset_voxels * constants.covered / patch_voxels).round_ties_even() as u64;
-    let kwargs = |of_labels: bool, order: u8| json!({"is_seg": of_labels, "order": order, "order_z": 0, "force_separate_z": null});
-    let mut arguments = json!({
-        "n_stages": topology.stages(),
-        "features_per_stage": features,
-        "conv_op": format!("torch.nn.modules.conv.Conv{}d", spacing.len()),
-        "kernel_sizes": topology.kernels,
-        "strides": topology.strides,
-        "n_conv_per_stage_decoder": decoder,
-        "conv_bias": true,
-        "norm_op": format!("torch.nn.modules.instancenorm.InstanceNorm{}d", spacing.len()),
-        "norm_op_kwargs": {"eps": 1e-5, "affine": true},
-        "dropout_op": null,
-        "dropout_op_kwargs": null,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": true},
-    });
-    arguments[constants.repeats] = json!(encoder);
-    let entries = json!({
-        "data_identifier": asked.data_identifier,
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": fitting.min(covering).max(SMALLEST_BATCH),
-        "patch_size": topology.patch,
-        "spacing": spacing,
-        "normalization_schemes": asked.schemes,
-        "use_mask_for_norm": asked.masks,
-        "resampling_fn_data": "resample_data_or_seg_to_shape",
-        "resampling_fn_seg": "resample_data_or_seg_to_shape",
-        "resampling_fn_data_kwargs": kwargs(false, 3),
-        "resampling_fn_seg_kwargs": kwargs(true, 1),
-        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities_kwargs": kwargs(false, 1),
-        "architecture": {
-            "network_class_name": constants.network,
-            "arch_kwargs": arguments,
-            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-        },
-    });
-    Planned { entries, patch_voxels }
+    /// A configuration for cases of the median extents `shape` at this spacing.
+    fn configuration(&self, name: &str, spacing: &[f64], shape: &[f64], dataset_voxels: f64) -> Planned {
+        let constants = self.constants;
+        let flat = spacing.len() == 2;
+        let (reference, reference_batch) =
+            if flat { (constants.elements_2d, 12.0) } else { (constants.elements_3d, 2.0) };
+        let network = self.largest_network(spacing, shape, reference, reference_batch);
+        let patch_voxels: f64 = network.topology.patch.iter().map(|n| *n as f64).product();
+        let fitting = (reference / network.elements as f64 * reference_batch).round_ties_even() as u64;
+        let covering = (dataset_voxels * constants.covered / patch_voxels).round_ties_even() as u64;
+        let kwargs = |of_labels: bool, order: u8| json!({"is_seg": of_labels, "order": order, "order_z": 0, "force_separate_z": null});
+        // The residual planners share the data of the default one where they do not differ.
+        let data_identifier = match name {
+            "3d_lowres" => format!("{}_{name}", constants.plans_name),
+            _ => format!("nnUNetPlans_{name}"),
+        };
+        let entries = json!({
+            "data_identifier": data_identifier,
+            "preprocessor_name": "DefaultPreprocessor",
+            "batch_size": fitting.min(covering).max(SMALLEST_BATCH),
+            "patch_size": network.topology.patch,
+            "spacing": spacing,
+            "normalization_schemes": self.schemes,
+            "use_mask_for_norm": self.masks,
+            "resampling_fn_data": "resample_data_or_seg_to_shape",
+            "resampling_fn_seg": "resample_data_or_seg_to_shape",
+            "resampling_fn_data_kwargs": kwargs(false, 3),
+            "resampling_fn_seg_kwargs": kwargs(true, 1),
+            "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+            "resampling_fn_probabilities_kwargs": kwargs(false, 1),
+            "architecture": {
+                "network_class_name": constants.network,
+                "arch_kwargs": network.arguments(constants),
+                "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+            },
+        });
+        Planned { entries, patch_voxels }
+    }
+
+    /// The network with the largest patch whose feature maps are not larger than the reference.
+    fn largest_network(&self, spacing: &[f64], shape: &[f64], reference: f64, reference_batch: f64) -> Network {
+        let (constants, heads) = (self.constants, self.dataset.label_entries);
+        let (most_features, edge) = if spacing.len() == 2 { (512, 2048.0) } else { (320, 256.0) };
+        // A patch with the proportions of a voxel and more voxels than will fit, but not beyond the median case.
+        let inverse: Vec<f64> = spacing.iter().map(|mm| 1.0 / mm).collect();
+        let axes = spacing.len() as i32;
+        let scale = (f64::powi(edge, axes) / product(&inverse)).powf(1.0 / f64::from(axes));
+        let first: Vec<f64> = inverse.iter().zip(shape).map(|(i, n)| (i * scale).round_ties_even().min(*n)).collect();
+        let mut network = Network::new(constants, Topology::new(spacing, &first), most_features, heads);
+        let too_large = |elements: u64| {
+            let elements = elements as f64;
+            // The residual planners compare a patch, the default one the smallest batch.
+            if constants.residual { elements > reference } else { elements / reference_batch * 2.0 > reference }
+        };
+        while too_large(network.elements) {
+            let topology = &network.topology;
+            let relative = |k: usize| topology.patch[k] as f64 / shape[k];
+            let widest =
+                (1..spacing.len()).fold(0, |widest, k| if relative(k) >= relative(widest) { k } else { widest });
+            let mut smaller: Vec<f64> = topology.patch.iter().map(|n| *n as f64).collect();
+            // Subtracting the divisor at once could skip a size, since a smaller patch may have a smaller divisor.
+            let mut tried = smaller.clone();
+            tried[widest] -= topology.divisor[widest] as f64;
+            smaller[widest] -= Topology::new(spacing, &tried).divisor[widest] as f64;
+            network = Network::new(constants, Topology::new(spacing, &smaller), most_features, heads);
+        }
+        network
+    }
 }
 
-/// A network of some stages.
+/// A network, its patch and the size of its feature maps.
 struct Network {
     topology: Topology,
     features: Vec<usize>,
@@ -374,5 +356,27 @@ impl Network {
         };
         let elements = maps.elements();
         Network { topology, features, encoder, decoder, elements }
+    }
+
+    /// The arguments of the network's class in `plans.json`.
+    fn arguments(&self, constants: &Constants) -> Value {
+        let axes = self.topology.patch.len();
+        let mut arguments = json!({
+            "n_stages": self.topology.stages(),
+            "features_per_stage": self.features,
+            "conv_op": format!("torch.nn.modules.conv.Conv{axes}d"),
+            "kernel_sizes": self.topology.kernels,
+            "strides": self.topology.strides,
+            "n_conv_per_stage_decoder": self.decoder,
+            "conv_bias": true,
+            "norm_op": format!("torch.nn.modules.instancenorm.InstanceNorm{axes}d"),
+            "norm_op_kwargs": {"eps": 1e-5, "affine": true},
+            "dropout_op": null,
+            "dropout_op_kwargs": null,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": true},
+        });
+        arguments[constants.repeats] = json!(self.encoder);
+        arguments
     }
 }

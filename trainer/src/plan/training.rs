@@ -15,7 +15,7 @@ use std::path::Path;
 /// The configuration that is trained: three axes, the dataset's own resolution.
 pub const CONFIGURATION: &str = "3d_fullres";
 
-/// A configuration of the plans of a dataset, checked, with everything that training asks of it.
+/// A configuration of the plans of a dataset, checked, with everything that training needs.
 #[derive(Clone, Debug)]
 pub struct TrainingPlan {
     /// Name of the dataset, `Dataset004_Hippocampus` or such.
@@ -36,15 +36,15 @@ pub struct TrainingPlan {
     pub batch_dice: bool,
     /// The network.
     pub unet: UNet,
-    /// What its heads are trained to say.
+    /// The training targets of its heads.
     pub targets: Targets,
     /// Names of the heads, in their order.
     pub label_names: Vec<String>,
     /// Input channels and their normalisation.
     pub channels: Vec<Channel>,
-    /// How label maps are brought to the network grid.
+    /// How label maps are resampled to the network grid.
     pub resample_labels: Resampling,
-    /// What a model trained by this plan says of itself, but for provenance, accuracy and mirroring.
+    /// The manifest of models trained with this plan, without provenance, accuracy and mirroring.
     pub manifest: Manifest,
     /// `plans.json` as read. Kept as text: the order of entries counts, and model folders carry a copy.
     pub plans_json: String,
@@ -56,7 +56,7 @@ impl TrainingPlan {
     /// The plan of a work folder.
     ///
     /// # Errors
-    /// A file is missing or damaged, or asks for something this program does not do.
+    /// A file is missing or damaged, or requires something that is not supported.
     pub fn read(work: &Work) -> Result<TrainingPlan, Error> {
         TrainingPlan::from_files(&work.plans(), &work.dataset(), CONFIGURATION)
     }
@@ -67,8 +67,8 @@ impl TrainingPlan {
     /// As [`TrainingPlan::read`].
     pub fn from_files(plans: &Path, dataset: &Path, configuration: &str) -> Result<TrainingPlan, Error> {
         let read = |path: &Path| {
-            let told = || format!("{} cannot be read; `scanside-train plan` makes a work folder", path.display());
-            std::fs::read_to_string(path).or_error_with(ErrorKind::Input, told)
+            let unreadable = || format!("{} cannot be read; run scanside-train plan first", path.display());
+            std::fs::read_to_string(path).or_error_with(ErrorKind::Input, unreadable)
         };
         TrainingPlan::parse(read(plans)?, plans, read(dataset)?, dataset, configuration)
     }

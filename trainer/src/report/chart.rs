@@ -1,5 +1,7 @@
-//! Curves as inline SVG. Colours come from the page's style sheet, so that they follow light and dark.
+//! Diagrams of curves over epochs.
 
+use super::axis::{Axis, number};
+use super::svg::{Anchor, Svg};
 use std::fmt::Write;
 
 /// Widths of drawings in their own units: two side by side, three side by side.
@@ -11,32 +13,32 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 26.0;
-/// More points than this are not told apart on a screen.
-const MOST_POINTS: usize = 500;
-/// Colours the style sheet has.
+/// Curves with more points are thinned out: a screen does not resolve them.
+const MAX_POINTS: usize = 500;
+/// Number of colours in the style sheet.
 pub const COLOURS: usize = 8;
 
 /// How a curve is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// The one to look at.
+    /// The most important curve.
     Strong,
     /// One of several.
     Plain,
-    /// What another curve of the same colour is compared with.
+    /// The reference of another curve with the same colour.
     Dashed,
-    /// One of many, without a place in the legend.
+    /// One of many, not in the legend.
     Faint,
 }
 
 /// A curve over epochs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// What the legend calls it.
+    /// Its name in the legend.
     pub name: String,
-    /// Epoch and value; values that are no numbers interrupt the curve.
+    /// Epoch and value; NaN interrupts the curve.
     pub points: Vec<(f64, f64)>,
-    /// Which of the page's colours.
+    /// Number of its colour.
     pub colour: usize,
     /// How it is drawn.
     pub weight: Weight,
@@ -47,11 +49,11 @@ pub struct Series {
 pub struct Chart {
     /// Its heading.
     pub title: String,
-    /// What the curves are, for people who cannot see them.
+    /// A description of the curves, for screen readers.
     pub description: String,
     /// The curves; later ones are drawn over earlier ones.
     pub series: Vec<Series>,
-    /// Fixed ends of the value axis; by the values where there are none.
+    /// Fixed ends of the value axis; `None` to derive them from the values.
     pub range: Option<(f64, f64)>,
     /// Digits after the point in the legend.
     pub digits: usize,
@@ -94,48 +96,24 @@ impl Chart {
         let x = |epoch: f64| LEFT + (epoch - from) / (to - from) * (right - LEFT);
         let y = |value: f64| TOP + (axis.high - value) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM);
 
-        let mut svg = format!(
-            r#"<svg viewBox="0 0 {} {HEIGHT}" role="img" aria-label="{}"><g class="grid">"#,
-            self.width,
-            escape(&self.description)
-        );
-        for tick in &axis.ticks {
-            let at = y(*tick);
-            let _ = write!(svg, r#"<path d="M{LEFT} {at:.1}H{right:.1}"/>"#);
-        }
-        svg += r#"</g><g class="tick">"#;
-        for tick in &axis.ticks {
-            let (at, left) = (y(*tick) + 4.0, LEFT - 8.0);
-            let _ = write!(svg, r#"<text x="{left}" y="{at:.1}" text-anchor="end">{}</text>"#, axis.text(*tick));
-        }
-        let epochs = Axis::over((from, to), true);
-        for tick in epochs.ticks.iter().filter(|tick| tick.fract() == 0.0) {
-            let (at, bottom) = (x(*tick), HEIGHT - 8.0);
-            let anchor = if *tick == to { "end" } else { "middle" };
-            let _ = write!(svg, r#"<text x="{at:.1}" y="{bottom}" text-anchor="{anchor}">{tick}</text>"#);
-        }
-        svg += "</g>";
+        let mut svg = Svg::described(self.width, HEIGHT, &self.description);
+        svg.group("grid", |svg| {
+            axis.ticks.iter().for_each(|tick| svg.plain_path(&format!("M{LEFT} {:.1}H{right:.1}", y(*tick))));
+        });
+        svg.group("tick", |svg| {
+            for tick in &axis.ticks {
+                svg.text((LEFT - 8.0, y(*tick) + 4.0), Anchor::End, &axis.text(*tick));
+            }
+            let epochs = Axis::over((from, to), true);
+            for tick in epochs.ticks.iter().filter(|tick| tick.fract() == 0.0) {
+                let anchor = if *tick == to { Anchor::End } else { Anchor::Middle };
+                svg.text((x(*tick), HEIGHT - 8.0), anchor, &tick.to_string());
+            }
+        });
         for series in &self.series {
-            let _ = write!(svg, r#"<path class="{}" d=""#, class(series));
-            let mut pen_is_up = true;
-            let mut alone = true;
-            for (epoch, value) in thinned(&series.points) {
-                if !value.is_finite() {
-                    pen_is_up = true;
-                    continue;
-                }
-                let (px, py) = (x(epoch), y(value.clamp(axis.low, axis.high)));
-                let _ = write!(svg, "{}{px:.1} {py:.1}", if pen_is_up { 'M' } else { 'L' });
-                alone &= pen_is_up;
-                pen_is_up = false;
-            }
-            if alone && !pen_is_up {
-                // A line of no length, which round ends make a dot.
-                svg += "h0";
-            }
-            svg += r#""/>"#;
+            svg.path(&class(series), &curve(&series.points, x, |value| y(value.clamp(axis.low, axis.high))));
         }
-        svg + "</svg>"
+        svg.finish()
     }
 
     fn epochs(&self) -> (f64, f64) {
@@ -167,51 +145,29 @@ fn class(series: &Series) -> String {
 
 /// Every n-th point, and the last.
 fn thinned(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
-    let step = points.len().div_ceil(MOST_POINTS).max(1);
+    let step = points.len().div_ceil(MAX_POINTS).max(1);
     let last = points.len().wrapping_sub(1);
     points.iter().enumerate().filter(move |(i, _)| i % step == 0 || *i == last).map(|(_, point)| *point)
 }
 
-/// An axis with round numbers.
-pub(super) struct Axis {
-    pub(super) low: f64,
-    pub(super) high: f64,
-    pub(super) ticks: Vec<f64>,
-    digits: usize,
-}
-
-impl Axis {
-    /// An axis over a range: as it is, or widened to round numbers.
-    pub(super) fn over((low, high): (f64, f64), fixed: bool) -> Axis {
-        let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
-        let rough = (high - low) / 4.0;
-        let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|s| *s >= rough * 0.999).unwrap_or(power);
-        let (first, last) = if fixed {
-            ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor())
-        } else {
-            ((low / step).floor(), (high / step).ceil())
-        };
-        let ticks: Vec<f64> = (first as i64..=last as i64).map(|n| n as f64 * step).collect();
-        let digits = (-step.log10().floor()).max(0.0) as usize;
-        let (low, high) = if fixed { (low, high) } else { (first * step, last * step) };
-        Axis { low, high, ticks, digits }
+/// The path of a curve, with gaps where values are not numbers.
+fn curve(points: &[(f64, f64)], x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
+    let mut path = String::new();
+    let (mut pen_is_up, mut alone) = (true, true);
+    for (epoch, value) in thinned(points) {
+        if !value.is_finite() {
+            pen_is_up = true;
+            continue;
+        }
+        let _ = write!(path, "{}{:.1} {:.1}", if pen_is_up { 'M' } else { 'L' }, x(epoch), y(value));
+        alone &= pen_is_up;
+        pen_is_up = false;
     }
-
-    pub(super) fn text(&self, tick: f64) -> String {
-        // Minus zero is zero.
-        number(tick + 0.0, self.digits)
+    if alone && !pen_is_up {
+        // A line of length 0, which round ends turn into a dot.
+        path += "h0";
     }
-}
-
-/// A number for people, with a minus as wide as a plus.
-pub fn number(value: f64, digits: usize) -> String {
-    format!("{value:.digits$}").replace('-', "−")
-}
-
-/// Text for an element or an attribute.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    path
 }
 
 #[cfg(test)]
@@ -221,17 +177,6 @@ mod tests {
     fn chart(points: Vec<(f64, f64)>, range: Option<(f64, f64)>) -> Chart {
         let series = vec![Series { name: "loss".into(), points, colour: 9, weight: Weight::Strong }];
         Chart { title: "Loss".into(), description: "a \"b\" <c>".into(), series, range, digits: 3, width: HALF }
-    }
-
-    #[test]
-    fn axes_have_round_numbers() {
-        let axis = Axis::over((-0.83, 0.41), false);
-        assert_eq!(axis.ticks.iter().map(|t| axis.text(*t)).collect::<Vec<_>>(), ["−1.0", "−0.5", "0.0", "0.5"]);
-        let axis = Axis::over((0.0, 999.0), true);
-        assert_eq!(axis.ticks, [0.0, 500.0]);
-        assert_eq!((axis.low, axis.high), (0.0, 999.0));
-        let flat = Axis::over((0.01, 0.01), false);
-        assert!(flat.low < 0.01 && flat.high > 0.01);
     }
 
     #[test]
@@ -249,12 +194,12 @@ mod tests {
     fn long_curves_are_thinned_and_keep_their_end() {
         let points: Vec<(f64, f64)> = (0..1000).map(|i| (f64::from(i), 0.0)).collect();
         let kept: Vec<_> = thinned(&points).collect();
-        assert!(kept.len() <= MOST_POINTS + 1);
+        assert!(kept.len() <= MAX_POINTS + 1);
         assert_eq!(kept.last(), points.last());
     }
 
     #[test]
-    fn the_legend_tells_last_values() {
+    fn the_legend_has_the_last_values() {
         let legend = chart(vec![(0.0, 1.0), (1.0, 0.5), (2.0, f64::NAN)], None).legend();
         assert_eq!(legend[0].last, "0.500");
         assert_eq!(chart(vec![], None).legend()[0].last, "–");

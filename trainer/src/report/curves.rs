@@ -1,12 +1,12 @@
-//! Which curves the page shows of a log.
+//! The diagrams of a run's page, from its log.
 
 use super::chart::{Chart, HALF, Series, THIRD, Weight};
 use super::log::EpochRecord;
 use super::run::RunFacts;
 use std::collections::BTreeSet;
 
-/// With more classes than this, those of single classes are drawn faintly and the legend names their mean alone.
-const MOST_NAMED: usize = 7;
+/// With more classes than this, the curves of single classes are faint and the legend contains only their mean.
+const MAX_NAMED: usize = 7;
 
 /// The diagrams of a run.
 pub fn charts(facts: &RunFacts, log: &[EpochRecord]) -> Vec<Chart> {
@@ -29,7 +29,7 @@ fn losses(log: &[EpochRecord]) -> Chart {
     let mut curves: Vec<Series> = names
         .into_iter()
         .enumerate()
-        // The first two colours are those of the whole.
+        // The first two colours are those of the total losses.
         .map(|(i, name)| {
             let shown = format!("{} term", name.replace('_', " "));
             series(&shown, i + 2, Weight::Plain, log, |r| r.terms.get(name).copied())
@@ -39,7 +39,7 @@ fn losses(log: &[EpochRecord]) -> Chart {
     curves.push(series("validation", 1, Weight::Strong, log, |r| r.val_loss));
     Chart {
         title: "Loss".into(),
-        description: "Training loss with its terms, not yet weighted, and validation loss, by epoch".into(),
+        description: "Training loss with its terms, without their weights, and validation loss, by epoch".into(),
         series: curves,
         range: None,
         digits: 3,
@@ -48,7 +48,7 @@ fn losses(log: &[EpochRecord]) -> Chart {
 }
 
 fn pseudo_dice(facts: &RunFacts, log: &[EpochRecord]) -> Chart {
-    let many = facts.classes.len() > MOST_NAMED;
+    let many = facts.classes.len() > MAX_NAMED;
     let weight = if many { Weight::Faint } else { Weight::Plain };
     let mut curves: Vec<Series> = facts
         .classes

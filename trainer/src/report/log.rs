@@ -1,13 +1,13 @@
 //! The log of a run: one JSON object per epoch and line.
 
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Most bytes of a log; a thousand epochs of a hundred classes take 2 MB.
+/// Largest size of a log; a thousand epochs of a hundred classes need 2 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// One epoch. JSON has no NaN: what is not a number is written as `null` and read back as NaN.
@@ -24,7 +24,7 @@ pub struct EpochRecord {
     /// Mean loss of the validation patches; `None` where none were computed.
     #[serde(default)]
     pub val_loss: Option<f64>,
-    /// Dice per class over all validation patches together; `None` for a class that none of them holds.
+    /// Dice per class over all validation patches together; `None` for a class that none of them contains.
     #[serde(default)]
     pub pseudo_dice: Vec<Option<f64>>,
     /// Its mean over classes, averaged over epochs with weights 0.9 and 0.1.
@@ -34,18 +34,19 @@ pub struct EpochRecord {
     pub samples: u64,
     /// Seconds of the epoch, validation included.
     pub seconds: f64,
-    /// Seconds of those in which the network waited for patches.
+    /// Seconds of these in which the network waited for patches.
     #[serde(default)]
     pub wait_seconds: f64,
-    /// Batches that teachers looked at, once for all students trained together.
+    /// Batches for which the teachers were run, once for all students trained together.
     #[serde(default)]
     pub teacher_passes: u64,
     /// Mean of every term of the loss, without its weight.
     #[serde(default)]
     pub terms: BTreeMap<String, f64>,
-    /// Mean norm of each term's gradient with respect to the logits, weight included; empty where it was not measured.
-    #[serde(default)]
-    pub pulls: BTreeMap<String, f64>,
+    /// Mean norm of each term's gradient with respect to the logits, weight included; empty where it was not measured. The
+    /// log calls it `pulls`.
+    #[serde(default, rename = "pulls")]
+    pub term_gradients: BTreeMap<String, f64>,
 }
 
 fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -60,23 +61,19 @@ pub struct EpochLog {
 }
 
 impl EpochLog {
-    /// Opens the log at `path`, or begins one. What an interruption left of a last line is cut off.
+    /// Opens the log at `path`, or creates it. An incomplete last line, which an interruption left, is cut off.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn open(path: &Path) -> Result<EpochLog, Error> {
-        let told = || format!("{} cannot be written", path.display());
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .or_error_with(ErrorKind::Output, told)?;
-        let end = whole_lines(&mut file).or_error_with(ErrorKind::Output, told)?;
-        file.set_len(end).or_error_with(ErrorKind::Output, told)?;
-        file.seek(SeekFrom::End(0)).or_error_with(ErrorKind::Output, told)?;
+        let open = || -> std::io::Result<File> {
+            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let end = whole_lines(&mut file)?;
+            file.set_len(end)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().or_cannot_write(path)?;
         Ok(EpochLog { path: path.to_path_buf(), file })
     }
 
@@ -85,11 +82,9 @@ impl EpochLog {
     /// # Errors
     /// The file cannot be written.
     pub fn append(&mut self, record: &EpochRecord) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(record).or_error(ErrorKind::Output)?;
+        let mut line = serde_json::to_vec(record).or_error(ErrorKind::Internal)?;
         line.push(b'\n');
-        let told = || format!("{} cannot be written", self.path.display());
-        self.file.write_all(&line).or_error_with(ErrorKind::Output, told)?;
-        self.file.sync_data().or_error_with(ErrorKind::Output, told)
+        self.file.write_all(&line).and_then(|()| self.file.sync_data()).or_cannot_write(&self.path)
     }
 }
 
@@ -110,30 +105,29 @@ fn whole_lines(file: &mut File) -> std::io::Result<u64> {
     Ok(0)
 }
 
-/// Reads a log; none at all is an empty one. Epochs come in order, each once.
+/// Reads a log; a missing file is an empty log. Epochs are in order, each once.
 ///
 /// # Errors
-/// The file cannot be read, or a line is not what [`EpochLog`] writes.
+/// The file cannot be read, or a line was not written by [`EpochLog`].
 pub fn read(path: &Path) -> Result<Vec<EpochRecord>, Error> {
-    let told = || format!("{} cannot be read", path.display());
     if !path.exists() {
         return Ok(Vec::new());
     }
     let mut text = String::new();
-    let file = File::open(path).or_error_with(ErrorKind::Input, told)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).or_error_with(ErrorKind::Input, told)?;
+    let file = File::open(path).or_cannot_read(ErrorKind::Input, path)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).or_cannot_read(ErrorKind::Input, path)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(Error::new(
             ErrorKind::Input,
             format!("{} has more than {MAX_BYTES} bytes; it was not written by this program", path.display()),
         ));
     }
-    // A line without its end is being written, or was when the program stopped.
+    // A line without its end is being written, or was being written when the program stopped.
     let whole = text.rfind('\n').map_or(0, |at| at + 1);
     let mut records: Vec<EpochRecord> = Vec::new();
     for (number, line) in text[..whole].lines().enumerate() {
         let record: EpochRecord = serde_json::from_str(line)
-            .or_error_with(ErrorKind::Input, || format!("{}, line {}, is no epoch", path.display(), number + 1))?;
+            .or_error_with(ErrorKind::Input, || format!("{}, line {}, is not an epoch", path.display(), number + 1))?;
         let earlier = records.iter().position(|known| known.epoch >= record.epoch).unwrap_or(records.len());
         records.truncate(earlier);
         records.push(record);
@@ -158,7 +152,7 @@ mod tests {
             wait_seconds: 0.5,
             teacher_passes: 0,
             terms: BTreeMap::new(),
-            pulls: BTreeMap::new(),
+            term_gradients: BTreeMap::new(),
         }
     }
 
@@ -181,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_no_number_survives() {
+    fn a_loss_that_is_not_a_number_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         EpochLog::open(&path).unwrap().append(&EpochRecord { loss: f64::NAN, ..record(0) }).unwrap();
@@ -190,11 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_others_are_named() {
+    fn foreign_lines_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
-        let failure = read(&path).unwrap_err();
-        assert!(failure.chain().contains("line 1, is no epoch"), "{failure}");
+        let error = read(&path).unwrap_err();
+        assert!(error.chain().contains("line 1, is not an epoch"), "{}", error.chain());
     }
 }

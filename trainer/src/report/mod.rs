@@ -1,15 +1,17 @@
-//! A run's files, the page that shows them to people, and the page that compares runs.
+//! The files of a run, its page, and the page that compares runs.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`run`] | the folder of a run and the facts about it |
-//! | [`log`] | one line per epoch |
-//! | [`progress`] | how far a run is |
-//! | [`page`] | the HTML page: needs nothing from outside, and no scripts |
-//! | [`curves`], [`chart`] | its diagrams |
+//! | [`run`] | the folder of a run, and its description |
+//! | [`log`] | the log: one line per epoch |
+//! | [`progress`] | the progress of a run |
+//! | [`page`] | the HTML page, in one file without scripts |
+//! | `svg`, [`axis`] | SVG elements; axes of diagrams |
+//! | [`chart`], [`curves`] | the diagrams of a run |
 //! | [`overlay`], [`plane`], [`outline`] | its pictures of cases |
-//! | [`family`] | the runs of a work folder compared with their teacher |
+//! | [`family`] | the comparison of a work folder's runs with their teacher |
 
+pub mod axis;
 pub mod chart;
 pub mod curves;
 pub mod family;
@@ -20,3 +22,4 @@ pub mod page;
 pub mod plane;
 pub mod progress;
 pub mod run;
+mod svg;

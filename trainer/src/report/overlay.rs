@@ -1,29 +1,26 @@
-//! Pictures of a case: three planes through the middle of its labels, with the outlines of reference and prediction.
+//! Pictures of a case: three planes through the centre of its labels, with the outlines of reference and prediction.
 
+use super::chart::COLOURS;
 use super::outline;
 use super::plane::{Cut, Plane};
+use super::svg::Svg;
 use crate::validate::ValidationCase;
-use anyhow::{Context, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::evaluate::Class;
 use scanside_core::volume::{Grid, VoxelSource};
 use scanside_formats::{LabelMap, Scan, read_labels};
-use std::fmt::Write;
 use std::path::Path;
 
-/// Grey values between these parts of a slice's voxels are told apart; the rest is black or white.
+/// Quantiles of a slice's intensities that become black and white.
 const DARKEST: f64 = 0.01;
 const BRIGHTEST: f64 = 0.99;
-/// Slices with more pixels along an axis are thinned; outlines are not.
-const MOST_PIXELS: usize = 512;
-/// Colours the style sheet has.
-const COLOURS: usize = 8;
+/// Slices with more pixels along an axis are subsampled; outlines are not.
+const MAX_PIXELS: usize = 512;
 
 /// A picture of a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// Its plane, and where it cuts.
+    /// Its plane and slice.
     pub caption: String,
     /// An `svg` element with the slice as a PNG inside.
     pub svg: String,
@@ -32,20 +29,20 @@ pub struct Picture {
 /// The pictures of a case. `classes` have the colours in their order.
 ///
 /// # Errors
-/// A file cannot be read, or the three do not lie on one grid.
-pub fn pictures(case: &ValidationCase, prediction: &Path, classes: &[Class]) -> anyhow::Result<Vec<Picture>> {
+/// A file cannot be read, or scan, reference and prediction have different grids.
+pub fn pictures(case: &ValidationCase, prediction: &Path, classes: &[Class]) -> Result<Vec<Picture>, Error> {
     let mut scene = Scene::open(case, classes)?;
     let predicted = scene.prediction(prediction)?;
     let middle = scene.middle(&[&predicted]);
     Plane::ALL.into_iter().map(|plane| scene.picture(plane, middle, &predicted)).collect()
 }
 
-/// One slice of a case, once for each of two predictions: of the three planes that in which the reference covers the
-/// most, since small structures may be a dot in the others.
+/// One slice of a case, once for each of two predictions. Of the three planes, the one in which the reference covers the
+/// largest area is chosen, because small structures may be tiny in the others.
 ///
 /// # Errors
 /// As [`pictures`].
-pub fn side_by_side(case: &ValidationCase, predictions: [&Path; 2], classes: &[Class]) -> anyhow::Result<[Picture; 2]> {
+pub fn side_by_side(case: &ValidationCase, predictions: [&Path; 2], classes: &[Class]) -> Result<[Picture; 2], Error> {
     let mut scene = Scene::open(case, classes)?;
     let (left, right) = (scene.prediction(predictions[0])?, scene.prediction(predictions[1])?);
     let middle = scene.middle(&[&left, &right]);
@@ -64,25 +61,26 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn open(case: &ValidationCase, classes: &'a [Class]) -> anyhow::Result<Scene<'a>> {
+    fn open(case: &ValidationCase, classes: &'a [Class]) -> Result<Scene<'a>, Error> {
         let reference = labels(&case.label)?;
-        let scan = Scan::open(&case.images)?;
+        let scan = Scan::open(&case.images).or_error(ErrorKind::Input)?;
         let grid = scan.grid().clone();
         if reference.grid().shape_zyx != grid.shape_zyx {
-            bail!("the reference does not lie on the grid of the scan");
+            return Err(other_grid("reference"));
         }
         Ok(Scene { scan: scan.stream(), grid, reference, classes })
     }
 
-    fn prediction(&self, path: &Path) -> anyhow::Result<LabelMap> {
+    fn prediction(&self, path: &Path) -> Result<LabelMap, Error> {
         let volume = labels(path)?;
         if volume.grid().shape_zyx != self.grid.shape_zyx {
-            bail!("the prediction does not lie on the grid of the scan");
+            return Err(other_grid("prediction"));
         }
         Ok(volume)
     }
 
-    /// Where to cut: through the reference, or through the first prediction that holds something, or half-way.
+    /// The voxel through which planes are cut: the centre of the reference, else of the first prediction with foreground, else
+    /// of the scan.
     fn middle(&self, predicted: &[&LabelMap]) -> [usize; 3] {
         let place =
             [&self.reference].into_iter().chain(predicted.iter().copied()).find_map(|v| middle(v, self.classes));
@@ -98,14 +96,15 @@ impl<'a> Scene<'a> {
         labels.iter().filter(inside).count() as f64 * row_mm * column_mm
     }
 
-    fn picture(&mut self, plane: Plane, middle: [usize; 3], predicted: &LabelMap) -> anyhow::Result<Picture> {
+    fn picture(&mut self, plane: Plane, middle: [usize; 3], predicted: &LabelMap) -> Result<Picture, Error> {
         let cut = plane.of(&self.grid);
         let slice = middle[cut.through()];
         let bounds = cut.bounds(slice);
         let mut voxels = vec![0.0; bounds.voxels()];
-        self.scan.read(0, &bounds, &mut voxels)?;
+        self.scan.read(0, &bounds, &mut voxels).or_error(ErrorKind::Input)?;
         let labels = [&self.reference, predicted].map(|volume| slice_of(volume, &cut, slice));
-        let svg = draw(&cut, &voxels, &labels, self.classes).context("a slice cannot be drawn")?;
+        let svg = draw(&cut, &voxels, &labels, self.classes)
+            .or_error_with(ErrorKind::Internal, || "a slice cannot be drawn")?;
         Ok(Picture {
             caption: format!("{}, slice {} of {}", plane.name(), slice + 1, self.grid.shape_zyx[cut.through()]),
             svg,
@@ -113,11 +112,15 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn labels(path: &Path) -> anyhow::Result<LabelMap> {
-    read_labels(path).with_context(|| format!("{} cannot be read", path.display()))
+fn labels(path: &Path) -> Result<LabelMap, Error> {
+    read_labels(path).map_err(|error| Error::cannot_read(ErrorKind::Input, path, error))
 }
 
-/// The mean place of all voxels of the classes.
+fn other_grid(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("the {what} has another grid than the scan"))
+}
+
+/// The centre of all voxels of the classes.
 fn middle(volume: &LabelMap, classes: &[Class]) -> Option<[usize; 3]> {
     let [_, ny, nx] = volume.grid().shape_zyx;
     let mut sum = [0u64; 3];
@@ -145,28 +148,28 @@ fn slice_of(volume: &LabelMap, cut: &Cut, slice: usize) -> Vec<u32> {
     labels
 }
 
-fn draw(cut: &Cut, voxels: &[f32], labels: &[Vec<u32>; 2], classes: &[Class]) -> anyhow::Result<String> {
+fn draw(cut: &Cut, voxels: &[f32], labels: &[Vec<u32>; 2], classes: &[Class]) -> Result<String, png::EncodingError> {
     let (rows, columns) = cut.size();
     let (row_mm, column_mm) = cut.spacing_mm();
     let (width, height) = (columns as f64 * column_mm, rows as f64 * row_mm);
-    let png = STANDARD.encode(png(cut, voxels)?);
-    let mut svg = format!(
-        r#"<svg viewBox="0 0 {width:.2} {height:.2}"><image width="{width:.2}" height="{height:.2}" preserveAspectRatio="none" href="data:image/png;base64,{png}"/><g transform="scale({column_mm} {row_mm})">"#
-    );
-    for (side, labels) in ["reference", "prediction"].into_iter().zip(labels) {
-        for (number, class) in classes.iter().enumerate() {
-            let path =
-                outline::path(rows, columns, |row, column| class.values.contains(&labels[cut.index(row, column)]));
-            if !path.is_empty() {
-                let _ = write!(svg, r#"<path class="{side} o{}" d="{path}"/>"#, number % COLOURS);
+    let mut svg = Svg::new(width, height);
+    svg.png(width, height, &png(cut, voxels)?);
+    svg.scaled(column_mm, row_mm, |svg| {
+        for (side, labels) in ["reference", "prediction"].into_iter().zip(labels) {
+            for (number, class) in classes.iter().enumerate() {
+                let inside = |row: usize, column: usize| class.values.contains(&labels[cut.index(row, column)]);
+                let path = outline::path(rows, columns, inside);
+                if !path.is_empty() {
+                    svg.path(&format!("{side} o{}", number % COLOURS), &path);
+                }
             }
         }
-    }
-    Ok(svg + "</g></svg>")
+    });
+    Ok(svg.finish())
 }
 
 /// The slice in 8 bits, windowed.
-fn png(cut: &Cut, voxels: &[f32]) -> anyhow::Result<Vec<u8>> {
+fn png(cut: &Cut, voxels: &[f32]) -> Result<Vec<u8>, png::EncodingError> {
     let (rows, columns) = cut.size();
     let mut sorted: Vec<f32> = voxels.iter().copied().filter(|v| v.is_finite()).collect();
     sorted.sort_by(f32::total_cmp);
@@ -175,7 +178,7 @@ fn png(cut: &Cut, voxels: &[f32]) -> anyhow::Result<Vec<u8>> {
     let range = if high > low { high - low } else { 1.0 };
     let grey = |value: f32| ((value - low) / range * 255.0).clamp(0.0, 255.0) as u8;
 
-    let (row_step, column_step) = (rows.div_ceil(MOST_PIXELS), columns.div_ceil(MOST_PIXELS));
+    let (row_step, column_step) = (rows.div_ceil(MAX_PIXELS), columns.div_ceil(MAX_PIXELS));
     let mut pixels = Vec::new();
     for row in (0..rows).step_by(row_step) {
         pixels.extend((0..columns).step_by(column_step).map(|column| grey(voxels[cut.index(row, column)])));

@@ -1,6 +1,7 @@
-//! The page of a run: one HTML file that needs nothing from outside.
+//! The page of a run: one self-contained HTML file.
 
-use super::chart::{self, Chart, LegendEntry};
+use super::axis;
+use super::chart::{Chart, LegendEntry};
 use super::log::EpochRecord;
 use super::overlay::{self, Picture};
 use super::progress::{Progress, human_duration};
@@ -13,8 +14,8 @@ use scanside_app::evaluate::{CaseReport, Mean, Means, Report};
 use scanside_app::output;
 use std::path::Path;
 
-/// With more classes than this, the table of cases has their mean alone.
-const MOST_COLUMNS: usize = 6;
+/// With more classes than this, the table of cases has only their mean.
+const MAX_COLUMNS: usize = 6;
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -34,7 +35,7 @@ struct Page {
     version: &'static str,
 }
 
-/// A number worth a place at the top.
+/// A key number at the top.
 struct Tile {
     label: &'static str,
     value: String,
@@ -99,7 +100,7 @@ pub fn write(run: &RunFolder, cases: &[ValidationCase]) -> Result<(), Error> {
 /// The page as text. `labels` is the folder of predicted label files.
 ///
 /// # Errors
-/// None that was seen: the template was checked when the program was built.
+/// The template cannot be rendered; it is checked when the program is built.
 pub fn render(
     facts: &RunFacts,
     log: &[EpochRecord],
@@ -123,7 +124,7 @@ pub fn render(
         facts: table(facts),
         version: env!("CARGO_PKG_VERSION"),
     };
-    page.render().or_error(ErrorKind::Output)
+    page.render().or_error(ErrorKind::Internal)
 }
 
 /// Diagrams of one width side by side.
@@ -158,8 +159,8 @@ fn tiles(facts: &RunFacts, log: &[EpochRecord], progress: &Progress, validation:
         });
     }
     if let Some(record) = log.last() {
-        let val = record.val_loss.map_or(String::new(), |loss| format!("validation {}", chart::number(loss, 3)));
-        tiles.push(Tile { label: "Training loss", value: chart::number(record.loss, 3), note: val });
+        let val = record.val_loss.map_or(String::new(), |loss| format!("validation {}", axis::number(loss, 3)));
+        tiles.push(Tile { label: "Training loss", value: axis::number(record.loss, 3), note: val });
     }
     let waited: f64 = log.iter().map(|r| r.wait_seconds).sum();
     let note = match progress.spent_seconds > 0.0 {
@@ -179,7 +180,7 @@ fn measured(validation: &Validation) -> Measured {
     let report = &validation.agreement;
     let mut classes: Vec<ClassRow> = report.means.iter().map(|c| class_row(&c.name, &c.means, false)).collect();
     classes.push(class_row("mean over classes", &report.mean_over_classes, true));
-    let few = report.classes.len() <= MOST_COLUMNS;
+    let few = report.classes.len() <= MAX_COLUMNS;
     let mut columns = vec!["mean Dice".to_owned()];
     if few {
         columns.extend(report.classes.iter().map(|class| class.name.clone()));
@@ -227,14 +228,14 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or("–".into(), |value| format!("{value:.digits$}"))
 }
 
-/// Mean over the classes that the case says something about.
+/// Mean over the classes with a defined Dice in this case.
 pub(super) fn mean_dice(case: &CaseReport) -> Option<f64> {
     let values: Vec<f64> = case.classes.iter().filter_map(|class| class.dice).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The best, the median and the worst case by mean Dice: which of them it is, its Dice, its name.
-pub(super) fn telling(report: &Report) -> Vec<(&'static str, f64, &str)> {
+pub(super) fn representative(report: &Report) -> Vec<(&'static str, f64, &str)> {
     let mut scored: Vec<(f64, &str)> =
         report.cases.iter().filter_map(|case| Some((mean_dice(case)?, case.case.as_str()))).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
@@ -247,16 +248,16 @@ pub(super) fn telling(report: &Report) -> Vec<(&'static str, f64, &str)> {
     places.iter().map(|(place, which)| (*which, scored[*place].0, scored[*place].1)).collect()
 }
 
-/// Pictures of the telling cases, and why some could not be drawn.
+/// Pictures of the best, median and worst case, and why some could not be drawn.
 fn draw(report: &Report, cases: &[ValidationCase], labels: &Path) -> (Vec<Case>, Vec<String>) {
     let (mut drawn, mut notes) = (Vec::new(), Vec::new());
-    for (which, dice, id) in telling(report) {
+    for (which, dice, id) in representative(report) {
         let Some(case) = cases.iter().find(|case| case.id == id) else { continue };
         match overlay::pictures(case, &labels.join(format!("{id}.nii.gz")), &report.classes) {
             Ok(pictures) => {
                 drawn.push(Case { which, case: id.to_owned(), dice: format!("{dice:.3}"), pictures });
             }
-            Err(error) => notes.push(format!("No pictures of {id}: {error:#}")),
+            Err(error) => notes.push(format!("No pictures of {id}: {}", error.chain())),
         }
     }
     (drawn, notes)
@@ -273,7 +274,10 @@ fn table(facts: &RunFacts) -> Vec<(String, String)> {
         ("Plans", format!("{}, {}", facts.plans, facts.configuration)),
         ("SHA-256 of plans.json", facts.plans_sha256.clone()),
         ("Fold", facts.fold.clone()),
-        ("Cases", format!("{} for training, {} held back", facts.training_cases.len(), facts.validation_cases.len())),
+        (
+            "Cases",
+            format!("{} for training, {} for validation", facts.training_cases.len(), facts.validation_cases.len()),
+        ),
         ("Channels per stage", list(&facts.features_per_stage, ", ")),
         ("Patch", format!("{} voxels (z, y, x)", list(&facts.patch_zyx, " × "))),
         ("Batch", format!("{} patches, {} steps per epoch", facts.batch_size, facts.steps_per_epoch)),

@@ -1,5 +1,4 @@
-//! Anatomical planes of a scan, turned as radiologists look at them: the patient's right on the left of the picture,
-//! front and head up.
+//! Anatomical planes of a scan in radiological orientation: the patient's right on the left of the picture, front and head up.
 
 use scanside_core::volume::{Box3, Grid};
 
@@ -72,11 +71,11 @@ impl Plane {
 fn patient_axes(grid: &Grid) -> [(usize, bool); 3] {
     let mut axes = [(0, false); 3];
     let mut free = [true; 3];
-    // The clearest axis chooses first.
+    // The axis that is least oblique comes first.
     let mut order = [0, 1, 2];
     let cosine = |file: usize, patient: usize| grid.direction[patient][2 - file];
-    let clarity = |file: usize| (0..3).map(|p| cosine(file, p).abs()).fold(0.0, f64::max);
-    order.sort_by(|a, b| clarity(*b).total_cmp(&clarity(*a)));
+    let alignment = |file: usize| (0..3).map(|p| cosine(file, p).abs()).fold(0.0, f64::max);
+    order.sort_by(|a, b| alignment(*b).total_cmp(&alignment(*a)));
     for file in order {
         let open = (0..3).filter(|patient| free[*patient]);
         let best = open.max_by(|a, b| cosine(file, *a).abs().total_cmp(&cosine(file, *b).abs())).unwrap_or(file);

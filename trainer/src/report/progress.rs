@@ -1,35 +1,35 @@
-//! How far a run is: told by the page and by `scanside-train status`.
+//! The progress of a run, for its page and for `scanside-train status`.
 
 use super::log::EpochRecord;
 use super::run::{RunFacts, RunFolder};
 use std::time::{Duration, SystemTime};
 
-/// Epochs that the time left is judged by.
+/// The remaining time is estimated from this many epochs.
 const RECENT: usize = 20;
-/// A run that has written nothing for so many of its usual epochs has stopped.
+/// A run that has written nothing for this many times the duration of an epoch has stopped.
 const SILENCE: f64 = 5.0;
 
-/// What a run is doing.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// All epochs are done.
     Finished,
-    /// The network was trained elsewhere.
-    TakenOver,
-    /// Its last epoch was written not long ago.
+    /// The network was trained by another program and imported.
+    Imported,
+    /// Its last epoch was written recently.
     Running,
-    /// Nothing was written for long: it was stopped, and can be resumed.
+    /// Nothing was written for a long time: it was stopped, and can be resumed.
     Stopped,
-    /// No epoch is done yet.
+    /// No epoch is completed yet.
     Started,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// What it is doing.
+    /// Its state.
     pub state: State,
-    /// Epochs done.
+    /// Completed epochs.
     pub done: usize,
     /// Epochs of the whole run.
     pub epochs: usize,
@@ -39,16 +39,16 @@ pub struct Progress {
     pub last: Option<f64>,
     /// Seconds spent in epochs.
     pub spent_seconds: f64,
-    /// Seconds that the remaining epochs will take, should they take as long as the last ones.
+    /// Seconds for the remaining epochs, if they take as long as the last ones.
     pub left_seconds: Option<f64>,
 }
 
 impl State {
-    /// In a word.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             State::Finished => "finished",
-            State::TakenOver => "taken over",
+            State::Imported => "imported",
             State::Running => "running",
             State::Stopped => "stopped",
             State::Started => "started",
@@ -57,27 +57,27 @@ impl State {
 }
 
 impl Progress {
-    /// Judges a run by its files.
+    /// Reads the progress of a run from its files.
     pub fn of(run: &RunFolder, facts: &RunFacts, log: &[EpochRecord]) -> Progress {
         let silence = std::fs::metadata(run.log())
             .and_then(|m| m.modified())
             .ok()
             .and_then(|written| SystemTime::now().duration_since(written).ok())
             .unwrap_or(Duration::ZERO);
-        Progress::judge(facts, log, run.last().is_file(), silence)
+        Progress::estimate(facts, log, run.last().is_file(), silence)
     }
 
-    fn judge(facts: &RunFacts, log: &[EpochRecord], final_checkpoint: bool, silence: Duration) -> Progress {
+    fn estimate(facts: &RunFacts, log: &[EpochRecord], final_checkpoint: bool, silence: Duration) -> Progress {
         let done = log.last().map_or(0, |record| record.epoch + 1);
         let recent = &log[log.len().saturating_sub(RECENT)..];
-        let usual = recent.iter().map(|r| r.seconds).sum::<f64>() / recent.len().max(1) as f64;
+        let per_epoch = recent.iter().map(|r| r.seconds).sum::<f64>() / recent.len().max(1) as f64;
         let left = facts.epochs.saturating_sub(done);
         let state = match (final_checkpoint, log.is_empty()) {
-            _ if facts.epochs == 0 => State::TakenOver,
+            _ if facts.epochs == 0 => State::Imported,
             (true, _) => State::Finished,
             (false, true) => State::Started,
-            // A minute more, for the checkpoint and for tiny epochs.
-            (false, false) if silence.as_secs_f64() > SILENCE * usual + 60.0 => State::Stopped,
+            // One more minute, for the checkpoint and for very short epochs.
+            (false, false) if silence.as_secs_f64() > SILENCE * per_epoch + 60.0 => State::Stopped,
             (false, false) => State::Running,
         };
         let scored = log.iter().filter_map(|r| Some((r.ema_dice?, r.epoch)));
@@ -89,7 +89,8 @@ impl Progress {
             best: scored.reduce(|best, next| if next.0 > best.0 { next } else { best }),
             last: log.iter().rev().find_map(|r| r.ema_dice),
             spent_seconds: log.iter().map(|r| r.seconds).sum(),
-            left_seconds: (state != State::Finished && left > 0 && !recent.is_empty()).then_some(usual * left as f64),
+            left_seconds: (state != State::Finished && left > 0 && !recent.is_empty())
+                .then_some(per_epoch * left as f64),
         }
     }
 }
@@ -150,26 +151,26 @@ pub(super) mod tests {
             wait_seconds: 0.5,
             teacher_passes: 0,
             terms: Default::default(),
-            pulls: Default::default(),
+            term_gradients: Default::default(),
         }
     }
 
     #[test]
-    fn runs_are_judged_by_their_files() {
+    fn the_state_follows_from_the_files() {
         let facts = facts(10);
         let log = [record(0, 0.5), record(1, 0.7), record(2, 0.6), record(3, 0.7)];
-        let judge =
-            |log: &[EpochRecord], last, silence| Progress::judge(&facts, log, last, Duration::from_secs(silence));
-        let running = judge(&log, false, 100);
+        let estimate =
+            |log: &[EpochRecord], last, silence| Progress::estimate(&facts, log, last, Duration::from_secs(silence));
+        let running = estimate(&log, false, 100);
         assert_eq!(
             (running.state, running.done, running.best, running.last),
             (State::Running, 4, Some((0.7, 1)), Some(0.7))
         );
         assert_eq!((running.spent_seconds, running.left_seconds), (40.0, Some(60.0)));
-        assert_eq!(judge(&log, false, 111).state, State::Stopped);
-        assert_eq!(judge(&log, true, 111).state, State::Finished);
-        assert_eq!(judge(&log, true, 111).left_seconds, None);
-        assert_eq!(judge(&[], false, 9999).state, State::Started);
+        assert_eq!(estimate(&log, false, 111).state, State::Stopped);
+        assert_eq!(estimate(&log, true, 111).state, State::Finished);
+        assert_eq!(estimate(&log, true, 111).left_seconds, None);
+        assert_eq!(estimate(&[], false, 9999).state, State::Started);
     }
 
     #[test]

@@ -1,21 +1,20 @@
-//! The folder of a training run, and the facts about it that do not change.
+//! The folder of a training run, and its description, which does not change.
 //!
 //! ```text
 //! WORK/runs/NAME/
-//!   run.json                          what is trained, and how
+//!   run.json                          the description: what is trained, and how
 //!   plans.json dataset.json           nnU-Net's files, the plans with this network's channels: enough for export
 //!   log.jsonl                         one line per epoch
-//!   checkpoint_latest.safetensors     weights, averaged weights, momentum: what resuming needs
+//!   checkpoint_latest.safetensors     weights, averaged weights, momentum: the state that resuming needs
 //!   checkpoint_final.safetensors      the same after the last epoch
 //!   validation.json validation/       whole cases measured, and their label files
 //!   speed.json                        seconds and memory of a patch: one object of `scanside bench --json`
 //!   report.html                       the page
-//!   model.onnx                        the network exported, where someone put it there, or taken over from elsewhere
+//!   model.onnx                        the exported network, where the user has put it there, or the imported one
 //! ```
 
 use crate::work::Work;
-use anyhow::Context;
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_app::output;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -25,16 +24,16 @@ use std::path::{Path, PathBuf};
 /// Version of `run.json`.
 pub const FORMAT: u32 = 1;
 
-/// The class whose network a run trains: nnU-Net's own.
+/// nnU-Net's trainer class, which determines the network of a run.
 pub const TRAINER: &str = "nnUNetTrainer";
 
-/// Key of the note of a run that was taken over: the file or folder it was.
-pub const TAKEN_FROM: &str = "model";
+/// Key of a note of imported runs: the file or folder that was imported.
+pub const IMPORTED_FROM: &str = "model";
 
-/// Most bytes of `run.json`; ids of a hundred thousand cases stay below.
+/// Largest size of `run.json`; the ids of a hundred thousand cases need less.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What is trained, and how: written once, when the run begins.
+/// What is trained, and how. Written once, when the run starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunFacts {
@@ -42,7 +41,7 @@ pub struct RunFacts {
     pub format: u32,
     /// The run's name: that of its folder.
     pub name: String,
-    /// When it began, in seconds since 1970-01-01 UTC.
+    /// Time of its start, in seconds since 1970-01-01 UTC.
     pub started_unix: u64,
     /// nnU-Net's name of the dataset.
     pub dataset: String,
@@ -56,16 +55,16 @@ pub struct RunFacts {
     pub fold: String,
     /// Ids of the cases trained on.
     pub training_cases: Vec<String>,
-    /// Ids of the cases held back.
+    /// Ids of the validation cases.
     pub validation_cases: Vec<String>,
     /// Names that the entries of [`EpochRecord::pseudo_dice`](super::log::EpochRecord::pseudo_dice) belong to: the
     /// foreground labels, or the regions.
     pub classes: Vec<String>,
     /// Channels per encoder stage of the network, which may be narrower than the plans say.
     pub features_per_stage: Vec<usize>,
-    /// Trainable numbers of the network.
+    /// Trainable parameters of the network.
     pub parameters: u64,
-    /// Axes along which training mirrors, so that inference may: those of the network, none for no mirroring.
+    /// Axes of the network along which training mirrors, so that inference may mirror; empty for no mirroring.
     pub mirror_axes: Vec<usize>,
     /// Voxels per training patch: `z, y, x` of the network grid.
     pub patch_zyx: [usize; 3],
@@ -77,16 +76,16 @@ pub struct RunFacts {
     pub epochs: usize,
     /// Learning rate of the first epoch.
     pub initial_lr: f64,
-    /// Where the random numbers start.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// What computes: `cpu`, or the GPU's name.
+    /// Device that computes: `cpu`, or the GPU's name.
     pub device: String,
-    /// What else people should know, by name: loss, teacher, precision ...
+    /// Further facts by name: loss, teacher, precision ...
     #[serde(default)]
     pub notes: std::collections::BTreeMap<String, String>,
 }
 
-/// A run's folder; its files may or may not be there yet.
+/// A run's folder; its files need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder(PathBuf);
 
@@ -106,13 +105,13 @@ impl RunFolder {
         self.0.join("run.json")
     }
 
-    /// nnU-Net's `plans.json` as the run began with it, with the network's channels in it: see
+    /// nnU-Net's `plans.json` at the start of the run, with the network's channels: see
     /// [`for_network`](crate::export::plans::for_network).
     pub fn plans(&self) -> PathBuf {
         self.0.join("plans.json")
     }
 
-    /// nnU-Net's `dataset.json` as the run began with it.
+    /// nnU-Net's `dataset.json` at the start of the run.
     pub fn dataset(&self) -> PathBuf {
         self.0.join("dataset.json")
     }
@@ -132,27 +131,27 @@ impl RunFolder {
         self.0.join("checkpoint_final.safetensors")
     }
 
-    /// Whole cases measured.
+    /// The validation on whole cases.
     pub fn validation(&self) -> PathBuf {
         self.0.join("validation.json")
     }
 
-    /// Folder of the label files that were measured.
+    /// Folder of the validation's label files.
     pub fn labels(&self) -> PathBuf {
         self.0.join("validation")
     }
 
-    /// Seconds and memory of a patch, measured.
+    /// Measured seconds and memory of a patch.
     pub fn speed(&self) -> PathBuf {
         self.0.join("speed.json")
     }
 
-    /// The page for people.
+    /// The page.
     pub fn page(&self) -> PathBuf {
         self.0.join("report.html")
     }
 
-    /// The exported network, if it was put here; the network itself, if it was taken over from elsewhere.
+    /// The exported network, if the user has put it here; the network itself, if it was imported.
     pub fn model(&self) -> PathBuf {
         self.0.join("model.onnx")
     }
@@ -163,7 +162,7 @@ pub fn is_run(path: &Path) -> bool {
     RunFolder::new(path).facts().is_file()
 }
 
-/// The runs of a work folder by name; none where it has no folder of runs.
+/// The runs of a work folder by name; empty where it has no folder of runs.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -172,10 +171,9 @@ pub fn list(work: &Work) -> Result<Vec<RunFolder>, Error> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let told = || format!("the folder {} cannot be read", folder.display());
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&folder).or_error_with(ErrorKind::Input, told)? {
-        paths.push(entry.or_error_with(ErrorKind::Input, told)?.path());
+    for entry in std::fs::read_dir(&folder).or_cannot_read(ErrorKind::Input, &folder)? {
+        paths.push(entry.or_cannot_read(ErrorKind::Input, &folder)?.path());
     }
     paths.retain(|path| is_run(path));
     paths.sort();
@@ -186,13 +184,13 @@ impl RunFacts {
     /// Reads `run.json` of a run.
     ///
     /// # Errors
-    /// There is none, it is malformed, or a later version wrote it.
+    /// It does not exist, is malformed, or was written by a later version.
     pub fn read(run: &RunFolder) -> Result<RunFacts, Error> {
         let path = run.facts();
-        let told = || format!("{} is no training run: its run.json cannot be read", run.path().display());
+        let not_a_run = || format!("{} is not a training run: its run.json cannot be read", run.path().display());
         let mut bytes = Vec::new();
-        let file = File::open(&path).or_error_with(ErrorKind::Input, told)?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_error_with(ErrorKind::Input, told)?;
+        let file = File::open(&path).or_error_with(ErrorKind::Input, not_a_run)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_error_with(ErrorKind::Input, not_a_run)?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(Error::new(
                 ErrorKind::Input,
@@ -200,8 +198,7 @@ impl RunFacts {
             ));
         }
         let facts: RunFacts = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is not what this program writes", path.display()))
-            .or_error(ErrorKind::Input)?;
+            .or_error_with(ErrorKind::Input, || format!("{} was not written by this program", path.display()))?;
         if facts.format != FORMAT {
             return Err(Error::new(
                 ErrorKind::Input,
@@ -216,7 +213,7 @@ impl RunFacts {
     /// # Errors
     /// The folder cannot be written.
     pub fn write(&self, run: &RunFolder) -> Result<(), Error> {
-        output::write_whole(&run.facts(), &serde_json::to_vec_pretty(self).or_error(ErrorKind::Output)?)
+        output::write_whole(&run.facts(), &serde_json::to_vec_pretty(self).or_error(ErrorKind::Internal)?)
     }
 }
 
@@ -258,6 +255,6 @@ mod tests {
         RunFacts { format: 2, ..facts }.write(&run).unwrap();
         assert!(RunFacts::read(&run).unwrap_err().to_string().contains("has format 2; this program reads 1"));
         std::fs::write(run.facts(), b"{}").unwrap();
-        assert!(RunFacts::read(&run).unwrap_err().to_string().contains("missing field"));
+        assert!(RunFacts::read(&run).unwrap_err().chain().contains("missing field"));
     }
 }

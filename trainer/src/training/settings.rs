@@ -1,72 +1,90 @@
-//! What a run is asked to do.
+//! The inputs of training runs: settings, the network to train, and the context that runs share.
 
 use crate::network::{Feature, Precision};
+use crate::plan::TrainingPlan;
+use crate::work::Work;
+use scanside_app::interrupt::Stop;
 use scanside_core::nnunet::FoldName;
 use scanside_core::nnunet::architecture::UNet;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tch::Device;
 
-/// Settings that networks trained side by side share. The plan decides all else.
+/// What all runs that are trained together share.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingContext<'a> {
+    /// The work folder with the prepared cases; runs are written into it.
+    pub work: &'a Work,
+    /// The plan of the work folder.
+    pub plan: &'a TrainingPlan,
+    /// How to train.
+    pub settings: &'a RunSettings,
+    /// Continue existing runs. Without it, a run of the same name is an error.
+    pub resume: bool,
+    /// A request to stop, checked before every batch.
+    pub stop: &'a Stop,
+}
+
+/// Settings that networks trained together share. The plan decides everything else.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
     /// Fold to train.
     pub fold: FoldName,
     /// Epochs of the whole run: the learning rate falls to zero over them.
     pub epochs: usize,
-    /// Steps an epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: usize,
     /// Batches of validation patches after each epoch.
     pub validation_steps: usize,
-    /// Patches a step; the plan's where nothing is said.
+    /// Patches per step; `None` for the plan's number.
     pub batch_size: Option<usize>,
     /// Learning rate of the first epoch.
     pub initial_lr: f64,
-    /// What one step keeps of the averaged weights; nothing: no average.
+    /// Decay of the averaged weights per step, below 1; `None` for no average.
     pub average: Option<f64>,
-    /// Where the random numbers start.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// What computes.
+    /// Device that computes.
     pub device: Device,
-    /// What the network's convolutions multiply.
+    /// Number format of the network's convolutions.
     pub precision: Precision,
-    /// libtorch's autograd computes everything, for losses that are differentiated twice.
+    /// libtorch's autograd computes everything. Required by losses that are differentiated twice.
     pub autograd: bool,
     /// Threads of the network.
     pub threads: usize,
 }
 
-/// One network of a run.
+/// One network to train.
 #[derive(Clone, Debug)]
-pub struct Member {
-    /// Name of its folder.
+pub struct RunSpec {
+    /// Name of the run and of its folder.
     pub name: String,
     /// The network.
     pub unet: UNet,
-    /// Where its weights begin.
-    pub start: Start,
-    /// Places whose activations are brought to a teacher's channels; none unless it learns from these.
-    pub lifts: Vec<LiftSettings>,
-    /// What else its page says, by name.
+    /// Its weights before the first step.
+    pub initial_weights: InitialWeights,
+    /// Features that are projected to the teacher's channels; empty unless the network learns from features.
+    pub projections: Vec<ProjectionSettings>,
+    /// Further entries of the run's page and of `run.json`, by name.
     pub notes: BTreeMap<String, String>,
 }
 
-/// Activations brought to other channels.
+/// A projection from the student's channels to the teacher's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LiftSettings {
-    /// Where they come from.
+pub struct ProjectionSettings {
+    /// The feature that is projected.
     pub feature: Feature,
-    /// Channels there.
-    pub from: usize,
-    /// Channels of the teacher.
-    pub to: usize,
+    /// Channels of the student's feature.
+    pub student_channels: usize,
+    /// Channels of the teacher's feature.
+    pub teacher_channels: usize,
 }
 
-/// Where weights begin.
+/// Weights before the first step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum InitialWeights {
     /// Random.
-    Fresh,
-    /// Those of an nnU-Net model folder's fold.
-    Folder(PathBuf, FoldName),
+    Random,
+    /// Those of a fold of an nnU-Net model folder.
+    NnUnetFolder(PathBuf, FoldName),
 }

@@ -1,12 +1,12 @@
-//! Whole cases, segmented by the inference core from their raw images and measured against their labels.
+//! Whole cases, segmented by the inference core from their raw images and compared with their labels.
 //!
-//! What is measured is what a user of the model gets: the same engine, the same pipeline, the same label files.
-//! Labels that are there already and were made from the same images by the same model are taken over.
+//! Engine, pipeline and label files are those that a user of the model gets. Existing label files that the same model
+//! computed from the same images are used again.
 
-use crate::stop;
 use scanside_app::cases::Case;
 use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_app::evaluate::{self, ClassList, Pair, Pairs, Report, Settings};
+use scanside_app::interrupt::Stop;
 use scanside_app::model::Model;
 use scanside_app::run::{self, CaseOptions, Destination};
 use scanside_app::{digest, output};
@@ -35,7 +35,7 @@ pub struct ValidationCase {
 }
 
 /// How to segment and measure.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Options<'a> {
     /// The text of `dataset.json`: class names, regions, the label to ignore.
     pub dataset: &'a str,
@@ -43,20 +43,20 @@ pub struct Options<'a> {
     pub mirror: bool,
     /// Largest distance between tiles, as a fraction of the patch.
     pub step: f64,
-    /// Surfaces that lie no farther apart agree, in millimetres.
+    /// Tolerance of the surface distance for NSD, in millimetres.
     pub tolerance_mm: f64,
-    /// Threads of the network; all cores where nothing is said.
+    /// Threads of the network; `None` for all cores.
     pub threads: Option<u16>,
-    /// Where label files go, one `ID.nii.gz` per case; they are kept for the next time. Nowhere: they are thrown away.
+    /// Folder for label files, one `ID.nii.gz` per case, which are used again next time. `None`: they are deleted.
     pub labels: Option<&'a Path>,
-    /// Say nothing on the way.
-    pub quiet: bool,
+    /// A request to stop, checked before every case and every tile.
+    pub stop: &'a Stop,
 }
 
 impl<'a> Options<'a> {
-    /// nnU-Net's own choices.
-    pub fn new(dataset: &'a str) -> Options<'a> {
-        Options { dataset, mirror: true, step: 0.5, tolerance_mm: 1.0, threads: None, labels: None, quiet: true }
+    /// nnU-Net's defaults.
+    pub fn new(dataset: &'a str, stop: &'a Stop) -> Options<'a> {
+        Options { dataset, mirror: true, step: 0.5, tolerance_mm: 1.0, threads: None, labels: None, stop }
     }
 }
 
@@ -64,7 +64,7 @@ impl<'a> Options<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Validation {
     format: u32,
-    /// What the model calls itself.
+    /// Name in the model's manifest.
     pub model: String,
     /// Hash over its graph, weights and description.
     pub model_sha256: String,
@@ -74,10 +74,11 @@ pub struct Validation {
     pub mirroring: bool,
     /// Largest distance between tiles, as a fraction of the patch.
     pub step_size: f64,
-    /// Seconds of segmenting; cases taken over took none.
+    /// Seconds of segmentation, without cases whose labels existed.
     pub seconds: f64,
-    /// Cases whose labels were there already.
-    pub taken_over: usize,
+    /// Cases whose labels existed.
+    #[serde(rename = "taken_over")]
+    pub reused: usize,
     /// Agreement by case and class, with means and intervals.
     pub agreement: Report,
 }
@@ -88,14 +89,15 @@ impl Validation {
     /// # Errors
     /// The file cannot be read, or was not written by this program.
     pub fn read(path: &Path) -> Result<Validation, Error> {
-        let told = || format!("{} cannot be read", path.display());
         let mut bytes = Vec::new();
-        let file = File::open(path).or_error_with(ErrorKind::Input, told)?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_error_with(ErrorKind::Input, told)?;
+        let file = File::open(path).or_cannot_read(ErrorKind::Input, path)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).or_cannot_read(ErrorKind::Input, path)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(Error::new(ErrorKind::Input, format!("{}: more than {MAX_BYTES} bytes", told())));
+            let sentence = format!("{} has more than {MAX_BYTES} bytes", path.display());
+            return Err(Error::new(ErrorKind::Input, sentence).about(path));
         }
-        let document: Validation = serde_json::from_slice(&bytes).or_error_with(ErrorKind::Input, told)?;
+        let document: Validation =
+            serde_json::from_slice(&bytes).map_err(|e| Error::cannot_read(ErrorKind::Input, path, e))?;
         if document.format != FORMAT {
             return Err(Error::new(
                 ErrorKind::Input,
@@ -108,9 +110,9 @@ impl Validation {
     /// The document as JSON.
     ///
     /// # Errors
-    /// None that was seen.
+    /// The document cannot be expressed as JSON.
     pub fn to_json(&self) -> Result<String, Error> {
-        serde_json::to_string_pretty(self).or_error(ErrorKind::Output)
+        serde_json::to_string_pretty(self).or_error(ErrorKind::Internal)
     }
 
     /// Writes the JSON document, whole or not at all.
@@ -136,7 +138,7 @@ impl Validation {
 ///
 /// # Errors
 /// There is no case; the model is for other channels or labels than the dataset; label files cannot be written; the
-/// user interrupts. A case whose own files are at fault is no error: it is named in the result.
+/// caller asked to stop. A case with faulty files is not an error: the result names it.
 pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> Result<Validation, Error> {
     if cases.is_empty() {
         return Err(Error::new(ErrorKind::Input, "there is no case to validate on"));
@@ -157,17 +159,17 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
     };
     let pairs = Pairs { matched: cases.iter().map(pair).collect(), ..Pairs::default() };
     let mut compared = Vec::new();
-    let (mut seconds, mut taken_over) = (0.0, 0);
+    let (mut seconds, mut reused) = (0.0, 0);
     for (case, pair) in cases.iter().zip(&pairs.matched) {
         let started = Instant::now();
         match segment(model, case, &pair.prediction, options) {
             Ok(true) => seconds += started.elapsed().as_secs_f64(),
-            Ok(false) => taken_over += 1,
-            Err(failure) if failure.kind() == ErrorKind::Input => {
-                compared.push((pair, Err(failure)));
+            Ok(false) => reused += 1,
+            Err(error) if error.kind() == ErrorKind::Input => {
+                compared.push((pair, Err(error)));
                 continue;
             }
-            Err(failure) => return Err(failure),
+            Err(error) => return Err(error),
         }
         let agreement = if pair.label.is_file() {
             pair.compare(&classes, options.tolerance_mm)
@@ -185,12 +187,12 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
         mirroring: options.mirror,
         step_size: options.step,
         seconds,
-        taken_over,
+        reused,
         agreement: Report::new(settings, &classes, &pairs, compared),
     })
 }
 
-/// A model for other channels or labels gives numbers that mean nothing.
+/// Checks that the model is for the channels and labels of the dataset.
 fn check_model(model: &Model, dataset: &str) -> Result<(), Error> {
     let manifest = model.manifest();
     let dataset = Dataset::parse(dataset, Path::new("dataset.json")).or_error(ErrorKind::Input)?;
@@ -201,10 +203,10 @@ fn check_model(model: &Model, dataset: &str) -> Result<(), Error> {
             format!("the model takes {theirs} channel(s), the dataset has {ours} ({})", dataset.channels.join(", ")),
         ));
     }
-    let told = |labels: &scanside_core::manifest::Labels| -> Vec<String> {
+    let names = |labels: &scanside_core::manifest::Labels| -> Vec<String> {
         labels.heads().iter().map(|head| format!("{} {}", head.value, head.name)).collect()
     };
-    let (theirs, ours) = (told(&manifest.labels), told(&dataset.labels));
+    let (theirs, ours) = (names(&manifest.labels), names(&dataset.labels));
     if theirs != ours {
         return Err(Error::new(
             ErrorKind::Model,
@@ -216,22 +218,22 @@ fn check_model(model: &Model, dataset: &str) -> Result<(), Error> {
 
 /// A list for a sentence.
 fn short(items: &[String]) -> String {
-    const MOST: usize = 8;
-    let mut text = items.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if items.len() > MOST {
-        text += &format!(" and {} more", items.len() - MOST);
+    const MAX_NAMED: usize = 8;
+    let mut text = items.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if items.len() > MAX_NAMED {
+        text += &format!(" and {} more", items.len() - MAX_NAMED);
     }
     text
 }
 
-/// Writes the labels of a case; `false` where they were there already.
+/// Writes the labels of a case; `false` where they existed.
 fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Options<'_>) -> Result<bool, Error> {
-    stop::check()?;
+    options.stop.check()?;
     let how = CaseOptions {
         run: RunOptions { step: options.step, mirror: options.mirror },
         max_ram: None,
         threads: options.threads,
-        // A training image is what its dataset says it is.
+        // A training image is a scan, even if it looks like a label map.
         allow_label_input: true,
     };
     let hashes = case
@@ -246,6 +248,6 @@ fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Option
     let raw = Case { name: case.id.clone(), channels: case.images.clone() };
     let planned = run::plan(model, &raw, &how)?;
     let to = Destination { path: target, key: &key };
-    run::run(planned, to, &mut (), stop::of_process())?;
+    run::run(planned, to, &mut (), options.stop)?;
     Ok(true)
 }

@@ -1,16 +1,16 @@
-//! The label of a voxel that lies between others.
+//! The label of a position between voxels.
 
 use half::f16;
 
-/// What the shares of labels are compared at: nnU-Net holds them as half-precision thousandths.
+/// Scale at which weights are compared: nnU-Net stores them as half-precision thousandths.
 const WHOLE: f32 = 1000.0;
-/// Shares further apart than this differ in half precision as well.
+/// Weights with a larger difference also differ in half precision.
 const CERTAIN: f32 = 1.0;
 
 /// A volume from which the eight corners of a cell are read at one index.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Corners<'a, T> {
-    /// The volume from each of the corners `z, y` on, all cut to the same length, so that one check serves all.
+    /// The volume beginning at each of the corners `z, y`, all of the same length, so that one bounds check is enough.
     from: [&'a [T]; 4],
 }
 
@@ -30,7 +30,7 @@ impl<'a, T: Copy> Corners<'a, T> {
     }
 }
 
-/// The label with the largest share of the eight `corners` (numbered `4 z + 2 y + x`).
+/// The label with the largest weight of the eight `corners` (numbered `4 z + 2 y + x`).
 #[inline(always)]
 pub(super) fn strongest(corners: &[i16; 8], fraction: &[f32; 3]) -> i16 {
     if corners[1..].iter().all(|&label| label == corners[0]) { corners[0] } else { decide(corners, fraction) }
@@ -59,7 +59,7 @@ fn decide(corners: &[i16; 8], fraction: &[f32; 3]) -> i16 {
     if first.1 - second > CERTAIN { first.0 } else { settle(corners, &share, fraction) }
 }
 
-/// Of labels whose shares are equal in half precision, that of the nearest voxel if it is one of them, else the least.
+/// Among labels with equal weights in half precision, the one of the nearest voxel if it is among them, otherwise the least.
 #[cold]
 fn settle(corners: &[i16; 8], share: &[f32; 8], fraction: &[f32; 3]) -> i16 {
     let score = |label: i16| {

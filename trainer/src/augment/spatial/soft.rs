@@ -1,10 +1,10 @@
-//! Soft labels cut out as the image is: turned and scaled with it, probabilities interpolated linearly.
+//! Cuts soft labels out in the same way as the image: rotated and scaled, with linear interpolation of probabilities.
 
 use super::{FRACTION_BITS, Line, Matrix, Window, fraction, lines};
 use crate::dataset::soft::SoftLabels;
 
-/// Writes the probabilities of the patch of extents `patch_zyx` in the middle of `window`, or, where there is a `matrix`, of
-/// the one sampled through it: `[heads, z, y, x]`. Beyond the window and the case is background.
+/// Writes the probabilities of the patch of extents `patch_zyx` in the middle of `window` or, with a `matrix`, of the
+/// patch sampled through it: `[heads, z, y, x]`. Outside of the window and the case is background.
 ///
 /// # Panics
 ///
@@ -15,7 +15,7 @@ pub fn sample(soft: &SoftLabels, window: &Window, matrix: Option<&Matrix>, patch
     assert_eq!(to.len(), voxels * heads.count(), "a buffer of another shape");
     let (outside, bytes) = (heads.outside(), heads.record_bytes());
     let shape = soft.shape_zyx.map(|n| n as i64);
-    // What a plain patch shows beyond the window, but within the case, a turned one does not.
+    // Without a matrix, a patch may extend beyond the window but within the case; with one, it must not.
     let (low, high) = match matrix {
         Some(_) => {
             let end = |d: usize| window.start_zyx[d] + window.shape_zyx[d] as i64;

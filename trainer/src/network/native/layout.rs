@@ -1,8 +1,7 @@
 //! A network laid out for a patch: the walk over its layers that makes the plans of [`NativeNet`].
 
 use super::plan::{Join, StagePlan, Target, UnitPlan};
-use super::{NativeNet, three};
-use anyhow::{Error, Result, bail, ensure};
+use super::{NativeNet, Unsupported, three};
 use scanside_core::nnunet::layers::{Block, DecoderStage, Unit};
 use scanside_core::nnunet::walk::LayerVisitor;
 
@@ -20,9 +19,13 @@ impl Place {
         Place { unit: None, grid }
     }
 
-    fn unit(self) -> Result<usize> {
-        self.unit.ok_or_else(|| Error::msg("a decoder stage that reads the image is not among the native layers"))
+    fn unit(self) -> Result<usize, Unsupported> {
+        self.unit.ok_or_else(|| unsupported("a decoder stage that reads the image"))
     }
+}
+
+fn unsupported(what: &str) -> Unsupported {
+    Unsupported(format!("{what} is not among the native layers"))
 }
 
 /// Fills a network with plans.
@@ -40,10 +43,12 @@ impl Layout<'_> {
 
 impl LayerVisitor for Layout<'_> {
     type Value = Place;
-    type Error = Error;
+    type Error = Unsupported;
 
-    fn unit(&mut self, unit: &Unit, input: &Place) -> Result<Place> {
-        ensure!(!unit.activation_first, "an activation before the norm is not among the native layers");
+    fn unit(&mut self, unit: &Unit, input: &Place) -> Result<Place, Unsupported> {
+        if unit.activation_first {
+            return Err(unsupported("an activation before the norm"));
+        }
         let reads_image = self.net.units.is_empty();
         let plan = UnitPlan::new(self.target(), unit, input.grid, reads_image, &mut self.tensors)?;
         let grid = plan.g.output;
@@ -51,12 +56,12 @@ impl LayerVisitor for Layout<'_> {
         Ok(Place { unit: Some(self.net.units.len() - 1), grid })
     }
 
-    fn pool(&mut self, _: &Block, _: &[usize], _: &Place) -> Result<Place> {
-        bail!("residual blocks are not among the native layers")
+    fn pool(&mut self, _: &Block, _: &[usize], _: &Place) -> Result<Place, Unsupported> {
+        Err(unsupported("a residual block"))
     }
 
-    fn add(&mut self, _: &Block, _: Place, _: Place) -> Result<Place> {
-        bail!("residual blocks are not among the native layers")
+    fn add(&mut self, _: &Block, _: Place, _: Place) -> Result<Place, Unsupported> {
+        Err(unsupported("a residual block"))
     }
 
     fn encoded(&mut self, _: usize, output: &Place) {
@@ -66,17 +71,18 @@ impl LayerVisitor for Layout<'_> {
     }
 
     /// The plan is made where the skip is known, in [`Self::join`].
-    fn upsample(&mut self, _: &DecoderStage, input: &Place) -> Result<Place> {
+    fn upsample(&mut self, _: &DecoderStage, input: &Place) -> Result<Place, Unsupported> {
         Ok(*input)
     }
 
-    fn join(&mut self, stage: &DecoderStage, upsampled: Place, skip: &Place) -> Result<Place> {
+    fn join(&mut self, stage: &DecoderStage, upsampled: Place, skip: &Place) -> Result<Place, Unsupported> {
         let stride = three(&stage.upsample_stride);
         let (from, to) = (upsampled.grid, skip.grid);
-        ensure!(
-            (0..3).all(|a| from[a] * stride[a] == to[a]),
-            "strides of {stride:?} do not divide a grid of {to:?} voxels: choose a patch that they divide"
-        );
+        if (0..3).any(|a| from[a] * stride[a] != to[a]) {
+            return Err(Unsupported(format!(
+                "strides of {stride:?} do not divide a grid of {to:?} voxels: choose a patch that they divide"
+            )));
+        }
         let (low, skip) = (upsampled.unit()?, skip.unit()?);
         let [below, here] = [low, skip].map(|unit| self.net.units[unit].g.cout);
         let join = Join { low, skip, below, here, from, to };
@@ -86,7 +92,7 @@ impl LayerVisitor for Layout<'_> {
         Ok(Place { unit: Some(skip), grid: to })
     }
 
-    fn head(&mut self, _: &DecoderStage, _: &Place) -> Result<()> {
+    fn head(&mut self, _: &DecoderStage, _: &Place) -> Result<(), Unsupported> {
         let units = self.net.units.len();
         if let Some(plan) = self.net.decoder.last_mut() {
             plan.units.end = units;

@@ -23,12 +23,23 @@ pub use tape::Tape;
 pub use weights::WeightSet;
 
 use super::Feature;
-use anyhow::{Result, ensure};
 use layout::{Layout, Place};
 use plan::{StagePlan, UnitPlan};
 use scanside_core::network::Isa;
 use scanside_core::nnunet::architecture::UNet;
 use scanside_core::nnunet::layers::{Expected, Layers};
+
+/// Why the core's kernels cannot compute a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported(String);
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 /// A plain U-Net, laid out for one patch size and number of workers.
 #[derive(Debug)]
@@ -95,8 +106,10 @@ impl NativeNet {
     /// # Errors
     /// The network has something that only libtorch does here: residual blocks, batch norm, an activation before the
     /// norm, even kernels. Or its strides do not divide the patch.
-    pub fn new(unet: &UNet, patch: [usize; 3], workers: usize) -> Result<NativeNet> {
-        ensure!(unet.axes() == 3 || patch[0] == 1, "a network of two axes takes patches of one plane, not {patch:?}");
+    pub fn new(unet: &UNet, patch: [usize; 3], workers: usize) -> Result<NativeNet, Unsupported> {
+        if unet.axes() != 3 && patch[0] != 1 {
+            return Err(Unsupported(format!("a network of two axes takes patches of one plane, not {patch:?}")));
+        }
         let layers = Layers::of(unet);
         let mut net = NativeNet {
             isa: Isa::detect(),
@@ -112,7 +125,9 @@ impl NativeNet {
         let mut layout = Layout { net: &mut net, tensors: 0 };
         layers.walk(&mut layout, Place::image(patch))?;
         let tensors = layout.tensors;
-        ensure!(tensors == net.tensors.len(), "{tensors} tensors are used, the network has {}", net.tensors.len());
+        if tensors != net.tensors.len() {
+            return Err(Unsupported(format!("{tensors} tensors are used, the network has {}", net.tensors.len())));
+        }
         Ok(net)
     }
 

@@ -1,7 +1,6 @@
 //! The layers of a network as the kernels see them.
 
-use super::three;
-use anyhow::{Result, bail, ensure};
+use super::{Unsupported, three};
 use core::ops::Range;
 use scanside_core::network::Activation;
 use scanside_core::nnunet::architecture::Norm;
@@ -109,9 +108,11 @@ impl UnitPlan {
         input: [usize; 3],
         reads_image: bool,
         tensor: &mut usize,
-    ) -> Result<UnitPlan> {
+    ) -> Result<UnitPlan, Unsupported> {
         let (kernel, stride) = (three(&unit.kernel), three(&unit.stride));
-        ensure!(kernel.iter().all(|k| k % 2 == 1), "{}: a kernel of {kernel:?} is not odd on every axis", unit.path);
+        if kernel.iter().any(|k| k % 2 == 0) {
+            return Err(Unsupported(format!("{}: a kernel of {kernel:?} is not odd on every axis", unit.path)));
+        }
         let g = ConvGeometry {
             cin: unit.input,
             cout: unit.output,
@@ -129,14 +130,14 @@ impl UnitPlan {
             norm: match unit.norm() {
                 Norm::Off => None,
                 Norm::Instance { epsilon, .. } => Some(epsilon),
-                Norm::Batch { .. } => bail!("batch norm is not among the native layers"),
+                Norm::Batch { .. } => return Err(Unsupported("batch norm is not among the native layers".into())),
             },
             activation: match unit.activation {
                 Activation::None | Activation::Relu => unit.activation,
-                Activation::Leaky(slope) => {
-                    ensure!((0.0..=1.0).contains(&slope), "a leaky ReLU's slope of {slope} is not from 0 to 1");
-                    unit.activation
+                Activation::Leaky(slope) if !(0.0..=1.0).contains(&slope) => {
+                    return Err(Unsupported(format!("a leaky ReLU's slope of {slope} is not from 0 to 1")));
                 }
+                Activation::Leaky(_) => unit.activation,
             },
             tensors: number(&unit.tensors(), tensor),
             g,

@@ -1,10 +1,10 @@
-//! The document made from the members: what each has of itself, beside the teacher, beside its twin, and over seeds.
+//! Builds the document from the members: the numbers of each, compared with the teacher and with its twin, and over seeds.
 
 use super::comparable;
 use super::document::{
     Amount, CaseDice, Count, CurvePoint, Document, Estimate, FORMAT, LeftOut, Row, SeedGroup, Settings, Spread, Twin,
 };
-use super::kin::{self, Member, Role};
+use super::relations::{self, Member, Role};
 use super::speed::{Conditions, Speed};
 use crate::work::Work;
 use scanside_core::metrics::Bootstrap;
@@ -40,7 +40,7 @@ pub(super) fn document(work: &Work, members: &[Member], left_out: Vec<LeftOut>) 
         },
         remarks: remarks(members, speed_conditions.as_ref()),
         speed_conditions,
-        seeds: kin::seeds(members).iter().map(|group| seed_group(members, &rows, &tables, group)).collect(),
+        seeds: relations::seeds(members).iter().map(|group| seed_group(members, &rows, &tables, group)).collect(),
         runs: rows,
         left_out,
     }
@@ -62,7 +62,7 @@ fn row(members: &[Member], place: usize, tables: &[Table], cases: &[&str]) -> Ro
     Row {
         name: facts.name.clone(),
         role: *role,
-        taught_by: entry.taught_by().map(str::to_owned),
+        taught_by: entry.teacher().map(str::to_owned),
         loss: entry.loss().map(str::to_owned),
         channels: facts.features_per_stage.clone(),
         parameters: Count { count: facts.parameters, saved: saved(facts.parameters, teacher.facts.parameters) },
@@ -115,7 +115,7 @@ fn seed_group(members: &[Member], rows: &[Row], tables: &[Table], group: &[usize
     }
 }
 
-/// The mean of tables of the same cases and classes; nothing where one of them has nothing.
+/// The mean of tables of the same cases and classes; `None` where one of them has no value.
 fn mean_table<'a>(tables: impl Iterator<Item = &'a Table>) -> Table {
     let tables: Vec<&Table> = tables.collect();
     let count = tables.len() as f64;
@@ -154,10 +154,10 @@ fn remarks(members: &[Member], conditions: Option<&Conditions>) -> Vec<String> {
             && speed.conditions != *conditions
         {
             remarks.push(format!(
-                "The speed of {} was measured otherwise than that of others ({} instead of {}) and is not compared.",
+                "The speed of {} was measured under other conditions ({} instead of {}) and is not compared.",
                 entry.facts.name,
-                speed.conditions.told(),
-                conditions.told()
+                speed.conditions.text(),
+                conditions.text()
             ));
         }
     }

@@ -1,9 +1,9 @@
-//! Why the numbers of two validations do not mean the same.
+//! Why two validations cannot be compared.
 
 use super::entry::Entry;
 use std::collections::BTreeSet;
 
-/// Why a run cannot be compared with the teacher; nothing where it can.
+/// Why a run cannot be compared with the teacher; `None` where it can.
 pub(super) fn obstacle(teacher: &Entry, other: &Entry) -> Option<String> {
     let mut reasons = Vec::new();
     let mut differs = |what: &str, its: String, teachers: String| {
@@ -55,7 +55,7 @@ fn other_labels(teacher: &Entry, other: &Entry) -> Option<String> {
         let own = other.validation.agreement.cases.iter().find(|own| own.case == case.case);
         own.is_some_and(|own| case.classes.iter().zip(&own.classes).any(|(a, b)| a.label_ml != b.label_ml))
     })?;
-    Some(format!("the reference labels of {} were others than when the teacher was validated", changed.case))
+    Some(format!("the reference labels of {} have changed since the teacher was validated", changed.case))
 }
 
 /// How many of the teacher's measured cases a run was trained on.

@@ -1,6 +1,6 @@
 //! The runs' curves, all in one diagram.
 
-use super::kin::Member;
+use super::relations::Member;
 use crate::report::chart::{Chart, HALF, Series, Weight};
 use crate::report::curves::series;
 use crate::report::log::EpochRecord;

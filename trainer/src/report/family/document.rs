@@ -1,6 +1,6 @@
 //! The comparison as a JSON document. Numbers that do not exist are `null`.
 
-pub use super::kin::Role;
+pub use super::relations::Role;
 use super::speed::{Conditions, Speed};
 use scanside_app::evaluate::{ClassMeans, Means};
 use scanside_core::metrics::Interval;
@@ -28,7 +28,7 @@ pub struct Document {
     pub seeds: Vec<SeedGroup>,
     /// Runs of the folder that are not compared.
     pub left_out: Vec<LeftOut>,
-    /// What readers must know, in sentences.
+    /// Remarks, in sentences.
     pub remarks: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ pub struct Settings {
     pub mirroring: bool,
     /// Largest distance between tiles, as a fraction of the patch.
     pub step_size: f64,
-    /// Surfaces that lie no farther apart agree.
+    /// Tolerance of the surface distance for NSD, in millimetres.
     pub tolerance_mm: f64,
     /// Resamples behind the intervals.
     pub bootstrap_resamples: usize,
@@ -58,23 +58,23 @@ pub struct Settings {
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// What it is in the family.
+    /// Its role in the family.
     pub role: Role,
     /// The teachers that its notes name.
     pub taught_by: Option<String>,
-    /// What it learnt from, as its notes say.
+    /// Its losses, from its notes.
     pub loss: Option<String>,
     /// Channels per encoder stage.
     pub channels: Vec<usize>,
-    /// Trainable numbers of the network, and the share of the teacher's that is saved.
+    /// Trainable parameters of the network, and the fraction of the teacher's that is saved.
     pub parameters: Count,
-    /// Billions of multiply-adds per patch without mirroring, and the share of the teacher's that is saved.
+    /// Billions of multiply-adds per patch without mirroring, and the fraction of the teacher's that is saved.
     pub gmac_per_patch: Option<Amount>,
     /// Bytes of the exported network.
     pub model_bytes: Option<u64>,
     /// Cases whose labels it was trained on.
     pub labelled_cases: usize,
-    /// Where its random numbers started.
+    /// Its seed.
     pub seed: u64,
     /// Epochs done.
     pub epochs_done: usize,
@@ -90,7 +90,7 @@ pub struct Row {
     pub classes: Vec<ClassMeans>,
     /// Its mean Dice divided by the teacher's, paired by case; `null` for the teacher.
     pub dice_kept: Option<Estimate>,
-    /// What it has over the run that differs in having no teacher alone.
+    /// Its gain over the run that differs from it only in having no teacher.
     pub plain_twin: Option<Twin>,
     /// Speed and memory, where measured.
     pub speed: Option<Speed>,
@@ -98,11 +98,11 @@ pub struct Row {
     pub speed_up: Option<f64>,
     /// Mean Dice over the classes of every case.
     pub cases: Vec<CaseDice>,
-    /// What was logged by epoch.
+    /// The log by epoch.
     pub curve: Vec<CurvePoint>,
 }
 
-/// A whole number beside the teacher's.
+/// A whole number, compared with the teacher's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Count {
     /// The number.
@@ -111,7 +111,7 @@ pub struct Count {
     pub saved: f64,
 }
 
-/// An amount beside the teacher's.
+/// An amount, compared with the teacher's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Amount {
     /// The amount.
@@ -139,7 +139,7 @@ impl From<Interval> for Estimate {
     }
 }
 
-/// A student beside its plain twin.
+/// The comparison of a student with its plain twin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Twin {
     /// The twin.
@@ -153,7 +153,7 @@ pub struct Twin {
 pub struct CaseDice {
     /// The case.
     pub case: String,
-    /// Mean over the classes that it says something about.
+    /// Mean over the classes with a defined Dice.
     pub dice: Option<f64>,
 }
 
@@ -168,7 +168,7 @@ pub struct CurvePoint {
     pub validation_loss: Option<f64>,
 }
 
-/// Runs that differ in their seed alone. What one of them lacks is `null` for all.
+/// Runs that differ only in their seed. A number that one of them lacks is `null` for all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SeedGroup {
     /// Their names.
@@ -179,10 +179,10 @@ pub struct SeedGroup {
     pub mean_dice: Option<Spread>,
     /// Of the share of the teacher's mean Dice.
     pub dice_kept: Option<Spread>,
-    /// Of what they have over their plain twins.
+    /// Of their gain over their plain twins.
     pub dice_gained: Option<Spread>,
     /// The share kept by the mean over seeds of each case and class. Its interval is over cases: narrower than one run's,
-    /// since chance of training is averaged out.
+    /// because the randomness of training is averaged out.
     pub dice_kept_by_case: Option<Estimate>,
     /// Likewise the difference to the mean of the plain twins.
     pub dice_gained_by_case: Option<Estimate>,

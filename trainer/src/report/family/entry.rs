@@ -13,9 +13,9 @@ use scanside_app::error::Error;
 
 /// Key of the note in which a student names its teachers.
 const TEACHER: &str = "teacher";
-/// Key of the note that says when its teachers are asked.
-const TEACHER_SPEAKS: &str = "teacher_speaks";
-/// Key of the note that says what a run learns from.
+/// Key of the note that states when its teachers run.
+const TEACHER_SIGNAL: &str = "teacher_speaks";
+/// Key of the note with a run's losses.
 const LOSS: &str = "loss";
 
 /// A validated run.
@@ -25,18 +25,17 @@ pub(super) struct Entry {
     pub(super) validation: Validation,
     pub(super) log: Vec<EpochRecord>,
     pub(super) progress: Progress,
-    /// Multiply-adds per patch without mirroring; nothing where the run has no plans.
+    /// Multiply-adds per patch without mirroring; `None` where the run has no plans.
     pub(super) macs: Option<u64>,
     /// Size of the exported network.
     pub(super) model_bytes: Option<u64>,
     pub(super) speed: Option<Speed>,
-    /// What readers must know, in sentences.
+    /// Remarks, in sentences.
     pub(super) remarks: Vec<String>,
 }
 
 impl Entry {
-    /// Reads a run that has a `validation.json`. Files beside it that are damaged cost the numbers they hold, with a
-    /// remark.
+    /// Reads a run that has a `validation.json`. Numbers from other files that are damaged are missing, with a remark.
     ///
     /// # Errors
     /// `run.json`, the log or `validation.json` is damaged.
@@ -47,8 +46,8 @@ impl Entry {
         let progress = Progress::of(&run, &facts, &log);
         let mut remarks = Vec::new();
         let mut known = |what: &str, found: Result<Option<u64>, Error>| {
-            found.unwrap_or_else(|failure| {
-                remarks.push(format!("{}: {what} not known: {}", facts.name, failure.chain()));
+            found.unwrap_or_else(|error| {
+                remarks.push(format!("{}: {what} not known: {}", facts.name, error.chain()));
                 None
             })
         };
@@ -56,13 +55,13 @@ impl Entry {
         let mut speed = None;
         match Speed::read(&run.speed()) {
             Ok(found) => speed = found,
-            Err(failure) => remarks.push(format!("{}: its speed is not known: {}", facts.name, failure.chain())),
+            Err(error) => remarks.push(format!("{}: its speed is not known: {}", facts.name, error.chain())),
         }
-        // What was taken over has no plans; who measured it counted.
+        // Imported runs have no plans; their measurement contains the number.
         macs = macs.or_else(|| speed.as_ref()?.gmac.map(|gmac| (gmac * 1e9).round() as u64));
-        if ![State::Finished, State::TakenOver].contains(&progress.state) {
+        if ![State::Finished, State::Imported].contains(&progress.state) {
             remarks.push(format!(
-                "{} is not finished ({} of {} epochs); its numbers are of when it was validated",
+                "{} is not finished ({} of {} epochs); its numbers are those of its validation",
                 facts.name, progress.done, progress.epochs
             ));
         }
@@ -70,20 +69,20 @@ impl Entry {
         Ok(Entry { run, facts, validation, log, progress, macs, model_bytes, speed, remarks })
     }
 
-    /// The teachers that its notes name; none for a run that had no teacher.
-    pub(super) fn taught_by(&self) -> Option<&str> {
+    /// The teachers that its notes name; `None` for a run without a teacher.
+    pub(super) fn teacher(&self) -> Option<&str> {
         self.facts.notes.get(TEACHER).map(String::as_str)
     }
 
-    /// What it learnt from.
+    /// Its losses.
     pub(super) fn loss(&self) -> Option<&str> {
         self.facts.notes.get(LOSS).map(String::as_str)
     }
 
     /// Notes on neither teacher nor loss: averaged weights, first weights.
     pub(super) fn other_notes(&self) -> Vec<(&String, &String)> {
-        let of_lesson = [TEACHER, TEACHER_SPEAKS, LOSS];
-        self.facts.notes.iter().filter(|(key, _)| !of_lesson.contains(&key.as_str())).collect()
+        let of_distillation = [TEACHER, TEACHER_SIGNAL, LOSS];
+        self.facts.notes.iter().filter(|(key, _)| !of_distillation.contains(&key.as_str())).collect()
     }
 
     /// Names of the cases measured.

@@ -1,27 +1,27 @@
-//! The runs of a work folder compared with the teacher: as a page, and as a JSON document with the same numbers.
+//! The comparison of a work folder's runs with their teacher: a page, and a JSON document with the same numbers.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`speed`] | what `scanside bench --json` printed of a network |
+//! | [`speed`] | the measured speed and memory of a network |
 //! | `entry` | a validated run, read from its files |
 //! | `teacher` | which run the others are compared with |
-//! | `comparable` | why two validations may not be compared |
-//! | `kin` | roles, plain twins, other seeds |
+//! | `comparable` | why two validations cannot be compared |
+//! | `relations` | roles, plain twins, other seeds |
 //! | [`document`], `assemble` | the JSON document, and how it is made |
-//! | `curves`, `pareto`, `pictures` | what is drawn |
+//! | `curves`, `pareto`, `pictures` | diagrams and pictures |
 //! | [`page`] | the HTML page |
 //!
-//! All numbers come from the runs' files; nothing is measured here.
+//! All numbers are read from the files of the runs; nothing is measured here.
 
 mod assemble;
 mod comparable;
 mod curves;
 pub mod document;
 mod entry;
-mod kin;
 pub mod page;
 mod pareto;
 mod pictures;
+mod relations;
 pub mod speed;
 mod teacher;
 
@@ -29,11 +29,11 @@ use super::run::{self, RunFolder};
 use crate::work::Work;
 use document::{Document, LeftOut};
 use entry::Entry;
-use kin::Member;
+use relations::Member;
 use scanside_app::error::{Error, ErrorKind};
 use std::path::Path;
 
-/// The runs that can be compared with their teacher, and what the comparison says.
+/// The runs that can be compared with their teacher, and the result.
 pub struct Family {
     /// The teacher comes first.
     members: Vec<Member>,
@@ -49,7 +49,7 @@ impl Family {
     /// runs whose files are damaged, or that were validated otherwise, are left out and named in the document.
     pub fn read(work: &Work, asked: Option<&RunFolder>) -> Result<Family, Error> {
         if !work.root().is_dir() {
-            return Err(Error::new(ErrorKind::Input, format!("{} is no folder", work.root().display())));
+            return Err(Error::new(ErrorKind::Input, format!("{} is not a folder", work.root().display())));
         }
         let mut entries = Vec::new();
         let mut left_out = Vec::new();
@@ -64,7 +64,7 @@ impl Family {
             }
             match Entry::read(run) {
                 Ok(entry) => entries.push(entry),
-                Err(failure) => left_out.push(LeftOut { run: name, reason: failure.chain() }),
+                Err(error) => left_out.push(LeftOut { run: name, reason: error.chain() }),
             }
         }
         let teacher = match asked {
@@ -83,12 +83,12 @@ impl Family {
             }
         });
         left_out.sort_by(|a, b| a.run.cmp(&b.run));
-        let members = kin::family(teacher, entries);
+        let members = relations::family(teacher, entries);
         let document = assemble::document(work, &members, left_out);
         Ok(Family { members, document })
     }
 
-    /// What the comparison says.
+    /// The result of the comparison.
     pub fn document(&self) -> &Document {
         &self.document
     }

@@ -1,21 +1,22 @@
-//! The page of a family: one HTML file that needs nothing from outside.
+//! The page of a family: one self-contained HTML file.
 
 use super::Family;
 use super::document::{Document, Estimate, Row, Spread};
-use super::kin::{Member, Role};
 use super::pareto::{self, Point};
 use super::pictures::{self, Drawn};
-use crate::report::chart::{LegendEntry, number};
+use super::relations::{Member, Role};
+use crate::report::axis::number;
+use crate::report::chart::LegendEntry;
 use crate::report::page::thousands;
 use crate::validate::ValidationCase;
 use askama::Template;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::evaluate::{Mean, Means};
 
-/// Students with a number at the top of the page.
-const MOST_STUDENTS: usize = 3;
-/// A picture of one point compares nothing.
-const FEWEST_POINTS: usize = 2;
+/// Largest number of students with a key number at the top of the page.
+const MAX_STUDENTS: usize = 3;
+/// Fewest points of a diagram of Dice against seconds.
+const MIN_POINTS: usize = 2;
 
 #[derive(Template)]
 #[template(path = "family.html")]
@@ -27,7 +28,7 @@ struct Page<'a> {
     /// Ends of the axis of the small intervals.
     axis: String,
     rows: Vec<PageRow>,
-    speed_told: Option<String>,
+    speed_text: Option<String>,
     pareto: Option<String>,
     seeds: Vec<SeedRow>,
     classes: Vec<ClassTable>,
@@ -44,7 +45,7 @@ struct Tile {
     note: String,
 }
 
-/// A run, in words.
+/// A run, as text.
 struct PageRow {
     name: String,
     kind: String,
@@ -103,7 +104,7 @@ struct Diagram {
 /// The page as text. Pictures are drawn of those `cases` whose files are there.
 ///
 /// # Errors
-/// None that was seen: the template was checked when the program was built.
+/// The template cannot be rendered; it is checked when the program is built.
 pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Error> {
     let document = family.document();
     let settings = &document.settings;
@@ -120,7 +121,7 @@ pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Error
         subtitle: format!("{} · {} · fold {}", settings.dataset, settings.configuration, settings.fold),
         tiles: tiles(document),
         measured: format!(
-            "{} cases of fold {}, {} mirroring, tiles at most {} of a patch apart",
+            "{} cases of fold {}, {} mirroring, distance of tiles at most {} of a patch",
             settings.cases.len(),
             settings.fold,
             if settings.mirroring { "with" } else { "without" },
@@ -128,7 +129,7 @@ pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Error
         ),
         axis: range.map_or_else(String::new, |(low, high)| format!("{low:.2} to {high:.2}")),
         rows: family.members.iter().zip(&document.runs).map(|(m, row)| page_row(family, m, row, range)).collect(),
-        speed_told: document.speed_conditions.as_ref().map(|conditions| conditions.told()),
+        speed_text: document.speed_conditions.as_ref().map(|conditions| conditions.text()),
         pareto: picture(family),
         seeds: document.seeds.iter().map(seed_row).collect(),
         classes: classes(document),
@@ -138,7 +139,7 @@ pub fn render(family: &Family, cases: &[ValidationCase]) -> Result<String, Error
         notes,
         version: env!("CARGO_PKG_VERSION"),
     };
-    page.render().or_error(ErrorKind::Output)
+    page.render().or_error(ErrorKind::Internal)
 }
 
 /// Ends of all intervals of the mean Dice, widened to hundredths.
@@ -159,12 +160,12 @@ fn tiles(document: &Document) -> Vec<Tile> {
             note: format!("95 % interval {} to {}, {} cases", number(mean.low, 3), number(mean.high, 3), mean.cases),
         });
     }
-    // One of each size, of those that learnt from all labels; seeds and few labels have tables.
+    // One of each size that learnt from all labels; the tables contain other seeds and runs with few labels.
     let labels = all_labels(document);
     let mut students: Vec<&Row> =
         document.runs.iter().filter(|row| row.role == Role::Distilled && row.labelled_cases == labels).collect();
     students.dedup_by_key(|row| row.parameters.count);
-    for row in students.into_iter().take(MOST_STUDENTS) {
+    for row in students.into_iter().take(MAX_STUDENTS) {
         if let Some(kept) = row.dice_kept {
             let mut note = format!(
                 "of the teacher's Dice [{}, {}]; {} of its parameters",
@@ -191,7 +192,7 @@ fn page_row(family: &Family, member: &Member, row: &Row, range: Option<(f64, f64
     let saved = |share: f64| if teacher { "–".into() } else { percent(share, 1) };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
     let not_measured = || "not measured".to_owned();
-    // Of a network that was taken over nobody knows.
+    // Not known for imported networks.
     let here = |text: String| if row.epochs > 0 { text } else { "–".into() };
     PageRow {
         name: row.name.clone(),
@@ -222,12 +223,12 @@ fn page_row(family: &Family, member: &Member, row: &Row, range: Option<(f64, f64
     }
 }
 
-/// Cases with labels that were to be had: what a teacher from elsewhere was trained on may not be known.
+/// Number of cases whose labels were available. The training cases of an imported teacher may not be known.
 fn all_labels(document: &Document) -> usize {
     document.runs.iter().map(|row| row.labelled_cases).max().unwrap_or(0)
 }
 
-/// What a run is, in a few words.
+/// The kind of a run, in a few words.
 fn kind(document: &Document, row: &Row) -> String {
     let whole = all_labels(document);
     let mut text = match (row.role, &row.taught_by) {
@@ -290,7 +291,7 @@ fn picture(family: &Family) -> Option<String> {
         Some(Point { name: row.name.clone(), seconds: speed.median_seconds, dice, colour: member.colour })
     };
     let points: Vec<Point> = family.members.iter().zip(&family.document().runs).filter_map(point).collect();
-    (points.len() >= FEWEST_POINTS).then(|| pareto::svg(&points))
+    (points.len() >= MIN_POINTS).then(|| pareto::svg(&points))
 }
 
 fn mean_text(mean: &Option<Mean>, digits: usize) -> String {

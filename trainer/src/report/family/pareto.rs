@@ -1,8 +1,8 @@
-//! What a second buys: mean Dice against seconds per patch, as inline SVG.
+//! Mean Dice against seconds per patch, as inline SVG.
 
-use crate::report::chart::{Axis, escape};
+use crate::report::axis::Axis;
+use crate::report::svg::{Anchor, Svg};
 use scanside_app::evaluate::Mean;
-use std::fmt::Write;
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 340.0;
@@ -15,20 +15,22 @@ const LINE: f64 = 15.0;
 const LETTER: f64 = 6.8;
 /// Distance of a label from its point.
 const GAP: f64 = 9.0;
+/// Radius of a point.
+const RADIUS: f64 = 4.5;
 /// Round numbers of a decade.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
 
-/// A network measured.
+/// A measured network.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Point {
     pub(super) name: String,
     pub(super) seconds: f64,
     pub(super) dice: Mean,
-    /// Which of the page's colours.
+    /// Number of its colour.
     pub(super) colour: usize,
 }
 
-/// The points that none beats in both: no other is as fast and better, or faster and as good. By seconds.
+/// The Pareto-optimal points, by seconds: no other is as fast and better, or faster and as good.
 pub(super) fn front(points: &[Point]) -> Vec<&Point> {
     let mut sorted: Vec<&Point> = points.iter().collect();
     sorted.sort_by(|a, b| a.seconds.total_cmp(&b.seconds).then(b.dice.mean.total_cmp(&a.dice.mean)));
@@ -52,58 +54,42 @@ pub(super) fn svg(points: &[Point]) -> String {
     let x = |seconds: f64| LEFT + (seconds.ln() - from) / (to - from) * (right - LEFT);
     let y = |dice: f64| TOP + (axis.high - dice) / (axis.high - axis.low) * (bottom - TOP);
 
-    let mut svg = format!(
-        r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Mean Dice with its 95 % interval against seconds per patch, a point for each run"><g class="grid">"#
-    );
-    for tick in &axis.ticks {
-        let _ = write!(svg, r#"<path d="M{LEFT} {:.1}H{right}"/>"#, y(*tick));
-    }
-    for tick in &ticks {
-        let _ = write!(svg, r#"<path d="M{:.1} {TOP}V{bottom}"/>"#, x(*tick));
-    }
-    svg += r#"</g><g class="tick">"#;
-    for tick in &axis.ticks {
-        let (left, at) = (LEFT - 8.0, y(*tick) + 4.0);
-        let _ = write!(svg, r#"<text x="{left}" y="{at:.1}" text-anchor="end">{}</text>"#, axis.text(*tick));
-    }
-    for tick in &ticks {
-        let (at, below) = (x(*tick), bottom + 17.0);
-        let digits = (-tick.log10().floor()).max(0.0) as usize;
-        let _ = write!(svg, r#"<text x="{at:.1}" y="{below}" text-anchor="middle">{tick:.digits$}</text>"#);
-    }
-    let _ = write!(
-        svg,
-        r#"<text x="{right}" y="{}" text-anchor="end">seconds per patch</text><text x="{}" y="{}">mean Dice</text></g>"#,
-        HEIGHT - 6.0,
-        LEFT + 6.0,
-        TOP + 12.0
-    );
+    let description = "Mean Dice with its 95 % interval against seconds per patch, a point for each run";
+    let mut svg = Svg::described(WIDTH, HEIGHT, description);
+    svg.group("grid", |svg| {
+        axis.ticks.iter().for_each(|tick| svg.plain_path(&format!("M{LEFT} {:.1}H{right}", y(*tick))));
+        ticks.iter().for_each(|tick| svg.plain_path(&format!("M{:.1} {TOP}V{bottom}", x(*tick))));
+    });
+    svg.group("tick", |svg| {
+        for tick in &axis.ticks {
+            svg.text((LEFT - 8.0, y(*tick) + 4.0), Anchor::End, &axis.text(*tick));
+        }
+        for tick in &ticks {
+            let digits = (-tick.log10().floor()).max(0.0) as usize;
+            svg.text((x(*tick), bottom + 17.0), Anchor::Middle, &format!("{tick:.digits$}"));
+        }
+        svg.text((right, HEIGHT - 6.0), Anchor::End, "seconds per patch");
+        svg.text((LEFT + 6.0, TOP + 12.0), Anchor::Start, "mean Dice");
+    });
     let line: Vec<String> =
         front(points).iter().map(|point| format!("{:.1} {:.1}", x(point.seconds), y(point.dice.mean))).collect();
-    let _ = write!(svg, r#"<path class="front" d="M{}"/>"#, line.join("L"));
+    svg.path("front", &format!("M{}", line.join("L")));
     let places: Vec<(f64, f64)> = points.iter().map(|point| (x(point.seconds), y(point.dice.mean))).collect();
-    for (point, (px, py)) in points.iter().zip(&places) {
-        let (low, high, colour) = (y(point.dice.low), y(point.dice.high), point.colour);
-        let _ = write!(
-            svg,
-            r#"<path class="line plain c{colour}" d="M{px:.1} {low:.1}V{high:.1}"/><circle class="dot d{colour}" cx="{px:.1}" cy="{py:.1}" r="4.5"/>"#
-        );
+    for (point, place) in points.iter().zip(&places) {
+        let interval = format!("M{:.1} {:.1}V{:.1}", place.0, y(point.dice.low), y(point.dice.high));
+        svg.path(&format!("line plain c{}", point.colour), &interval);
+        svg.circle(&format!("dot d{}", point.colour), *place, RADIUS);
     }
-    svg += r#"<g class="label">"#;
-    for (point, label) in points.iter().zip(labels(points, &places, right)) {
-        let anchor = if label.leftwards { "end" } else { "start" };
-        let _ = write!(
-            svg,
-            r#"<text x="{:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
-            label.x,
-            label.y + 4.0,
-            escape(&point.name)
-        );
-    }
-    svg + "</g></svg>"
+    svg.group("label", |svg| {
+        for (point, label) in points.iter().zip(labels(points, &places, right)) {
+            let anchor = if label.leftwards { Anchor::End } else { Anchor::Start };
+            svg.text((label.x, label.y + 4.0), anchor, &point.name);
+        }
+    });
+    svg.finish()
 }
 
-/// Round numbers, so that all values lie between the first and the last, which differ.
+/// Round numbers such that all values lie between the first and the last, which differ.
 fn decades(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
     let (least, most) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(0.0, f64::max));
     let rounds: Vec<f64> = (least.log10().floor() as i32 - 1..=most.log10().ceil() as i32 + 1)
@@ -114,7 +100,7 @@ fn decades(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
     rounds[first..=last].to_vec()
 }
 
-/// Where a name is written: its end next to the point, and its middle line.
+/// The position of a name: its end next to the point, and its vertical centre.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Label {
     x: f64,
@@ -134,7 +120,7 @@ impl Label {
     }
 }
 
-/// Names beside their points, none over another as far as there is room: twins are as fast and nearly as good.
+/// Places names beside their points without overlaps, as far as there is room. The points of twins are close together.
 fn labels(points: &[Point], places: &[(f64, f64)], right: f64) -> Vec<Label> {
     let mut placed: Vec<Label> = Vec::with_capacity(points.len());
     for (point, (px, py)) in points.iter().zip(places) {
@@ -166,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn the_front_holds_what_nothing_beats() {
+    fn the_front_has_the_points_that_no_other_dominates() {
         let points = [
             point("slow and good", 4.0, 0.9),
             point("slower and as good", 5.0, 0.9),
             point("fast", 0.5, 0.8),
             point("as fast and worse", 0.5, 0.7),
             point("between", 1.0, 0.85),
-            point("beaten", 2.0, 0.84),
+            point("dominated", 2.0, 0.84),
         ];
         let names: Vec<&str> = front(&points).iter().map(|point| point.name.as_str()).collect();
         assert_eq!(names, ["fast", "between", "slow and good"]);

@@ -1,9 +1,9 @@
-//! Students and their teacher in pictures: the same slices, the best, the median and the worst case of the student.
+//! Pictures of students beside their teacher: the same slices of the student's best, median and worst case.
 
 use super::Family;
-use super::kin::Role;
+use super::relations::Role;
 use crate::report::overlay::{self, Picture};
-use crate::report::page::telling;
+use crate::report::page::representative;
 use crate::validate::ValidationCase;
 
 /// A student's cases.
@@ -12,7 +12,7 @@ pub(super) struct Drawn {
     pub(super) cases: Vec<DrawnCase>,
 }
 
-/// A case, seen by both.
+/// A case with both predictions.
 pub(super) struct DrawnCase {
     pub(super) which: &'static str,
     pub(super) case: String,
@@ -22,7 +22,7 @@ pub(super) struct DrawnCase {
     pub(super) of_student: Picture,
 }
 
-/// Draws the students' cases; those whose files are missing are told in a sentence for each student.
+/// Draws the students' cases. Returns the pictures and, for each student with missing files, a sentence.
 pub(super) fn draw(family: &Family, cases: &[ValidationCase]) -> (Vec<Drawn>, Vec<String>) {
     let (mut all, mut notes) = (Vec::new(), Vec::new());
     let teacher = &family.teacher().entry;
@@ -30,9 +30,9 @@ pub(super) fn draw(family: &Family, cases: &[ValidationCase]) -> (Vec<Drawn>, Ve
         let student = &member.entry;
         let (mut drawn, mut failed) = (Vec::new(), Vec::new());
         let agreement = &student.validation.agreement;
-        for (which, student_dice, id) in telling(agreement) {
+        for (which, student_dice, id) in representative(agreement) {
             let Some(case) = cases.iter().find(|case| case.id == id) else {
-                failed.push(format!("{id} is no case of the raw dataset any more"));
+                failed.push(format!("{id} is no longer a case of the raw dataset"));
                 continue;
             };
             let files = [teacher, student].map(|entry| entry.run.labels().join(format!("{id}.nii.gz")));
@@ -45,7 +45,7 @@ pub(super) fn draw(family: &Family, cases: &[ValidationCase]) -> (Vec<Drawn>, Ve
                     of_teacher,
                     of_student,
                 }),
-                Err(error) => failed.push(format!("{id}: {error:#}")),
+                Err(error) => failed.push(format!("{id}: {}", error.chain())),
             }
         }
         if let Some(first) = failed.first() {

@@ -7,14 +7,14 @@ use crate::work::Work;
 use scanside_app::error::{Error, ErrorKind};
 use std::collections::BTreeMap;
 
-/// What to do where it is not clear.
-const SAY: &str = "say which run the others are compared with: --teacher RUN";
+/// What to do where the teacher is ambiguous.
+const HINT: &str = "choose the run that the others are compared with: --teacher RUN";
 
-/// The place of the one run that all students name as their teacher.
+/// The index of the one run that all students name as their teacher.
 ///
 /// # Errors
-/// No run is validated; no student names a teacher, or they name several; the teacher is no run of the folder, or is
-/// left out.
+/// No run is validated; no student names a teacher, or they name several; the teacher is not a run of the folder, or is left
+/// out.
 pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Result<usize, Error> {
     let folder = work.root().display();
     if entries.is_empty() {
@@ -27,26 +27,29 @@ pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Re
                     left_out[0].run
                 )
             }
-            (None, true) => format!("{folder} holds no training run"),
+            (None, true) => format!("{folder} has no training run"),
         };
         return Err(Error::new(ErrorKind::Input, why));
     }
     let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for entry in entries {
-        if let Some(teacher) = entry.taught_by() {
+        if let Some(teacher) = entry.teacher() {
             named.entry(teacher).or_default().push(&entry.facts.name);
         }
     }
-    let told: Vec<String> =
+    let list: Vec<String> =
         named.iter().map(|(name, students)| format!("{name} (of {})", students.join(", "))).collect();
     let name = match named.len() {
         0 => {
-            return Err(Error::new(ErrorKind::Usage, format!("no validated run of {folder} names its teacher; {SAY}")));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("no validated run of {folder} names its teacher; {HINT}"),
+            ));
         }
         1 => named.keys().next().copied().unwrap_or_default(),
         count => {
             let sentence =
-                format!("the students of {folder} name {count} different teachers: {}; {SAY}", told.join(", "));
+                format!("the students of {folder} name {count} different teachers: {}; {HINT}", list.join(", "));
             return Err(Error::new(ErrorKind::Usage, sentence));
         }
     };
@@ -56,15 +59,16 @@ pub(super) fn choose(work: &Work, entries: &[Entry], left_out: &[LeftOut]) -> Re
     if let Some(left) = left_out.iter().find(|left| left.run == name) {
         let run = RunFolder::new(work.runs().join(name));
         return Err(match run.validation().is_file() {
-            true => {
-                Error::new(ErrorKind::Input, format!("the teacher {name} cannot be compared with: {}", left.reason))
-            }
+            true => Error::new(
+                ErrorKind::Input,
+                format!("the students cannot be compared with the teacher {name}: {}", left.reason),
+            ),
             false => unvalidated(work, &run),
         });
     }
     Err(Error::new(
         ErrorKind::Usage,
-        format!("the students' teacher, {}, is not one run of {folder}; {SAY}", told.join(", ")),
+        format!("the students' teacher, {}, is not one run of {folder}; {HINT}", list.join(", ")),
     ))
 }
 

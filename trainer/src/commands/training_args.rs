@@ -1,57 +1,63 @@
-//! How long, on what and from which random numbers: the options that every training has.
+//! The options that every training has.
 
 use crate::network::Precision;
 use crate::training::settings::RunSettings;
 use clap::{Args, ValueEnum};
 use scanside_app::error::{Error, ErrorKind};
+use scanside_app::machine::all_cores;
 use scanside_core::nnunet::FoldName;
+use std::path::PathBuf;
 use tch::{Cuda, Device};
 
-/// Options of a training run.
+/// Options of a training.
 #[derive(Args, Debug)]
-pub struct ScheduleArgs {
+pub struct TrainingArgs {
+    /// Work folder created by `scanside-train plan`.
+    #[arg(value_name = "WORK")]
+    pub work: PathBuf,
     /// Fold to train: a number, or all.
     #[arg(long, default_value = "0")]
     pub fold: FoldName,
     /// Epochs of the whole run; the learning rate falls to zero over them.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub epochs: u32,
-    /// Steps an epoch.
+    /// Training steps per epoch.
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub iterations_per_epoch: u32,
-    /// Batches of validation patches after each epoch.
+    /// Batches of validation patches after each epoch; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub validation_iterations: u32,
-    /// Patches a step [default: the plan's].
+    /// Patches per step; more need more memory [default: the plan's].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch_size: Option<u16>,
     /// Learning rate of the first epoch.
     #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = positive)]
     pub learning_rate: f64,
-    /// What computes.
+    /// Device that computes.
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
-    /// What convolutions multiply. bfloat16 is libtorch's: faster on GPUs, and on CPUs that have it for wide networks.
+    /// Number format of convolutions. bf16 is computed by libtorch: faster on GPUs, and for wide networks on CPUs with
+    /// bfloat16 instructions.
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     pub precision: PrecisionChoice,
     /// Threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Where the random numbers start.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Leave out what follows the training: the cases held back segmented and measured, and the network's speed and memory.
+    /// Do not segment and measure the validation cases after the training, nor the speed and memory of the networks.
     #[arg(long)]
     pub no_validation: bool,
-    /// Go on with what was stopped; the other options as before.
+    /// Continue an interrupted training. All other options must be the same as before.
     #[arg(long)]
     pub resume: bool,
 }
 
-/// What computes.
+/// Device that computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceChoice {
-    /// A GPU if libtorch has one, otherwise the CPU.
+    /// The first GPU if libtorch supports one, otherwise the CPU.
     Auto,
     /// The CPU.
     Cpu,
@@ -59,7 +65,7 @@ pub enum DeviceChoice {
     Cuda,
 }
 
-/// What convolutions multiply.
+/// Number format of convolutions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionChoice {
     /// bfloat16 on a GPU, single precision on a CPU.
@@ -70,14 +76,13 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
-impl ScheduleArgs {
-    /// The settings asked for, with weights averaged as `average` says; libtorch is told its threads.
+impl TrainingArgs {
+    /// The settings asked for, with the decay `average` of averaged weights. Sets libtorch's number of threads.
     ///
     /// # Errors
-    /// The device is not there.
+    /// The device does not exist.
     pub(super) fn settings(&self, average: Option<f64>) -> Result<RunSettings, Error> {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.threads.map_or_else(all, usize::from);
+        let threads = all_cores(self.threads);
         tch::set_num_threads(threads as i32);
         let device = device(self.device)?;
         Ok(RunSettings {
@@ -107,7 +112,7 @@ fn device(choice: DeviceChoice) -> Result<Device, Error> {
         (_, true) => Ok(Device::Cuda(0)),
         (DeviceChoice::Cuda, false) => Err(Error::new(
             ErrorKind::Usage,
-            "this libtorch has no GPU; build with LIBTORCH set to one that has, or use --device cpu",
+            "this libtorch supports no GPU; build with LIBTORCH set to one that does, or use --device cpu",
         )),
     }
 }
@@ -115,13 +120,13 @@ fn device(choice: DeviceChoice) -> Result<Device, Error> {
 pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => Err("give a number above 0".into()),
+        _ => Err("expected a number above 0".into()),
     }
 }
 
 pub(super) fn decay(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(decay) if decay > 0.0 && decay < 1.0 => Ok(decay),
-        _ => Err("give a number between 0 and 1".into()),
+        _ => Err("expected a number between 0 and 1".into()),
     }
 }

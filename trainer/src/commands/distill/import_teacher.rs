@@ -1,11 +1,11 @@
-//! A teacher from elsewhere becomes a run of the work folder, so that students can be compared with it: its network as
-//! `model.onnx`, and what is known of its training.
+//! Imports a teacher of another program as a run of the work folder, so that students can be compared with it: its network as
+//! `model.onnx`, and the known facts of its training.
 
 use crate::dataset::splits::Split;
 use crate::plan::TrainingPlan;
-use crate::report::run::{FORMAT, RunFacts, RunFolder, TAKEN_FROM};
+use crate::report::run::{FORMAT, IMPORTED_FROM, RunFacts, RunFolder};
 use crate::work::Work;
-use scanside_app::error::{Error, ErrorKind, OrError};
+use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_app::model::{Model, ModelOptions};
 use scanside_app::output::PendingFile;
 use scanside_core::nnunet::{self, FoldName, ImportOptions};
@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Key of the note that holds its hash.
+/// Key of the note with the hash of its graph.
 const GRAPH: &str = "graph_sha256";
-/// Digits of a network's hash in the name of its run, where its own name is another's.
+/// Digits of a network's hash in the name of its run, where a run of its name exists.
 const HASH_DIGITS: usize = 8;
 
-/// The name of a network's run, and where it lies or can be made: that of the model, unless another network has it.
+/// The name of a network's run and its folder: the name of the model, unless another network has it.
 fn place(work: &Work, name: &str, graph: &str) -> Result<(String, RunFolder), Error> {
     let mut name = name.to_owned();
     loop {
@@ -32,18 +32,25 @@ fn place(work: &Work, name: &str, graph: &str) -> Result<(String, RunFolder), Er
     }
 }
 
-/// The run of the model file or nnU-Net folder at `given`, made if there is none yet. `seen` are the cases it is known to
-/// have been trained on; `split` is that of `fold`, by which it will be judged.
+/// What is known of a teacher's training.
+pub(super) struct TeacherFacts<'a> {
+    /// The fold whose validation cases it is evaluated on.
+    pub(super) fold: FoldName,
+    /// The cases of that fold.
+    pub(super) split: &'a Split,
+    /// The cases that it was trained on, if they are known.
+    pub(super) trained_on: Option<&'a [String]>,
+}
+
+/// The run of the model file or nnU-Net folder at `given`, created if there is none yet.
 ///
 /// # Errors
 /// The model cannot be read, or files cannot be written.
-pub(super) fn adopt(
+pub(super) fn import(
     work: &Work,
     plan: &TrainingPlan,
     given: &Path,
-    fold: FoldName,
-    split: &Split,
-    seen: Option<&[String]>,
+    facts: &TeacherFacts<'_>,
 ) -> Result<RunFolder, Error> {
     let (manifest, mut graph) = if nnunet::is_model_folder(given) {
         nnunet::import_folder(given, &ImportOptions::default()).or_error(ErrorKind::Model)?
@@ -51,9 +58,9 @@ pub(super) fn adopt(
         let loaded = onnx::load(given, None).or_error(ErrorKind::Model)?;
         (loaded.manifest, loaded.model)
     };
-    let whole = given.canonicalize().or_error(ErrorKind::Model)?;
+    let whole = given.canonicalize().or_cannot_read(ErrorKind::Model, given)?;
     let name = if given.is_dir() { whole.file_name() } else { whole.file_stem() };
-    let name = format!("{}_fold_{fold}", name.unwrap_or_default().to_string_lossy());
+    let name = format!("{}_fold_{}", name.unwrap_or_default().to_string_lossy(), facts.fold);
     let hash = graph.graph_sha256();
     let (name, run) = place(work, &name, &hash)?;
     if run.facts().is_file() {
@@ -68,7 +75,7 @@ pub(super) fn adopt(
     file.publish()?;
     let model = Model::open(&run.model(), &ModelOptions::default())?;
     let classes = plan.manifest.labels.heads().iter().filter(|head| head.value != 0);
-    let facts = RunFacts {
+    let run_facts = RunFacts {
         format: FORMAT,
         name,
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -76,9 +83,9 @@ pub(super) fn adopt(
         plans: plan.plans_name.clone(),
         configuration: plan.configuration.clone(),
         plans_sha256: String::new(),
-        fold: fold.to_string(),
-        training_cases: seen.map(<[String]>::to_vec).unwrap_or_default(),
-        validation_cases: split.val.clone(),
+        fold: facts.fold.to_string(),
+        training_cases: facts.trained_on.map(<[String]>::to_vec).unwrap_or_default(),
+        validation_cases: facts.split.val.clone(),
         classes: classes.map(|head| head.name.clone()).collect(),
         features_per_stage: Vec::new(),
         parameters: model.parameters(),
@@ -90,9 +97,9 @@ pub(super) fn adopt(
         initial_lr: 0.0,
         seed: 0,
         device: "elsewhere".into(),
-        notes: BTreeMap::from([(TAKEN_FROM.to_owned(), given.display().to_string()), (GRAPH.to_owned(), hash)]),
+        notes: BTreeMap::from([(IMPORTED_FROM.to_owned(), given.display().to_string()), (GRAPH.to_owned(), hash)]),
     };
-    // Last: a run without it is none.
-    facts.write(&run)?;
+    // Last: a folder without it is not a run.
+    run_facts.write(&run)?;
     Ok(run)
 }

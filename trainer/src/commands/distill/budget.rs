@@ -1,15 +1,16 @@
-//! Which students a budget of time and memory allows: told by networks of their shapes, before anything is trained.
+//! Which students a budget of time and memory allows. Untrained networks of the same shapes are measured before the training.
 
-use super::{measuring_worker, say};
+use super::super::{measuring_worker, print};
 use crate::dataset::raw::{RawCase, RawDataset};
 use crate::dataset::source::Source;
-use crate::distill::family::Pupil;
+use crate::distill::student::StudentSpec;
 use crate::export::onnx::{self, Precision};
 use crate::export::plans::for_network;
 use crate::export::{ModelFacts, TrainedNetwork};
 use crate::plan::TrainingPlan;
 use crate::plan::fingerprint::Fingerprint;
 use crate::report::run::{RunFolder, TRAINER};
+use crate::training::settings::TrainingContext;
 use crate::work::{Work, read_text};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -22,46 +23,45 @@ use scanside_core::nnunet::layers::{Layers, Role};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The pupils whose networks segment the dataset's largest case within `budget` on this machine, with mirroring, from
-/// file to file. A network without a teacher goes with its twin. With `resume`, pupils that have begun stay and others
-/// do not come: what is trained does not depend on how busy the machine is now.
+/// The students whose networks segment the dataset's largest case within `budget` on this machine, with mirroring, from file
+/// to file. A student without a teacher is kept or dropped with its twin. On resuming, the runs that exist are kept and no
+/// others: which students are trained must not depend on the machine's load.
 ///
 /// # Errors
-/// None fits; or the raw dataset is not there any more.
+/// No network fits, or the raw dataset does not exist any more.
 pub(super) fn keep_within(
-    work: &Work,
-    plan: &TrainingPlan,
-    pupils: Vec<Pupil>,
+    context: &TrainingContext<'_>,
+    students: Vec<StudentSpec>,
     budget: Budget,
     threads: Option<u16>,
-    resume: bool,
-) -> Result<Vec<Pupil>, Error> {
-    let begun = |pupil: &Pupil| RunFolder::new(work.runs().join(&pupil.member.name)).facts().is_file();
-    if resume && pupils.iter().any(begun) {
-        return Ok(pupils.into_iter().filter(begun).collect());
+) -> Result<Vec<StudentSpec>, Error> {
+    let TrainingContext { work, plan, .. } = *context;
+    let exists = |student: &StudentSpec| RunFolder::new(work.runs().join(&student.run.name)).facts().is_file();
+    if context.resume && students.iter().any(exists) {
+        return Ok(students.into_iter().filter(exists).collect());
     }
     let case = largest_case(work)?;
-    let folder = tempfile::tempdir().or_error_with(ErrorKind::Output, || "no temporary folder could be made")?;
+    let folder = tempfile::tempdir().or_error_with(ErrorKind::Output, || "a temporary folder cannot be created")?;
     let mut networks: Vec<(UNet, PathBuf)> = Vec::new();
-    for pupil in &pupils {
-        if networks.iter().all(|(unet, _)| *unet != pupil.member.unet) {
-            let file = folder.path().join(format!("{}.onnx", pupil.member.name));
-            let (network, facts) = untrained(plan, &pupil.member.unet)?;
+    for student in &students {
+        if networks.iter().all(|(unet, _)| *unet != student.run.unet) {
+            let file = folder.path().join(format!("{}.onnx", student.run.name));
+            let (network, facts) = untrained(plan, &student.run.unet)?;
             onnx::write_unchecked(&file, &network, &facts, Precision::F32)?;
-            networks.push((pupil.member.unet.clone(), file));
+            networks.push((student.run.unet.clone(), file));
         }
     }
     let worker = measuring_worker()?;
-    // A training image is a scan, whatever it looks like.
+    // A training image is a scan, even if it looks like a label map.
     let options = WeighOptions { budget, threads, allow_label_input: true, ..WeighOptions::new(case.images.clone()) };
     let weighed = networks.iter().map(|(_, file)| Ok(worker.weigh(file, &options)?.candidate));
     let candidates = weighed.collect::<Result<Vec<Candidate>, Error>>()?;
-    say(&format!("for {}, the largest case, on this machine:\n{}", case.id, choose::table(&candidates, None)));
-    let fits = |pupil: &Pupil| {
-        let network = networks.iter().position(|(unet, _)| *unet == pupil.member.unet);
+    print(&format!("for {}, the largest case, on this machine:\n{}", case.id, choose::table(&candidates, None)))?;
+    let fits = |student: &StudentSpec| {
+        let network = networks.iter().position(|(unet, _)| *unet == student.run.unet);
         network.is_some_and(|place| candidates[place].fits)
     };
-    let kept: Vec<Pupil> = pupils.into_iter().filter(fits).collect();
+    let kept: Vec<StudentSpec> = students.into_iter().filter(fits).collect();
     if kept.is_empty() {
         return Err(Error::new(ErrorKind::DoesNotFit, nothing_fits(&candidates, budget, ["ram=", "latency="])));
     }
@@ -71,7 +71,7 @@ pub(super) fn keep_within(
 /// Reads limits: `latency=20s,ram=1G`, either or both.
 ///
 /// # Errors
-/// A sentence that says how to write them.
+/// A sentence that shows how to write them.
 pub(super) fn parse(text: &str) -> Result<Budget, String> {
     let mut budget = Budget::default();
     for part in text.split(',') {
@@ -79,7 +79,7 @@ pub(super) fn parse(text: &str) -> Result<Budget, String> {
         let twice = match key.trim() {
             "latency" => budget.seconds.replace(parse_seconds(value)?).is_some(),
             "ram" => budget.ram_bytes.replace(parse_bytes(value)?).is_some(),
-            _ => return Err("give latency=20s, ram=1G, or both with a comma between them".into()),
+            _ => return Err("expected latency=20s, ram=1G, or both separated by a comma".into()),
         };
         if twice {
             return Err(format!("{} is given twice", key.trim()));
@@ -88,18 +88,19 @@ pub(super) fn parse(text: &str) -> Result<Budget, String> {
     Ok(budget)
 }
 
-/// The case that covers the most space.
+/// The case with the largest volume.
 fn largest_case(work: &Work) -> Result<RawCase, Error> {
     let raw = RawDataset::open(&Source::read(work)?.folder)?;
-    let fingerprint: Fingerprint = serde_json::from_str(&read_text(&work.fingerprint())?)
-        .or_error_with(ErrorKind::Input, || format!("{} cannot be read", work.fingerprint().display()))?;
+    let path = work.fingerprint();
+    let fingerprint: Fingerprint =
+        serde_json::from_str(&read_text(&path)?).map_err(|error| Error::cannot_read(ErrorKind::Input, &path, error))?;
     let sizes = fingerprint.shapes_after_crop.iter().zip(&fingerprint.spacings);
     let volumes = sizes.map(|(shape, spacing)| (0..3).map(|axis| shape[axis] as f64 * spacing[axis]).product::<f64>());
     let largest = raw.cases.iter().zip(volumes).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(case, _)| case.clone());
-    largest.ok_or_else(|| Error::new(ErrorKind::Input, "the dataset holds no case"))
+    largest.ok_or_else(|| Error::new(ErrorKind::Input, "the dataset has no case"))
 }
 
-/// A network that nobody trained, which takes as long as one that somebody did.
+/// An untrained network, which needs the same time and memory as a trained one.
 fn untrained(plan: &TrainingPlan, unet: &UNet) -> Result<(TrainedNetwork, ModelFacts), Error> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
     let mut weights = BTreeMap::new();
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_written_in_one_word() {
+    fn limits_are_parsed() {
         assert_eq!(parse("latency=20s,ram=1G"), Ok(Budget { ram_bytes: Some(1_000_000_000), seconds: Some(20.0) }));
         assert_eq!(parse("ram=800M"), Ok(Budget { ram_bytes: Some(800_000_000), seconds: None }));
         for wrong in ["", "20s", "latency=20", "ram=1G,ram=2G", "time=20s", "latency=20s,"] {

@@ -1,4 +1,4 @@
-//! How the runs of a family belong together: roles, plain twins, other seeds.
+//! Relations between the runs of a family: roles, plain twins, other seeds.
 
 use super::entry::Entry;
 use crate::report::chart::COLOURS;
@@ -13,7 +13,7 @@ pub enum Role {
     Teacher,
     /// It had a teacher.
     Distilled,
-    /// It learnt from labels alone.
+    /// It learnt from the labels alone.
     Plain,
 }
 
@@ -21,16 +21,16 @@ pub enum Role {
 pub(super) struct Member {
     pub(super) entry: Entry,
     pub(super) role: Role,
-    /// Of a distilled run: the place of the run that differs from it in nothing but having no teacher.
+    /// For a distilled run: the index of the run that differs from it only in having no teacher.
     pub(super) twin: Option<usize>,
-    /// Which of the page's colours; a twin has that of its student.
+    /// Number of its colour; a twin has the colour of its student.
     pub(super) colour: usize,
 }
 
 /// The members in order: the teacher, then from large to small, a plain twin after its student.
 pub(super) fn family(teacher: Entry, others: Vec<Entry>) -> Vec<Member> {
     let member = |entry: Entry| {
-        let role = if entry.taught_by().is_some() { Role::Distilled } else { Role::Plain };
+        let role = if entry.teacher().is_some() { Role::Distilled } else { Role::Plain };
         Member { entry, role, twin: None, colour: 0 }
     };
     let mut rest: Vec<Member> = others.into_iter().map(member).collect();
@@ -65,7 +65,7 @@ pub(super) fn family(teacher: Entry, others: Vec<Entry>) -> Vec<Member> {
 }
 
 /// The same network trained in the same way for as long, on as many cases.
-fn same_course(a: &Entry, b: &Entry) -> bool {
+fn same_training(a: &Entry, b: &Entry) -> bool {
     let (x, y) = (&a.facts, &b.facts);
     x.features_per_stage == y.features_per_stage
         && x.parameters == y.parameters
@@ -77,22 +77,21 @@ fn same_course(a: &Entry, b: &Entry) -> bool {
 }
 
 fn is_twin(student: &Entry, plain: &Entry) -> bool {
-    same_course(student, plain)
+    same_training(student, plain)
         && student.facts.seed == plain.facts.seed
         && student.facts.training_cases == plain.facts.training_cases
 }
 
-/// Places of members that differ in nothing but the seed, by two and more. With few labels the seed chooses the cases
-/// too.
+/// Groups of two or more members that differ only in their seed, by index. With few labels, the seed also chooses the
+/// cases.
 pub(super) fn seeds(members: &[Member]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let lesson =
-        |member: &Member| (member.entry.loss().map(str::to_owned), member.entry.taught_by().map(str::to_owned));
+    let losses = |member: &Member| (member.entry.loss().map(str::to_owned), member.entry.teacher().map(str::to_owned));
     for (place, member) in members.iter().enumerate() {
         let joins = |group: &&mut Vec<usize>| {
             let first = &members[group[0]];
             let new = group.iter().all(|other| members[*other].entry.facts.seed != member.entry.facts.seed);
-            new && lesson(first) == lesson(member) && same_course(&first.entry, &member.entry)
+            new && losses(first) == losses(member) && same_training(&first.entry, &member.entry)
         };
         match groups.iter_mut().find(joins) {
             Some(group) => group.push(place),

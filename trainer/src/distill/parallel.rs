@@ -1,33 +1,33 @@
-//! Several networks at once, each on a thread of its own: less waiting for each other than all threads on one network.
+//! Several networks at once, each on its own threads. Threads wait less for each other than if all compute one network.
 
 use std::sync::Mutex;
 
-/// How a family shares the machine's threads.
+/// How networks share the threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share {
+pub(super) struct ThreadShare {
     /// Networks at a time.
     pub(super) at_once: usize,
     /// Threads of each.
     pub(super) threads: usize,
-    /// Threads of what goes alone.
+    /// Threads of work that runs alone.
     whole: usize,
 }
 
-impl Share {
-    /// As many networks at a time as there are threads, and what is left of these for each.
-    pub(super) fn of(threads: usize, networks: usize) -> Share {
+impl ThreadShare {
+    /// As many networks at a time as there are threads, and an equal share of the threads for each.
+    pub(super) fn new(threads: usize, networks: usize) -> ThreadShare {
         let at_once = threads.min(networks).max(1);
-        Share { at_once, threads: (threads / at_once).max(1), whole: threads }
+        ThreadShare { at_once, threads: (threads / at_once).max(1), whole: threads }
     }
 
-    /// libtorch's work on any thread gets the threads of one network: those that go at once do not fight for cores.
+    /// libtorch uses the threads of one network from now on, because several run at a time.
     pub(super) fn split(&self) {
         if self.at_once > 1 {
             tch::set_num_threads(self.threads as i32);
         }
     }
 
-    /// libtorch's work on this thread gets all threads, until the next [`Share::split`].
+    /// libtorch uses all threads, until the next [`ThreadShare::split`].
     pub(super) fn gather(&self) {
         if self.at_once > 1 {
             tch::set_num_threads(self.whole as i32);
@@ -35,7 +35,7 @@ impl Share {
     }
 }
 
-/// Does `work` on every item, `at_once` at a time and the first ones first. Results come in the items' order.
+/// Does `work` on every item, `at_once` at a time, beginning with the first. The results have the order of the items.
 pub(super) fn each<T: Send, R: Send>(at_once: usize, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     if at_once <= 1 || items.len() <= 1 {
         return items.into_iter().map(work).collect();
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn threads_are_shared_out() {
         let share = |threads, networks| {
-            let share = Share::of(threads, networks);
+            let share = ThreadShare::new(threads, networks);
             (share.at_once, share.threads)
         };
         assert_eq!(share(2, 4), (2, 1));

@@ -1,23 +1,23 @@
-//! Where patches are cut.
+//! Where patches are cut from a case.
 
 use rand::{Rng, RngExt};
 
-/// The part of a batch that must hold foreground.
+/// The fraction of a batch that must contain foreground.
 const FOREGROUND: f64 = 0.33;
 
-/// How the places of patches are chosen.
+/// Chooses where patches are cut from a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patches {
+pub struct PatchSampler {
     /// Extents of the network's patch: `z, y, x`.
     pub patch_zyx: [usize; 3],
-    /// Extents of what it is made of, at least those of the patch.
+    /// Extents of the window that the patch is resampled from, at least those of the patch.
     pub window_zyx: [usize; 3],
     /// Which of the locations are those of all annotated voxels, where the dataset has an ignore label.
     pub annotated: Option<usize>,
 }
 
-impl Patches {
-    /// Whether sample `index` of a batch of `batch` must hold foreground: the last ones do.
+impl PatchSampler {
+    /// Whether sample `index` of a batch of `batch` must contain foreground: the last ones must.
     pub fn foreground(index: usize, batch: usize) -> bool {
         index >= (batch as f64 * (1.0 - FOREGROUND)).round_ties_even() as usize
     }
