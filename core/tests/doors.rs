@@ -303,7 +303,7 @@ proptest! {
         let data = vec![0.5f32; lens[0]];
         let stored = Stored { data: Data::F32(&data), channels, order: Order::Planes, gone: first, ops: vec![] };
         let low = Source { parts: vec![Box::new(stored)], grid: low };
-        let axis: Vec<Between> = (0..9).map(|i| Between { index: i * first % 7, weight: 0.5 }).collect();
+        let axis: Vec<Between> = (0..9usize).map(|i| Between { index: i.wrapping_mul(first) % 7, weight: 0.5 }).collect();
         let (weights, bias) = (vec![0.5f32; 600], vec![0.5f32; cout.min(64)]);
         let part: Box<dyn Read> = match which {
             0 => Box::new(Spread { low, by }),

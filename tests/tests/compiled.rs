@@ -78,7 +78,7 @@ fn what_cannot_be_compiled_or_opened_is_refused() {
     let compile = ["compile", "{}", "-o", "{}"];
     refused(&compile, &[&model(), &image], 6, "exists already; --overwrite replaces it");
     let other = out.path().join("other.image");
-    refused(&compile, &[&image, &other], 4, "is compiled already");
+    refused(&compile, &[&image, &other], 4, "is a compiled model already");
     // A graph that only tract runs: the operator is named.
     let facts = out.path().join("odd.toml");
     std::fs::write(
