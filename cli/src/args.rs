@@ -134,8 +134,8 @@ pub(crate) struct BenchArgs {
     /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
     #[arg(long)]
     pub(crate) layers: bool,
-    /// Count the windows of a scan of this size and predict their time: voxels, and their distance in millimetres [e.g.
-    /// 512x512x300@0.8x0.8x1].
+    /// Count the windows of a scan of this size and predict their time: voxels, and their distance in millimetres, for
+    /// example 512x512x300@0.8x0.8x1.
     #[arg(long, value_name = "XxYxZ[@MMxMMxMM]")]
     pub(crate) volume: Option<ScanSize>,
     /// One JSON document a line on standard output.

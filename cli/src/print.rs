@@ -26,7 +26,7 @@ pub(crate) fn line(text: std::fmt::Arguments<'_>) -> Result<(), Error> {
 /// Prints a JSON document.
 ///
 /// # Errors
-/// As for [`line`].
+/// As for [`line()`].
 pub(crate) fn json(document: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(document).map_err(|e| Error::of(ErrorKind::Internal, e))?;
     say!("{text}")
@@ -35,7 +35,7 @@ pub(crate) fn json(document: &impl Serialize) -> Result<(), Error> {
 /// Hands everything that was printed to the system.
 ///
 /// # Errors
-/// As for [`line`].
+/// As for [`line()`].
 pub(crate) fn finish() -> Result<(), Error> {
     printed(io::stdout().flush())
 }

@@ -8,7 +8,7 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Surroundings {
     /// Bytes of the process before the run, the loaded model included. `None`: not measured; the model counts with
-    /// [`EngineFootprint::shared_bytes`], and nothing else does.
+    /// [`EngineFootprint::shared_bytes`](crate::engine::EngineFootprint::shared_bytes), and nothing else does.
     pub process_bytes: Option<usize>,
     /// Peak of the process while it loaded the model.
     pub loading_bytes: usize,
