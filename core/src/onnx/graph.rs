@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
 use tract_core::internal::*;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, TensorProto};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 
+use super::bounds::check_constants;
 use super::metadata::manifest_check;
 use super::quantised::{self, QuantTable};
 use super::widen::widen_to_f32;
@@ -60,12 +62,14 @@ impl TypedFolds {
             _ => QuantTable::default(),
         };
         let mut inferred = onnx.model_for_proto_model(&model.proto).map_err(OnnxError::graph)?;
+        let file_bytes = model.proto.encoded_len() as u64;
         // tract has its own copy of the weights now.
         drop(model);
         if inferred.inputs.len() != 1 {
             return Err(OnnxError::Graph(format!("it has {} inputs; one is supported", inferred.inputs.len())));
         }
         inferred.set_input_fact(0, f32::fact(&shape).into()).map_err(OnnxError::graph)?;
+        check_constants(&mut inferred, file_bytes)?;
         let mut typed = inferred.into_typed().map_err(OnnxError::graph)?;
         typed.prop_consts().map_err(OnnxError::graph)?;
         let outputs = typed.outputs.clone();

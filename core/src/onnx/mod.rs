@@ -5,6 +5,7 @@
 //!
 //! tract and ONNX's protobuf are details of this module: no public signature of the crate names one of their types.
 
+mod bounds;
 mod compiled;
 mod engine;
 mod error;
