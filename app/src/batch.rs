@@ -1,11 +1,11 @@
-//! All cases of an input, one after the other: bad ones are reported and the rest goes on, and what was done before is
-//! recognised by its content.
+//! Segments all cases of an input, one after the other. Bad cases are reported and the others continue. Results that
+//! exist already are recognised by their content.
 
-use crate::cases::{self, Case, Cases};
+use crate::cases::{self, Case};
 use crate::digest;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::Stop;
-use crate::machine;
+use crate::machine::Threads;
 use crate::model::Model;
 use crate::output::refuse_existing;
 use crate::plan::PlanReport;
@@ -34,17 +34,20 @@ pub trait BatchObserver {
     /// A case was planned and begins to run.
     fn planned(&mut self, case: &Case, planned: &PlannedCase, plan: &PlanReport);
 
+    /// Something about a case that is no error: the case's labels were made all the same.
+    fn warned(&mut self, case: &Case, warning: &str);
+
     /// Receives the progress of this case.
     fn progress(&mut self, case: &Case) -> Box<dyn Observer + '_>;
 
-    /// A case's labels are there: written now, or before.
+    /// The labels of a case exist: written now, or by an earlier run.
     fn finished(&mut self, record: &CaseRecord);
 
     /// A case failed.
     fn failed(&mut self, name: &str, error: &Error);
 }
 
-/// What came of a batch.
+/// The result of a batch.
 pub struct Batch {
     /// What was run, for [`RunRecord::write`].
     pub record: RunRecord,
@@ -76,8 +79,9 @@ pub fn segment(
     for (name, sentence) in &found.bad {
         batch.fail(name, Error::new(ErrorKind::Input, sentence), observer);
     }
+    let mut context = Context { model, folder, options, stop, threads: Threads::new(1)? };
     for case in &found.good {
-        match stop.check().and_then(|()| one_case(model, case, &found, options, stop, observer)) {
+        match stop.check().and_then(|()| context.one_case(case, observer)) {
             Ok(done) => {
                 observer.finished(&done);
                 batch.record.cases.push(done);
@@ -116,37 +120,54 @@ fn output_path(case: &Case, folder: bool, output: &Path) -> Result<PathBuf, Erro
     }
 }
 
-fn one_case(
-    model: &Model,
-    case: &Case,
-    cases: &Cases,
-    options: &BatchOptions,
-    stop: &Stop,
-    observer: &mut dyn BatchObserver,
-) -> Result<CaseRecord, Error> {
-    let started = Instant::now();
-    let path = output_path(case, cases.folder, &options.output)?;
-    let inputs = hash_files(&case.channels)?;
-    let hashes: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();
-    let key = run::result_key(model, &hashes, &options.case);
-    if path.exists() && !options.overwrite {
-        if run::is_result_of(&path, &key) {
-            return CaseRecord::resumed(&case.name, inputs, &path);
+/// What all cases of a batch share. One set of threads serves all of them.
+struct Context<'a> {
+    model: &'a Model,
+    folder: bool,
+    options: &'a BatchOptions,
+    stop: &'a Stop,
+    threads: Threads,
+}
+
+impl Context<'_> {
+    fn one_case(&mut self, case: &Case, observer: &mut dyn BatchObserver) -> Result<CaseRecord, Error> {
+        let Context { model, options, .. } = *self;
+        let started = Instant::now();
+        let path = output_path(case, self.folder, &options.output)?;
+        let inputs = hash_files(&case.channels)?;
+        let hashes: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();
+        let key = run::result_key(model, &hashes, &options.case);
+        if path.exists() && !options.overwrite {
+            if run::is_result_of(&path, &key) {
+                return CaseRecord::resumed(&case.name, inputs, &path);
+            }
+            refuse_existing(&path, Some("was not made from this input with this model"))?;
         }
-        refuse_existing(&path, Some("was not made from this input with this model"))?;
+        let planned = run::plan(model, case, &options.case)?;
+        let plan = PlanReport::new(model, case, &planned);
+        planned.scan().warnings().iter().for_each(|warning| observer.warned(case, warning));
+        if let Some(outside) = planned.outside() {
+            observer.warned(case, outside);
+        }
+        observer.planned(case, &planned, &plan);
+        let to = Destination { path: &path, key: &key };
+        let mut warnings: Vec<String> = planned.scan().warnings().to_vec();
+        warnings.extend(planned.outside().map(str::to_owned));
+        let finished = run::run(planned, to, &mut self.threads, observer.progress(case).as_mut(), self.stop)?;
+        let timing = finished.timing;
+        if let Some(outside) = finished.outside {
+            observer.warned(case, &outside);
+            warnings.push(outside);
+        }
+        Ok(CaseRecord {
+            plan: Some(plan),
+            phase_seconds: Some(timing.seconds),
+            seconds: Some(started.elapsed().as_secs_f64()),
+            peak_rss_bytes: timing.peak_bytes,
+            warnings,
+            ..CaseRecord::done(&case.name, inputs, &path)?
+        })
     }
-    let planned = run::plan(model, case, &options.case)?;
-    let plan = PlanReport::new(model, case, &planned);
-    observer.planned(case, &planned, &plan);
-    let to = Destination { path: &path, key: &key };
-    let phases = run::run(planned, to, observer.progress(case).as_mut(), stop)?;
-    Ok(CaseRecord {
-        plan: Some(plan),
-        phase_seconds: Some(phases),
-        seconds: Some(started.elapsed().as_secs_f64()),
-        peak_rss_bytes: machine::resident_bytes().map(|(_, peak)| peak),
-        ..CaseRecord::done(&case.name, inputs, &path)?
-    })
 }
 
 fn hash_files(paths: &[PathBuf]) -> Result<Vec<FileRecord>, Error> {

@@ -2,6 +2,7 @@
 
 use crate::cases::Case;
 use crate::error::Error;
+use crate::machine::MemoryLimit;
 use crate::model::Model;
 use crate::run::PlannedCase;
 use crate::time::{Clock, RunSeconds};
@@ -39,7 +40,12 @@ pub struct PlanReport {
     pub scan_kept_in_memory: bool,
     /// The most memory that the process takes.
     pub peak_ram_bytes: usize,
-    /// What that is made of.
+    /// The most that it may take: the limit given, or what is free where the plan is made, this process included. Nothing
+    /// where neither is known.
+    pub budget_bytes: Option<usize>,
+    /// What limits it.
+    pub budget_from: Option<MemoryLimit>,
+    /// What the peak is made of.
     pub parts: Vec<Part>,
     /// Upper bound of what the label file and its temporary files take.
     pub disk_bytes: usize,
@@ -52,7 +58,7 @@ pub struct PlanReport {
     /// One pass of the network over one tile, as measured just now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_per_window: Option<f64>,
-    /// Memory that the machine has free, where that is less than the run needs, so that nothing could be timed.
+    /// Memory that is free, where that is less than the run needs, so that nothing could be timed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available_ram_bytes: Option<usize>,
 }
@@ -88,6 +94,8 @@ impl PlanReport {
             layers_in_bands: memory.least_workspace,
             scan_kept_in_memory: memory.resident_source,
             peak_ram_bytes: memory.peak_bytes,
+            budget_bytes: planned.budget.map(|budget| budget.bytes),
+            budget_from: planned.budget.map(|budget| budget.limit),
             parts: memory.items.iter().map(|i| Part { name: i.name, bytes: i.bytes }).collect(),
             disk_bytes,
             predicted_seconds: None,
@@ -103,7 +111,7 @@ impl PlanReport {
     /// # Errors
     /// The network cannot be run.
     pub fn add_time(&mut self, model: &Model, planned: &PlannedCase<'_>, clock: &mut Clock) -> Result<(), Error> {
-        self.available_ram_bytes = clock.too_large_to_time(planned.memory());
+        self.available_ram_bytes = clock.too_large_to_time(planned.memory()).map(|free| free.bytes);
         if self.available_ram_bytes.is_none() {
             let prediction = clock.predict(model, planned)?;
             self.predicted_seconds = Some(prediction.phases.sum());

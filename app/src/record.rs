@@ -59,7 +59,7 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
-/// What came of one case.
+/// The result of one case.
 #[derive(Clone, Debug, Serialize)]
 pub struct CaseRecord {
     /// The case's name.
@@ -72,6 +72,9 @@ pub struct CaseRecord {
     /// What that means.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_kind: Option<ErrorKind>,
+    /// What is odd about its scan or its labels without being an error, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Its files.
     pub inputs: Vec<FileRecord>,
     /// Its label file.
@@ -86,7 +89,7 @@ pub struct CaseRecord {
     /// Seconds in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// The most memory that the process took up to the end of this case.
+    /// The most memory that the process was seen to take in this case, after a tile or phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<usize>,
 }
@@ -159,6 +162,7 @@ impl CaseRecord {
             status,
             error: None,
             error_kind: None,
+            warnings: Vec::new(),
             inputs,
             output: None,
             plan: None,

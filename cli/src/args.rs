@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Compare label files: Dice, surface Dice and 95 % Hausdorff distance per class and case.
     Evaluate(EvaluateArgs),
-    /// One job for another process of this project.
+    /// Run one job for another Scanside process.
     #[command(hide = true)]
     Worker,
 }
@@ -80,10 +80,14 @@ pub(crate) struct RunArgs {
     /// Accept an input that looks like a label map.
     #[arg(long)]
     pub(crate) allow_label_input: bool,
+    /// Refuse a scan, or a result, that is far outside of what the model was trained on, where the model states that; without
+    /// this it is a warning.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 impl RunArgs {
-    /// What is not there is refused before the model is loaded.
+    /// Refuses an input that does not exist, before the model is loaded.
     pub(crate) fn check_input(&self) -> Result<(), Error> {
         check_input(&self.input)
     }
@@ -103,6 +107,7 @@ impl RunArgs {
             max_ram: self.max_ram,
             threads: self.threads,
             allow_label_input: self.allow_label_input,
+            strict: self.strict,
         }
     }
 }
@@ -116,7 +121,7 @@ pub(crate) struct BenchArgs {
     /// Number of threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Timed runs, after one to warm up.
+    /// Number of timed runs; one run before them is not timed.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
     /// Inference engine.
@@ -128,17 +133,17 @@ pub(crate) struct BenchArgs {
     /// Instruction set of the kernels, to measure what an older CPU would do [default: the best of this CPU].
     #[arg(long, value_name = "NAME", value_parser = instructions)]
     pub(crate) instructions: Option<String>,
-    /// Run the network in low-memory mode, as a small --max-ram does.
+    /// Run the network in low-memory mode, as with a small --max-ram: less memory, slower.
     #[arg(long)]
     pub(crate) least_memory: bool,
-    /// Time each step of the network, beside what this machine's arithmetic and memory would allow.
+    /// Print the time of each step of the network, and how close it is to this machine's arithmetic and memory limits.
     #[arg(long)]
     pub(crate) layers: bool,
     /// Count the windows of a scan of this size and predict their time: voxels, and their distance in millimetres, for
     /// example 512x512x300@0.8x0.8x1.
     #[arg(long, value_name = "XxYxZ[@MMxMMxMM]")]
     pub(crate) volume: Option<ScanSize>,
-    /// One JSON document a line on standard output.
+    /// Print one JSON document per line on standard output.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,4 +1,4 @@
-//! Words on standard output, and errors as sentences with what to do.
+//! Text on standard output, and errors as sentences that say what to do.
 
 use scanside_app::output::Exists;
 use scanside_app::run::{LooksLikeLabels, TooLarge};
@@ -40,7 +40,7 @@ pub(crate) fn finish() -> Result<(), Error> {
     printed(io::stdout().flush())
 }
 
-/// A reader that went away (`| head`) wants no more lines: no error. Anything else is one.
+/// A reader that has closed the pipe (`| head`) is not an error; everything else is.
 fn printed(outcome: io::Result<()>) -> Result<(), Error> {
     match outcome {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -62,7 +62,7 @@ fn hint(error: &Error) -> Option<String> {
     if error.find::<Exists>().is_some() {
         return Some("; --overwrite replaces it".into());
     }
-    let TooLarge { needs, halvable_bytes } = error.find()?;
+    let TooLarge { needs, halvable_bytes, .. } = error.find()?;
     let mut hint = String::new();
     if let Some(least) = needs.least_bytes {
         hint += &format!(" (--max-ram {}M)", least.div_ceil(1_000_000));

@@ -50,7 +50,7 @@ fn segment(model: &Path, scan: &Path, out: &Path, limit_megabytes: u64, extra: &
 fn check(name: &str, record: &Value) -> u64 {
     let case = &record["cases"][0];
     let announced = case["plan"]["peak_ram_bytes"].as_u64().expect("a peak");
-    let Some(measured) = case["peak_rss_bytes"].as_u64() else {
+    let Some(measured) = record["peak_rss_bytes"].as_u64() else {
         skipped("this system does not tell a process's peak memory");
         return announced;
     };

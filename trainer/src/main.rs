@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use scanside_app::interrupt::Stop;
-use scanside_app::{Error, worker};
+use scanside_app::{Error, machine, worker};
 use scanside_trainer::commands;
 use scanside_trainer::exit::{EXIT_CODES, Exit};
 use std::process::ExitCode;
@@ -36,6 +36,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    machine::limit_allocator();
     let cli = Cli::parse();
     let exit = run(&cli.command).unwrap_or_else(|error| {
         eprintln!("scanside-train: {}", error.chain());

@@ -49,7 +49,7 @@ pub struct Budget {
     pub seconds: Option<f64>,
 }
 
-/// The index of the model to take, and why it.
+/// The index of the model to use, and the reason.
 pub fn choose(candidates: &[Candidate]) -> Option<(usize, String)> {
     let fitting = || candidates.iter().enumerate().filter(|(_, c)| c.fits);
     let count = fitting().count();
@@ -83,7 +83,11 @@ pub fn choose(candidates: &[Candidate]) -> Option<(usize, String)> {
 /// Why a run does not fit, if it does not.
 pub(super) fn over_time(predicted_seconds: f64, budget: Budget) -> Option<String> {
     let allowed = budget.seconds.filter(|allowed| predicted_seconds > *allowed)?;
-    Some(format!("needs {}, {} allowed", human_seconds(predicted_seconds), human_seconds(allowed)))
+    let [needed, allowed_text] = [predicted_seconds, allowed].map(human_seconds);
+    if needed == allowed_text {
+        return Some(format!("needs slightly more than the {allowed_text} allowed"));
+    }
+    Some(format!("needs {needed}, {allowed_text} allowed"))
 }
 
 /// What would have to be allowed so that one of the models fits; `options` allow memory and time, up to their values.
@@ -209,5 +213,7 @@ mod tests {
         assert_eq!(over_time(9.0, budget), None);
         assert_eq!(over_time(9.0, Budget { seconds: None, ..budget }), None);
         assert!(over_time(11.0, budget).is_some_and(|why| why.contains("11.0 s")));
+        let rounded_alike = over_time(10.01, budget).expect("more than 10 s");
+        assert_eq!(rounded_alike, "needs slightly more than the 10.0 s allowed");
     }
 }

@@ -1,4 +1,4 @@
-//! Models of one family that were not among those given: a file knows the others that were made with it.
+//! Models of the same family that were not given: a model file lists the models that were trained with it.
 
 use crate::units::human_bytes;
 use scanside_core::manifest::{FamilyMember, Manifest};

@@ -81,15 +81,16 @@ pub fn weigh(path: &Path, options: &WeighOptions) -> Result<Weighed, Error> {
         max_ram: options.budget.ram_bytes,
         threads: options.threads,
         allow_label_input: options.allow_label_input,
+        strict: false,
     };
     let planned = match run::plan(&model, &case, &how) {
         Ok(planned) => planned,
         Err(error) => {
-            let Some(TooLarge { needs, .. }) = error.find() else { return Err(error) };
+            let Some(TooLarge { needs, limit, .. }) = error.find() else { return Err(error) };
             candidate.least_ram_bytes = needs.least_bytes;
             let bytes = |bytes: usize| human_bytes(bytes as u64);
             candidate.why_not = Some(match needs.least_bytes {
-                Some(least) => format!("needs {}, {} allowed", bytes(least), bytes(needs.budget_bytes)),
+                Some(least) => format!("needs {}, {} {}", bytes(least), bytes(needs.budget_bytes), limit.short()),
                 None => "needs more memory than a process can address".into(),
             });
             return Ok(Weighed { case: case.name, candidate });
@@ -101,9 +102,9 @@ pub fn weigh(path: &Path, options: &WeighOptions) -> Result<Weighed, Error> {
     candidate.layers_in_bands = Some(planned.memory().least_workspace);
     candidate.peak_ram_bytes = Some(planned.memory().peak_bytes);
     let mut clock = Clock::new(path, load);
-    if let Some(available) = clock.too_large_to_time(planned.memory()) {
-        let (needs, free) = (human_bytes(planned.memory().peak_bytes as u64), human_bytes(available as u64));
-        candidate.why_not = Some(format!("needs {needs}, this machine has {free} free"));
+    if let Some(free) = clock.too_large_to_time(planned.memory()) {
+        let [needs, bytes] = [planned.memory().peak_bytes, free.bytes].map(|bytes| human_bytes(bytes as u64));
+        candidate.why_not = Some(format!("needs {needs}, {bytes} {}", free.limit));
         return Ok(Weighed { case: case.name, candidate });
     }
     let prediction = clock.predict(&model, &planned)?;

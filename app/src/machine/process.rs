@@ -1,25 +1,6 @@
-//! This process and this computer, as the operating system describes them.
+//! What the CPU is called, and how the C allocator treats memory that was freed.
 
-/// Resident memory now, and the most it ever was, in bytes; `None` where the system does not tell.
-pub fn resident_bytes() -> Option<(usize, usize)> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| -> Option<usize> {
-        let line = status.lines().find(|l| l.starts_with(name))?;
-        let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-        kib.checked_mul(1024)
-    };
-    Some((field("VmRSS:")?, field("VmHWM:")?))
-}
-
-/// Memory that this machine could give to a process now, in bytes; `None` where the system does not tell.
-pub fn available_bytes() -> Option<usize> {
-    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = memory.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    kib.checked_mul(1024)
-}
-
-/// What the CPU calls itself; its architecture where the system does not tell.
+/// The CPU's name; its architecture where the system does not report one.
 pub fn cpu_name() -> String {
     let name = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|l| l.starts_with("model name"))?;
@@ -28,12 +9,28 @@ pub fn cpu_name() -> String {
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// The process's memory while it holds nothing but a model, where the system does not tell.
-pub const TYPICAL_PROCESS_BYTES: usize = 64 << 20;
-
-/// What two processes that hold the same model differ by: where pages fall, and what the system maps of the program.
-/// Runs of one model were seen to differ by half of it.
-pub const BETWEEN_PROCESSES_BYTES: usize = 2 << 20;
+/// Lets freed memory go back to the system at once, from whichever thread it comes: announced peaks depend on it. A program
+/// calls this first, before it starts threads.
+///
+/// The GNU allocator otherwise raises the size from which blocks are mapped by themselves to that of the largest block
+/// that was freed, and keeps a heap for each thread. A folder of scans then takes several times the memory of its largest
+/// one. Other allocators are left as they are.
+#[allow(unsafe_code)]
+pub fn limit_allocator() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// Blocks from this size are mapped by themselves and unmapped when freed; the allocator's own starting value.
+        const MAPPED_BYTES: libc::c_int = 128 << 10;
+        /// All threads share the heap: kernels allocate next to nothing, so they do not wait for each other.
+        const HEAPS: libc::c_int = 1;
+        for (parameter, value) in [(libc::M_MMAP_THRESHOLD, MAPPED_BYTES), (libc::M_ARENA_MAX, HEAPS)] {
+            // SAFETY: the function changes a parameter of the allocator, under the allocator's lock.
+            unsafe {
+                libc::mallopt(parameter, value);
+            }
+        }
+    }
+}
 
 /// Gives memory that was freed back to the system: reading a model takes several times its weights for a moment, and the
 /// C allocator keeps what is between blocks still in use.

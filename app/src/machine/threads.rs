@@ -25,6 +25,19 @@ impl Threads {
             .or_error_with(ErrorKind::DoesNotFit, || format!("{workers} threads could not be started"))?;
         Ok(Threads { pool: Some(pool) })
     }
+
+    /// Changes the number of threads; the same number keeps those that there are.
+    ///
+    /// # Errors
+    /// As for [`Threads::new`].
+    pub fn resize(&mut self, workers: usize) -> Result<(), Error> {
+        if self.workers() != workers.max(1) {
+            // The old threads end before new ones take memory.
+            self.pool = None;
+            *self = Threads::new(workers)?;
+        }
+        Ok(())
+    }
 }
 
 impl Executor for Threads {

@@ -38,6 +38,8 @@ pub struct Model {
     pub(crate) process_bytes: usize,
     /// The most memory that the process took until then.
     pub(crate) loading_bytes: usize,
+    /// What another process may take beyond `process_bytes`, so that a limit that is advised here suffices there.
+    pub(crate) margin_bytes: usize,
 }
 
 impl Model {
@@ -69,13 +71,16 @@ impl Model {
             let held = machine::TYPICAL_PROCESS_BYTES + engine.weights_bytes();
             (held, 2 * held)
         });
-        Ok(Model { manifest, engine, identity, graph_sha256, precision, process_bytes, loading_bytes })
+        let margin_bytes = machine::BETWEEN_PROCESSES_BYTES;
+        Ok(Model { manifest, engine, identity, graph_sha256, precision, process_bytes, loading_bytes, margin_bytes })
     }
 
     /// Adds what two processes that hold the same model may differ by, for a plan of a run in another process.
     #[must_use]
     pub fn for_another_process(mut self) -> Model {
-        self.process_bytes += machine::BETWEEN_PROCESSES_BYTES;
+        self.process_bytes += self.margin_bytes;
+        self.loading_bytes += self.margin_bytes;
+        self.margin_bytes = 0;
         self
     }
 

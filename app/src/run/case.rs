@@ -1,13 +1,14 @@
 //! One case: looked at, planned, run.
 
+use super::envelope::{self, Counted};
 use super::label_file::LabelFile;
 use super::label_like;
-use super::timed::{PhaseSeconds, Timed};
+use super::timed::{Timed, Timing};
 use crate::cases::Case;
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError};
 use crate::interrupt::Stop;
-use crate::machine::{Threads, all_cores};
+use crate::machine::{self, MemoryLimit, Threads, all_cores};
 use crate::model::{Model, PrecisionChoice};
 use scanside_core::engine::Engine;
 use scanside_core::onnx::OnnxEngine;
@@ -30,18 +31,27 @@ const LABELS_VERSION: &str = "2";
 pub struct CaseOptions {
     /// Distance of tiles, and whether to mirror.
     pub run: RunOptions,
-    /// The most memory that the process may take, in bytes.
+    /// The most memory that the process may take, in bytes. Without a limit: what the machine and the control groups of the
+    /// process have free.
     pub max_ram: Option<u64>,
     /// Threads; all cores where no number is given.
     pub threads: Option<u16>,
     /// Accept scans that look like label maps.
     pub allow_label_input: bool,
+    /// A scan or a result far outside of what the model was trained on is an error.
+    pub strict: bool,
 }
 
 impl Default for CaseOptions {
     /// nnU-Net's own choices: tiles half a patch apart, mirrored.
     fn default() -> Self {
-        CaseOptions { run: RunOptions::default(), max_ram: None, threads: None, allow_label_input: false }
+        CaseOptions {
+            run: RunOptions::default(),
+            max_ram: None,
+            threads: None,
+            allow_label_input: false,
+            strict: false,
+        }
     }
 }
 
@@ -52,12 +62,22 @@ pub struct PlannedCase<'m> {
     pub(crate) planned: PlannedRun<'m, OnnxEngine>,
     pub(crate) looked: Looked,
     pub(crate) options: RunOptions,
+    /// The memory that it was planned for.
+    pub(crate) budget: Option<Budget>,
+    outside: Option<String>,
+    strict: bool,
 }
 
 impl<'m> PlannedCase<'m> {
     /// The scan.
     pub fn scan(&self) -> &Scan {
         &self.scan
+    }
+
+    /// How the scan is far outside of what the model was trained on, in one sentence; nothing where it is not, or where the
+    /// model states no ranges.
+    pub fn outside(&self) -> Option<&str> {
+        self.outside.as_deref()
     }
 
     /// The run as it was laid out.
@@ -105,6 +125,11 @@ pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<
     if !options.allow_label_input {
         label_like::refuse(&scan, source.as_mut())?;
     }
+    let deviations = envelope::of_scan(&model.manifest, scan.grid(), source.as_mut())?;
+    let outside = envelope::sentence("the scan", &deviations);
+    if let (true, Some(sentence)) = (options.strict, &outside) {
+        return Err(envelope::refused(sentence));
+    }
     let pass = Instant::now();
     let run = Run::look(&model.manifest, source.as_mut(), options.run).map_err(error)?;
     let looked = Looked { seconds: started.elapsed().as_secs_f64(), pass_seconds: pass.elapsed().as_secs_f64() };
@@ -114,14 +139,36 @@ pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<
         sink_bytes: SINK_BYTES,
         ..Surroundings::default()
     };
-    let budget = options.max_ram.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
-    let planned = run.plan(&model.engine, &surroundings, all_cores(options.threads), budget).map_err(|e| match e {
+    let budget = Budget::of(options.max_ram);
+    let bytes = budget.map(|budget| budget.bytes);
+    let planned = run.plan(&model.engine, &surroundings, all_cores(options.threads), bytes).map_err(|e| match e {
         RunError::DoesNotFit(needs) => {
-            Error::of(ErrorKind::DoesNotFit, TooLarge { needs, halvable_bytes: halvable_bytes(model) })
+            let needs = DoesNotFit { least_bytes: needs.least_bytes.map(|least| least + model.margin_bytes), ..needs };
+            let limit = budget.map_or(MemoryLimit::Given, |budget| budget.limit);
+            Error::of(ErrorKind::DoesNotFit, TooLarge { needs, limit, halvable_bytes: halvable_bytes(model) })
         }
         other => error(other),
     })?;
-    Ok(PlannedCase { scan, source, planned, looked, options: options.run })
+    Ok(PlannedCase { scan, source, planned, looked, options: options.run, budget, outside, strict: options.strict })
+}
+
+/// The most memory that the process may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) bytes: usize,
+    pub(crate) limit: MemoryLimit,
+}
+
+impl Budget {
+    /// The limit given; else what the process has now and what is free beside it, where the system reports that.
+    fn of(max_ram: Option<u64>) -> Option<Budget> {
+        if let Some(bytes) = max_ram {
+            return Some(Budget { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), limit: MemoryLimit::Given });
+        }
+        let free = machine::free_memory()?;
+        let (now, _) = machine::resident_bytes()?;
+        Some(Budget { bytes: free.bytes.saturating_add(now), limit: free.limit })
+    }
 }
 
 /// An error of the run with its kind: who is at fault.
@@ -142,12 +189,22 @@ fn error(e: RunError) -> Error {
 
 /// A run that does not fit into the memory allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{needs}")]
+#[error("{needs}{}", of_system(limit))]
 pub struct TooLarge {
     /// What was allowed, and the least that suffices.
     pub needs: DoesNotFit,
+    /// What limits the memory.
+    pub limit: MemoryLimit,
     /// Bytes of the network's own tensors, of which half precision would take about half; nothing where it would not.
     pub halvable_bytes: Option<u64>,
+}
+
+/// What limits the memory, where that is not an option.
+fn of_system(limit: &MemoryLimit) -> String {
+    match limit {
+        MemoryLimit::Given => String::new(),
+        MemoryLimit::Machine | MemoryLimit::ControlGroup => format!("; the limit is what is {limit}"),
+    }
 }
 
 /// The bytes of a network's tensors, where half precision would need about half of them. The network is not prepared a
@@ -170,17 +227,27 @@ pub struct Destination<'a> {
     pub key: &'a str,
 }
 
-/// Runs a planned case; the label file appears when all of it is there.
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Time and memory.
+    pub timing: Timing,
+    /// How the labels are far outside of what the model was trained on, in one sentence.
+    pub outside: Option<String>,
+}
+
+/// Runs a planned case on `threads`, whose number becomes the planned one; the label file appears when all of it is there.
 ///
 /// # Errors
 /// Scan, model or output fail on the way, or a stop is requested.
 pub fn run(
     case: PlannedCase<'_>,
     to: Destination<'_>,
+    threads: &mut Threads,
     observer: &mut dyn Observer,
     stop: &Stop,
-) -> Result<PhaseSeconds, Error> {
-    let PlannedCase { scan, source: mut streaming, planned, .. } = case;
+) -> Result<Finished, Error> {
+    let PlannedCase { scan, source: mut streaming, planned, strict, .. } = case;
     let largest = planned.run().layout().decision.largest_value();
     let mut labels = LabelFile::create(to.path, scan.geometry(), largest, to.key)?;
     let mut timed = Timed::new(observer, stop);
@@ -192,11 +259,18 @@ pub fn run(
     } else {
         streaming.as_mut()
     };
-    let threads = Threads::new(planned.memory.workers)?;
-    let outcome = planned.segment(source, &threads, &mut labels, &mut timed);
-    let seconds = timed.finish();
+    threads.resize(planned.memory.workers)?;
+    let mut counted = Counted::new(&mut labels, largest);
+    let outcome = planned.segment(source, &*threads, &mut counted, &mut timed);
+    let counts = counted.finish();
+    let timing = timed.finish();
     outcome.map_err(error)?;
     stop.check()?;
+    let deviations = envelope::of_labels(planned.run().manifest(), scan.grid(), &counts);
+    let outside = envelope::sentence("the result", &deviations);
+    if let (true, Some(sentence)) = (strict, &outside) {
+        return Err(envelope::refused(sentence));
+    }
     labels.publish()?;
-    Ok(seconds)
+    Ok(Finished { timing, outside })
 }

@@ -1,11 +1,12 @@
 //! One case: looked at, planned, run.
 
 mod case;
+mod envelope;
 mod label_file;
 mod label_like;
 mod timed;
 
-pub use case::{CaseOptions, Destination, Looked, PlannedCase, TooLarge, plan, result_key, run};
+pub use case::{CaseOptions, Destination, Finished, Looked, PlannedCase, TooLarge, plan, result_key, run};
 pub use label_file::is_result_of;
 pub use label_like::LooksLikeLabels;
-pub use timed::{PhaseSeconds, Timed};
+pub use timed::{PhaseSeconds, Timed, Timing};

@@ -1,6 +1,7 @@
 //! Seconds spent in each phase of a run.
 
 use crate::interrupt::Stop;
+use crate::machine;
 use scanside_core::pipeline::{Observer, Phase};
 use std::time::Instant;
 
@@ -17,19 +18,30 @@ pub struct PhaseSeconds {
     pub export: f64,
 }
 
-/// Measures phases, passes everything on to another observer, and ends the run when a stop is requested.
+/// Time and memory of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// Seconds by phase.
+    pub seconds: PhaseSeconds,
+    /// The most resident memory of the process that was seen after a tile or phase, in bytes; nothing where the system does
+    /// not report it.
+    pub peak_bytes: Option<usize>,
+}
+
+/// Measures phases and memory, passes everything on to another observer, and ends the run when a stop is requested.
 pub struct Timed<'a> {
     observer: &'a mut dyn Observer,
     stop: &'a Stop,
     phase: Option<(Phase, Instant)>,
     seconds: PhaseSeconds,
     statistics: f64,
+    peak_bytes: Option<usize>,
 }
 
 impl<'a> Timed<'a> {
     /// Measures the phases, and passes all events on to `observer`.
     pub fn new(observer: &'a mut dyn Observer, stop: &'a Stop) -> Timed<'a> {
-        Timed { observer, stop, phase: None, seconds: PhaseSeconds::default(), statistics: 0.0 }
+        Timed { observer, stop, phase: None, seconds: PhaseSeconds::default(), statistics: 0.0, peak_bytes: None }
     }
 
     /// Seconds of the statistics alone, which [`PhaseSeconds::prepare`] holds as well.
@@ -38,9 +50,15 @@ impl<'a> Timed<'a> {
     }
 
     /// Ends the last phase.
-    pub fn finish(mut self) -> PhaseSeconds {
+    pub fn finish(mut self) -> Timing {
         self.close();
-        self.seconds
+        Timing { seconds: self.seconds, peak_bytes: self.peak_bytes }
+    }
+
+    /// The system keeps a peak of the whole process alone, so memory is read where the run holds most of it: after each tile
+    /// and phase.
+    fn sample_memory(&mut self) {
+        self.peak_bytes = self.peak_bytes.max(machine::resident_bytes().map(|(now, _)| now));
     }
 
     fn close(&mut self) {
@@ -63,11 +81,13 @@ impl<'a> Timed<'a> {
 impl Observer for Timed<'_> {
     fn phase(&mut self, phase: Phase) {
         self.close();
+        self.sample_memory();
         self.phase = Some((phase, Instant::now()));
         self.observer.phase(phase);
     }
 
     fn tiles_done(&mut self, done: usize, tiles: usize) -> bool {
+        self.sample_memory();
         self.observer.tiles_done(done, tiles) && !self.stop.requested()
     }
 }

@@ -6,7 +6,7 @@
 use super::rehearsal::{self, Rates};
 use super::window::WindowTimes;
 use crate::error::Error;
-use crate::machine::{self, Threads};
+use crate::machine::{self, FreeMemory, Threads};
 use crate::model::Model;
 use crate::run::PlannedCase;
 use scanside_core::pipeline::{MemoryPlan, Work};
@@ -105,9 +105,9 @@ impl Clock {
         Clock { model: model.to_owned(), load, windows: WindowTimes::default() }
     }
 
-    /// The memory that this machine has free, where that is less than a planned run takes: then nothing can be timed here.
-    pub fn too_large_to_time(&self, memory: &MemoryPlan) -> Option<usize> {
-        machine::available_bytes().filter(|available| memory.peak_bytes > *available)
+    /// The memory that is free here, where that is less than a planned run takes: then nothing can be timed.
+    pub fn too_large_to_time(&self, memory: &MemoryPlan) -> Option<FreeMemory> {
+        machine::free_memory().filter(|free| memory.peak_bytes > free.bytes)
     }
 
     /// Predicts the run of a planned case; times a few windows for it.

@@ -1,7 +1,7 @@
 //! What a run costs around its network, timed on a small made-up scan.
 //!
-//! The scan has the case's channels, spacing, labels, mirroring and axes, and goes through the very pipeline that a run
-//! goes through, with an engine that answers at once. So the times hold for this machine, its load now, and the kinds of
+//! The scan has the case's channels, spacing, labels, mirroring and axes, and goes through the same pipeline that a run
+//! uses, with an engine that returns at once. So the times hold for this machine, its load now, and the kinds of
 //! resampling that the case needs; they are per voxel, and extents do not change them much.
 
 use crate::error::{Error, ErrorKind, OrError};
@@ -87,7 +87,7 @@ pub(crate) fn rates(model: &Model, case: &PlannedCase<'_>, threads: &Threads) ->
     let mut timed = Timed::new(&mut nobody, &stop);
     planned.segment(&mut source, threads, &mut (), &mut timed).or_error(ErrorKind::Input)?;
     let statistics = timed.statistics();
-    let phases = timed.finish();
+    let phases = timed.finish().seconds;
     let own = 1e-9 * engine.own_nanoseconds.load(Ordering::Relaxed) as f64 / planned.memory.tiles.max(1) as f64;
     Ok(Rates {
         count: statistics / work.counted,

@@ -66,13 +66,17 @@ fn print_report(report: &PlanReport) -> Result<(), Error> {
     if report.layers_in_bands {
         say!("  low memory     layers overwrite their input a few slices at a time (slower, same labels)")?;
     }
-    say!("  peak RAM       {}", human_bytes(report.peak_ram_bytes as u64))?;
+    let budget = match (report.budget_bytes, report.budget_from) {
+        (Some(bytes), Some(from)) => format!(" of {} {from}", human_bytes(bytes as u64)),
+        _ => String::new(),
+    };
+    say!("  peak RAM       {}{budget}", human_bytes(report.peak_ram_bytes as u64))?;
     for part in &report.parts {
         say!("    {:>9}  {}", human_bytes(part.bytes as u64), part.name)?;
     }
     say!("  disk, at most  {}", human_bytes(report.disk_bytes as u64))?;
     if let Some(available) = report.available_ram_bytes {
-        say!("  time           not measured: this machine has {} of memory free", human_bytes(available as u64))?;
+        say!("  time           not measured: only {} of memory are free", human_bytes(available as u64))?;
     }
     match (&report.predicted_phase_seconds, report.seconds_per_window) {
         (Some(seconds), Some(window)) => print_time(seconds, window),
@@ -86,7 +90,7 @@ fn print_time(seconds: &RunSeconds, window: f64) -> Result<(), Error> {
     let parts = [
         ("opening the model", seconds.load),
         ("reading the scan", seconds.read),
-        ("preparing it", seconds.prepare),
+        ("preprocessing", seconds.prepare),
         ("network", seconds.network),
         ("stitching", seconds.stitch),
         ("labels on the scan's grid", seconds.export),

@@ -44,12 +44,9 @@ struct Words {
 }
 
 impl BatchObserver for Words {
-    fn planned(&mut self, case: &Case, planned: &PlannedCase, plan: &PlanReport) {
+    fn planned(&mut self, case: &Case, _: &PlannedCase, plan: &PlanReport) {
         if self.quiet {
             return;
-        }
-        for warning in planned.scan().warnings() {
-            eprintln!("{}: warning: {warning}", case.name);
         }
         eprintln!(
             "{}: {} tile(s), {} network pass(es), peak RAM at most {}",
@@ -58,6 +55,12 @@ impl BatchObserver for Words {
             plan.network_passes,
             human_bytes(plan.peak_ram_bytes as u64)
         );
+    }
+
+    fn warned(&mut self, case: &Case, warning: &str) {
+        if !self.quiet {
+            eprintln!("{}: warning: {warning}", case.name);
+        }
     }
 
     fn progress(&mut self, case: &Case) -> Box<dyn Observer + '_> {

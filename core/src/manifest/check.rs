@@ -58,6 +58,8 @@ pub enum ManifestFault {
         /// Order along a separate axis.
         order_z: u8,
     },
+    /// A range of the envelope is none: its ends are exchanged, not finite, or no size.
+    Envelope,
     /// There is no channel, no label or no fold.
     Missing,
     /// There are more channels, labels or folds than are supported.
@@ -110,6 +112,7 @@ impl fmt::Display for ManifestFault {
                 f,
                 "{key} has order {order} and {order_z}; orders are 0, 1 or 3, and 0 or 1 along a separate axis"
             ),
+            ManifestFault::Envelope => f.write_str("a range of the envelope is not possible"),
             ManifestFault::Missing => f.write_str("there must be at least one channel, one label and one fold"),
             ManifestFault::TooMany { what, count } => {
                 write!(f, "there are {count} {what}; at most {MOST_PARTS} are supported")
@@ -167,6 +170,9 @@ impl Manifest {
         self.check_grid(&mut faults);
         self.check_channels(&mut faults);
         self.check_labels(&mut faults);
+        if self.envelope.as_ref().is_some_and(|envelope| !envelope.is_possible()) {
+            faults.push(ManifestFault::Envelope);
+        }
         faults.truncate(MOST_FAULTS);
         if faults.is_empty() { Ok(()) } else { Err(ManifestError { faults }) }
     }

@@ -5,11 +5,14 @@
 //! that every manifest must keep, whichever way it was read.
 
 mod check;
+mod envelope;
 #[cfg(feature = "std")]
 mod json;
+mod words;
 
 pub(crate) use check::MOST_EXTENT;
 pub use check::{ManifestError, ManifestFault};
+pub use envelope::{Card, Deviation, Envelope, LabelVolume};
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -64,6 +67,12 @@ pub struct Manifest {
     /// Models trained together with this one; no member is worse than another in accuracy, time and memory at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub family: Vec<FamilyMember>,
+    /// Ranges seen in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
+    /// Intended use, limits, data and licence, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<Card>,
     /// SHA-256 over graph and weights, lower-case hex; written by this program, checked when present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph_sha256: Option<String>,
@@ -88,17 +97,21 @@ impl Manifest {
             accuracy: BTreeMap::new(),
             measured: Vec::new(),
             family: Vec::new(),
+            envelope: None,
+            card: None,
             graph_sha256: None,
         }
     }
 
-    /// The manifest without the measurements on the finished model and without the hash of its graph: all that labels
+    /// The manifest without measurements, envelope and card, and without the hash of its graph: all that labels
     /// depend on. Two models with equal such manifests and the same graph give the same labels.
     pub fn without_measurements(&self) -> Manifest {
         Manifest {
             accuracy: BTreeMap::new(),
             measured: Vec::new(),
             family: Vec::new(),
+            envelope: None,
+            card: None,
             graph_sha256: None,
             ..self.clone()
         }
@@ -109,7 +122,7 @@ impl Manifest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
-    /// The CPU's own name for itself.
+    /// Name of the CPU.
     pub machine: String,
     /// Threads that ran the network.
     pub threads: usize,
@@ -222,6 +235,53 @@ pub enum Normalization {
         /// Upper percentile, 0..100.
         upper_percent: f64,
     },
+}
+
+impl Normalization {
+    /// Whether it needs the nonzero mask, which takes a pass over the scan of its own.
+    pub fn masked(&self) -> bool {
+        match *self {
+            Normalization::ZScore { masked } => masked,
+            Normalization::Ct { .. }
+            | Normalization::None
+            | Normalization::RescaleTo01
+            | Normalization::RgbTo01
+            | Normalization::PercentileTo01 { .. } => false,
+        }
+    }
+
+    /// Whether it needs mean and standard deviation of the scan.
+    pub(crate) fn needs_moments(&self) -> bool {
+        match self {
+            Normalization::ZScore { .. } => true,
+            Normalization::Ct { .. }
+            | Normalization::None
+            | Normalization::RescaleTo01
+            | Normalization::RgbTo01
+            | Normalization::PercentileTo01 { .. } => false,
+        }
+    }
+
+    /// Whether equal stored intensities always become equal network intensities, whatever else a scan holds: then their range
+    /// tells whether a scan is of the kind that the model was trained on.
+    pub fn is_absolute(&self) -> bool {
+        match self {
+            Normalization::Ct { .. } | Normalization::None | Normalization::RgbTo01 => true,
+            Normalization::ZScore { .. } | Normalization::RescaleTo01 | Normalization::PercentileTo01 { .. } => false,
+        }
+    }
+
+    /// The percentiles (0..100) that it needs, which take a second pass over the scan.
+    pub(crate) fn percentiles(&self) -> Option<[f64; 2]> {
+        match *self {
+            Normalization::PercentileTo01 { lower_percent, upper_percent } => Some([lower_percent, upper_percent]),
+            Normalization::ZScore { .. }
+            | Normalization::Ct { .. }
+            | Normalization::None
+            | Normalization::RescaleTo01
+            | Normalization::RgbTo01 => None,
+        }
+    }
 }
 
 /// How values are brought from one grid to another.

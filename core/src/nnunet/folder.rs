@@ -12,6 +12,7 @@ use super::skeleton::Skeleton;
 use super::to_network::{Plan, Stop};
 use super::to_onnx::ModelBuilder;
 use super::trainers::{self, Trainer};
+use super::training_data;
 use crate::digest::file_sha256;
 use crate::manifest::Manifest;
 use crate::network::{NativeEngine, Network};
@@ -86,7 +87,7 @@ impl ModelFolder {
         let files: Vec<PathBuf> = folds.iter().map(|fold| checkpoint_path(path, *fold, &options.checkpoint)).collect();
         let no_fold = || NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: options.checkpoint.clone() };
 
-        // As in nnU-Net, the first fold speaks for all but the weights.
+        // As in nnU-Net, everything but the weights is taken from the first fold.
         let first = Checkpoint::open(files.first().ok_or_else(no_fold)?)?;
         let trainer = check_trainer(&first, options)?;
         let channels = dataset.channels.len();
@@ -109,6 +110,8 @@ impl ModelFolder {
         manifest.folds = folds.len();
         manifest.mirror_axes = mirror_axes;
         manifest.provenance = provenance;
+        manifest.envelope = training_data::envelope(path, channels);
+        manifest.card = training_data::card(path);
         manifest.check().map_err(|source| NnUnetError::Manifest { path: path.to_path_buf(), source })?;
         Ok(ModelFolder { path: path.to_path_buf(), manifest, unet, layers, patch, files, first })
     }
@@ -236,7 +239,7 @@ fn check_trainer<R: Read + Seek>(checkpoint: &Checkpoint<R>, options: &ImportOpt
         Trainer::Unknown if options.trust_unknown_trainer => Ok(Trainer::Plain),
         Trainer::Unknown => refuse(format!(
             "the trainer {name} does not come with nnU-Net and may build another network than plans.json says; if it \
-             changes only the training, import with unknown trainers trusted"
+             changes only the training, a program can accept it with `trust_unknown_trainer`"
         )),
         Trainer::Primus => refuse(format!("the trainer {name} builds a Primus transformer, which is not supported")),
         known => Ok(known),

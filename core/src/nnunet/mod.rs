@@ -38,6 +38,7 @@ mod tests;
 mod to_network;
 pub mod to_onnx;
 pub mod trainers;
+mod training_data;
 pub mod walk;
 
 pub use describe::manifest;

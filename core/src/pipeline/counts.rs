@@ -60,12 +60,10 @@ impl<E> PlannedRun<'_, E> {
         if self.memory.resident_source {
             return 1;
         }
-        let masked = |n: &Normalization| matches!(n, Normalization::ZScore { masked: true });
-        let twice = |n: &Normalization| matches!(n, Normalization::PercentileTo01 { .. });
-        let any = |of: &dyn Fn(&Normalization) -> bool| {
-            usize::from(self.run.manifest().channels.iter().any(|channel| of(&channel.normalization)))
+        let any = |needs: fn(&Normalization) -> bool| {
+            usize::from(self.run.manifest().channels.iter().any(|channel| needs(&channel.normalization)))
         };
-        let statistics = 1 + any(&masked) + any(&twice);
+        let statistics = 1 + any(Normalization::masked) + any(|n| n.percentiles().is_some());
         // Where slabs lie across the file's slices, each reading of planes goes through all of it.
         let layout = self.run.layout();
         let planes = self.memory.planes_per_read.max(1);

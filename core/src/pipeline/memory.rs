@@ -101,7 +101,7 @@ impl fmt::Display for DoesNotFit {
             // Rounded so that the figure shown is one that fits.
             Some(least) => write!(
                 f,
-                "this scan and model do not fit in {} MB; the least that would do is {} MB",
+                "this scan and model do not fit in {} MB; they need at least {} MB",
                 self.budget_bytes / 1_000_000,
                 least.div_ceil(1_000_000)
             ),

@@ -1,7 +1,7 @@
 //! The memory of a run, counted before anything of its size is allocated.
 //!
-//! The planner adds up every buffer of the run. Where they exceed the budget it gives up, in this order: the engine's
-//! best workspace for its least one, workers (each has its own tile and the engine's scratch), and keeping the scan in
+//! The planner adds up every buffer of the run. If they exceed the budget, it saves memory in this order: the engine's
+//! least workspace, fewer workers (each has its own tile and the engine's scratch), and not keeping the scan in
 //! memory.
 //!
 //! A scan is kept in memory only where that saves time: where the network's slowest axis lies across the file's slices,
@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::look::Run;
 use super::memory::{DoesNotFit, MemoryItem, MemoryPlan, Surroundings};
 use crate::engine::{Engine, EngineFootprint};
-use crate::manifest::{Manifest, Normalization};
+use crate::manifest::Manifest;
 use crate::patch::PatchPrecision;
 use crate::postprocess::{LabelExporter, LabelPlacer};
 use crate::preprocess::{NonzeroMask, SlabSettings, slab_reader_bytes, statistics_bytes};
@@ -180,5 +180,5 @@ impl Choice {
 
 /// Whether a channel of this manifest needs the nonzero mask.
 fn needs_mask(manifest: &Manifest) -> bool {
-    manifest.channels.iter().any(|c| c.normalization == Normalization::ZScore { masked: true })
+    manifest.channels.iter().any(|c| c.normalization.masked())
 }

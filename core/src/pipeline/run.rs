@@ -29,7 +29,7 @@ pub enum Phase {
     Export,
 }
 
-/// Is told of a run's progress, and may stop it.
+/// Receives the progress of a run, and may stop it.
 pub trait Observer {
     /// The run goes on with this phase.
     fn phase(&mut self, _phase: Phase) {}

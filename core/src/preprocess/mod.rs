@@ -49,7 +49,7 @@ pub enum PreprocessError {
         /// Smallest and largest value found.
         range: [f32; 2],
     },
-    /// The scan vanishes on the network grid.
+    /// The scan would have no voxels on the network grid.
     Vanishes {
         /// Extents on the network grid.
         shape: [usize; 3],

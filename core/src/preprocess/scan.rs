@@ -116,7 +116,7 @@ pub fn measure<S: VoxelSource + ?Sized>(
     clip_axis: Option<usize>,
 ) -> Result<ScanFacts, PreprocessError> {
     let scope = clip_axis.map_or(ClipScope::Volume, ClipScope::FileAxis);
-    let masked = |c: &Channel| matches!(c.normalization, Normalization::ZScore { masked: true });
+    let masked = |c: &Channel| c.normalization.masked();
     let mut buffer = Vec::new();
     let mask = if channels.iter().any(masked) { Some(nonzero_mask(source, bounds)?) } else { None };
     let mut facts = Vec::with_capacity(channels.len());
@@ -178,8 +178,9 @@ fn measure_channel<S: VoxelSource + ?Sized>(
     // Per place: the range of the voxels that count, and whether some do not.
     let mut ranges = vec![(ValueRange::EMPTY, false); places];
     let mut moments = Moments::default();
-    let mut finder = matches!(channel.normalization, Normalization::PercentileTo01 { .. }).then(RankFinder::new);
-    let wants_moments = matches!(channel.normalization, Normalization::ZScore { .. });
+    let wanted_percentiles = channel.normalization.percentiles();
+    let mut finder = wanted_percentiles.map(|_| RankFinder::new());
+    let wants_moments = channel.normalization.needs_moments();
     for_rows(source, bounds, index, buffer, |z, y, row| {
         let counts = |x: usize| mask.is_none_or(|m| m.contains(z, y, x));
         if wants_moments {
@@ -212,10 +213,8 @@ fn measure_channel<S: VoxelSource + ?Sized>(
         }
     })?;
     let mut percentiles = None;
-    if let (Some(finder), Normalization::PercentileTo01 { lower_percent, upper_percent }) =
-        (&mut finder, &channel.normalization)
-    {
-        let fractions = finder.refine_percentiles([*lower_percent, *upper_percent]);
+    if let (Some(finder), Some(wanted)) = (&mut finder, wanted_percentiles) {
+        let fractions = finder.refine_percentiles(wanted);
         for_rows(source, bounds, index, buffer, |_, _, row| row.iter().for_each(|&v| finder.count(v)))?;
         percentiles = Some(finder.percentiles(fractions));
     }

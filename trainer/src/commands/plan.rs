@@ -12,7 +12,6 @@ use clap::Args;
 use scanside_app::error::{Error, ErrorKind};
 use scanside_app::interrupt::Stop;
 use scanside_app::machine::all_cores;
-use scanside_core::manifest::Normalization;
 use scanside_core::nnunet::architecture::Encoder;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -98,18 +97,7 @@ type Entries = Vec<(&'static str, String)>;
 
 fn dataset_entries(raw: &RawDataset, work: &Work, ready: &Ready) -> Entries {
     let plan = &ready.plan;
-    let channels = plan.channels.iter().map(|channel| {
-        let how = match channel.normalization {
-            Normalization::ZScore { masked: true } => "z-score within the nonzero mask",
-            Normalization::ZScore { masked: false } => "z-score",
-            Normalization::Ct { .. } => "clipped and scaled as a CT",
-            Normalization::None => "unchanged",
-            Normalization::RescaleTo01 => "rescaled to 0..1",
-            Normalization::RgbTo01 => "divided by 255",
-            Normalization::PercentileTo01 { .. } => "percentiles rescaled to 0..1",
-        };
-        format!("{} ({how})", channel.name)
-    });
+    let channels = plan.channels.iter().map(|channel| format!("{} ({})", channel.name, channel.normalization));
     let kind = if matches!(plan.targets.heads, Heads::Regions(_)) { "regions" } else { "labels" };
     let spacing = plan.spacing_mm.map(|mm| format!("{mm:.4}").trim_end_matches('0').trim_end_matches('.').to_string());
     let mut entries = vec![

@@ -3,7 +3,7 @@
 //! The system would kill the program if its threads used more memory than there is. Each case therefore waits until the
 //! budget has room for it.
 
-use scanside_app::machine::available_bytes;
+use scanside_app::machine::free_memory;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Fraction of the memory that is free at the start.
@@ -31,8 +31,7 @@ impl MemoryBudget {
 
     /// A fraction of what this machine and its control group have free; no limit where the system does not report it.
     pub(super) fn of_this_machine() -> MemoryBudget {
-        let free = [available_bytes().map(|bytes| bytes as u64), free_of_group()].into_iter().flatten().min();
-        MemoryBudget::new(free.map_or(u64::MAX, |bytes| (bytes as f64 * FRACTION) as u64))
+        MemoryBudget::new(free_memory().map_or(u64::MAX, |free| (free.bytes as f64 * FRACTION) as u64))
     }
 
     /// Reserves memory; waits until the budget has room. A case that is larger than the whole budget runs alone.
@@ -56,18 +55,6 @@ impl Drop for Reservation<'_> {
         *self.budget.lock() += self.bytes;
         self.budget.changed.notify_all();
     }
-}
-
-/// Bytes that a container may still use. Cached files do not count: the system drops them when memory is needed.
-fn free_of_group() -> Option<u64> {
-    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
-    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    let cached = |text: String| {
-        let lines = text.lines().filter_map(|line| line.split_once(' '));
-        lines.filter(|(name, _)| name.ends_with("active_file")).filter_map(|(_, bytes)| bytes.parse::<u64>().ok()).sum()
-    };
-    let cached: u64 = read("stat").map_or(0, cached);
-    Some(number("max")?.saturating_sub(number("current")?.saturating_sub(cached)))
 }
 
 #[cfg(test)]

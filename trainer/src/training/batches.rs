@@ -11,7 +11,6 @@ use crate::torch_error::OrTorchError;
 use crate::work::Work;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::interrupt::Stop;
-use scanside_core::manifest::Normalization;
 use std::sync::Arc;
 use std::time::Duration;
 use tch::{Device, Kind, TchError, Tensor};
@@ -190,11 +189,7 @@ fn loader(
     first: u64,
 ) -> Result<Loader, Error> {
     let TrainingContext { plan, settings, .. } = *context;
-    let masked: Vec<bool> = plan
-        .channels
-        .iter()
-        .map(|channel| matches!(channel.normalization, Normalization::ZScore { masked: true }))
-        .collect();
+    let masked: Vec<bool> = plan.channels.iter().map(|channel| channel.normalization.masked()).collect();
     let loading = LoaderSettings {
         plan: augment::Plan::new(plan.patch_zyx, &masked),
         batch: settings.batch_size.unwrap_or(plan.batch_size),

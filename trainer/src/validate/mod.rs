@@ -7,6 +7,7 @@ use scanside_app::cases::Case;
 use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_app::evaluate::{self, ClassList, Pair, Pairs, Report, Settings};
 use scanside_app::interrupt::Stop;
+use scanside_app::machine::Threads;
 use scanside_app::model::Model;
 use scanside_app::run::{self, CaseOptions, Destination};
 use scanside_app::{digest, output};
@@ -160,9 +161,10 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
     let pairs = Pairs { matched: cases.iter().map(pair).collect(), ..Pairs::default() };
     let mut compared = Vec::new();
     let (mut seconds, mut reused) = (0.0, 0);
+    let mut threads = Threads::new(1)?;
     for (case, pair) in cases.iter().zip(&pairs.matched) {
         let started = Instant::now();
-        match segment(model, case, &pair.prediction, options) {
+        match segment(model, case, &pair.prediction, &mut threads, options) {
             Ok(true) => seconds += started.elapsed().as_secs_f64(),
             Ok(false) => reused += 1,
             Err(error) if error.kind() == ErrorKind::Input => {
@@ -227,7 +229,13 @@ fn short(items: &[String]) -> String {
 }
 
 /// Writes the labels of a case; `false` where they existed.
-fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Options<'_>) -> Result<bool, Error> {
+fn segment(
+    model: &Model,
+    case: &ValidationCase,
+    target: &Path,
+    threads: &mut Threads,
+    options: &Options<'_>,
+) -> Result<bool, Error> {
     options.stop.check()?;
     let how = CaseOptions {
         run: RunOptions { step: options.step, mirror: options.mirror },
@@ -235,6 +243,7 @@ fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Option
         threads: options.threads,
         // A training image is a scan, even if it looks like a label map.
         allow_label_input: true,
+        strict: false,
     };
     let hashes = case
         .images
@@ -248,6 +257,6 @@ fn segment(model: &Model, case: &ValidationCase, target: &Path, options: &Option
     let raw = Case { name: case.id.clone(), channels: case.images.clone() };
     let planned = run::plan(model, &raw, &how)?;
     let to = Destination { path: target, key: &key };
-    run::run(planned, to, &mut (), options.stop)?;
+    run::run(planned, to, threads, &mut (), options.stop)?;
     Ok(true)
 }

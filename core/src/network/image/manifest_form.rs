@@ -7,7 +7,8 @@
 
 use super::ImageError;
 use crate::manifest::{
-    Channel, FamilyMember, Label, Labels, Manifest, Measurement, NetworkGrid, Normalization, Resampling,
+    Card, Channel, Envelope, FamilyMember, Label, LabelVolume, Labels, Manifest, Measurement, NetworkGrid,
+    Normalization, Resampling,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -32,6 +33,8 @@ const ACCURACY: u32 = 65;
 const MEASURED: u32 = 66;
 const FAMILY: u32 = 67;
 const GRAPH_SHA256: u32 = 68;
+const ENVELOPE: u32 = 69;
+const CARD: u32 = 70;
 
 // The forms name each field in the order in which it is written; a field or variant that is missing here does not
 // compile.
@@ -102,6 +105,62 @@ struct FamilyMemberForm {
     graph_sha256: String,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "LabelVolume")]
+struct LabelVolumeForm {
+    value: u16,
+    ml: [f64; 2],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Card")]
+struct CardForm {
+    intended_use: String,
+    limits: String,
+    data: String,
+    licence: String,
+}
+
+/// The envelope, whose list of volumes has a form of its own.
+#[derive(Serialize, Deserialize)]
+struct WrittenEnvelope {
+    voxels_zyx: Option<[[usize; 2]; 3]>,
+    spacing_mm_zyx: Option<[[f64; 2]; 3]>,
+    extent_mm_zyx: Option<[[f64; 2]; 3]>,
+    intensities: Vec<[f64; 2]>,
+    foreground_intensities: Vec<[f64; 2]>,
+    label_volumes: Vec<WrittenVolume>,
+}
+
+impl From<Envelope> for WrittenEnvelope {
+    fn from(envelope: Envelope) -> WrittenEnvelope {
+        let Envelope { voxels_zyx, spacing_mm_zyx, extent_mm_zyx, intensities, foreground_intensities, label_volumes } =
+            envelope;
+        let label_volumes = label_volumes.into_iter().map(WrittenVolume).collect();
+        WrittenEnvelope {
+            voxels_zyx,
+            spacing_mm_zyx,
+            extent_mm_zyx,
+            intensities,
+            foreground_intensities,
+            label_volumes,
+        }
+    }
+}
+
+impl From<WrittenEnvelope> for Envelope {
+    fn from(written: WrittenEnvelope) -> Envelope {
+        Envelope {
+            voxels_zyx: written.voxels_zyx,
+            spacing_mm_zyx: written.spacing_mm_zyx,
+            extent_mm_zyx: written.extent_mm_zyx,
+            intensities: written.intensities,
+            foreground_intensities: written.foreground_intensities,
+            label_volumes: written.label_volumes.into_iter().map(|volume| volume.0).collect(),
+        }
+    }
+}
+
 /// A value in the form that is written for it.
 macro_rules! written_as {
     ($($written:ident: $of:ty as $form:literal),*) => {
@@ -115,7 +174,9 @@ written_as!(
     WrittenResampling: Resampling as "ResamplingForm",
     WrittenLabel: Label as "LabelForm",
     WrittenMeasurement: Measurement as "MeasurementForm",
-    WrittenMember: FamilyMember as "FamilyMemberForm"
+    WrittenMember: FamilyMember as "FamilyMemberForm",
+    WrittenVolume: LabelVolume as "LabelVolumeForm",
+    WrittenCard: Card as "CardForm"
 );
 
 /// Whether heads are exclusive labels (0) or regions (1), and the heads.
@@ -158,6 +219,8 @@ pub(super) fn write(manifest: &Manifest) -> Result<Vec<u8>, postcard::Error> {
         accuracy,
         measured,
         family,
+        envelope,
+        card,
         graph_sha256,
     } = manifest.clone();
     let heads = |heads: Vec<Label>| heads.into_iter().map(WrittenLabel).collect();
@@ -181,6 +244,12 @@ pub(super) fn write(manifest: &Manifest) -> Result<Vec<u8>, postcard::Error> {
     records.push(MEASURED, &measured.into_iter().map(WrittenMeasurement).collect::<Vec<_>>())?;
     records.push(FAMILY, &family.into_iter().map(WrittenMember).collect::<Vec<_>>())?;
     records.push(GRAPH_SHA256, &graph_sha256)?;
+    if let Some(envelope) = envelope {
+        records.push(ENVELOPE, &WrittenEnvelope::from(envelope))?;
+    }
+    if let Some(card) = card {
+        records.push(CARD, &WrittenCard(card))?;
+    }
     Ok(records.0)
 }
 
@@ -255,6 +324,8 @@ fn set(manifest: &mut Manifest, number: u32, data: &[u8]) -> Result<(), ImageErr
             manifest.family = all.into_iter().map(|m| m.0).collect();
         }
         GRAPH_SHA256 => manifest.graph_sha256 = value(number, data)?,
+        ENVELOPE => manifest.envelope = Some(value::<WrittenEnvelope>(number, data)?.into()),
+        CARD => manifest.card = Some(value::<WrittenCard>(number, data)?.0),
         _ if number >= OPTIONAL => {}
         _ => return Err(ImageError::NewerManifest(number)),
     }
@@ -302,6 +373,17 @@ mod tests {
             peak_rss_bytes: 7,
             graph_sha256: "00".into(),
         }];
+        let mut envelope = Envelope::of_scans(&[[24, 40, 31], [47, 59, 300]], &[[1.0; 3], [5.0, 0.75, 0.75]]);
+        envelope.intensities = alloc::vec![[-1024.0, 3071.0]; 6];
+        envelope.foreground_intensities = alloc::vec![[-100.5, 300.0]; 6];
+        envelope.label_volumes = alloc::vec![LabelVolume { value: 65_535, ml: [0.5, 2.5] }];
+        m.envelope = Some(envelope);
+        let mut card = Card::default();
+        card.intended_use = "tests".into();
+        card.limits = "all else".into();
+        card.data = "none".into();
+        card.licence = "MIT".into();
+        m.card = Some(card);
         m.graph_sha256 = Some("ff".into());
         m
     }
@@ -351,7 +433,7 @@ mod tests {
             records.push(number, &"from the future").unwrap();
             read(&records.0)
         };
-        assert_eq!(with(69), Ok(full.clone()));
+        assert_eq!(with(71), Ok(full.clone()));
         assert_eq!(with(u32::MAX), Ok(full.clone()));
         assert_eq!(with(11), Err(ImageError::NewerManifest(11)));
         assert!(with(2).unwrap_err().to_string().contains("record 2 twice"));
@@ -367,6 +449,6 @@ mod tests {
         let bytes = write(&full()).unwrap();
         let ends = (0..bytes.len()).filter(|&len| read(&bytes[..len]).is_ok()).count();
         // After the labels, only the ends of records are manifests.
-        assert_eq!(ends, 7);
+        assert_eq!(ends, 9);
     }
 }
