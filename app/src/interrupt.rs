@@ -1,4 +1,4 @@
-//! A request to stop: finish the tile, leave nothing behind.
+//! A request to stop: the current tile is finished, and no incomplete file is left.
 
 use crate::error::{Error, ErrorKind, OrError};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Stop {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Somebody asked to stop.
+    /// Whether a stop was requested.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

@@ -1,6 +1,6 @@
 //! Jobs in a process of their own, so that the memory that one model took does not count for the next.
 //!
-//! A program that offers this answers the command [`COMMAND`] with [`serve`]. Another process of the same program, or of
+//! A program that offers this calls [`serve`] for the command [`COMMAND`]. Another process of the same program, or of
 //! another one, starts it and exchanges one JSON document each way over standard input and output.
 
 use crate::choose::{WeighOptions, Weighed, weigh};
@@ -100,7 +100,7 @@ impl Worker {
         }
         let output = process.wait_with_output().or_error_with(ErrorKind::Internal, failed)?;
         let answer = serde_json::from_slice(&output.stdout).map_err(|e| {
-            let sentence = format!("the worker {} ended without an answer ({})", self.program.display(), output.status);
+            let sentence = format!("the worker {} ended without a result ({})", self.program.display(), output.status);
             Error::with_source(ErrorKind::Internal, sentence, e)
         })?;
         match answer {
@@ -110,10 +110,10 @@ impl Worker {
     }
 }
 
-/// Answers one request: what the command [`COMMAND`] of a program does. A job that fails is an answer, too.
+/// Handles one request: the command [`COMMAND`] of a program. The error of a failed job is a result, too.
 ///
 /// # Errors
-/// The request cannot be read or the answer not be written.
+/// The request cannot be read, or the result cannot be written.
 pub fn serve(mut input: impl Read, output: impl Write) -> Result<(), Error> {
     let mut text = String::new();
     input.read_to_string(&mut text).or_error_with(ErrorKind::Usage, || "no request on standard input")?;
@@ -135,5 +135,5 @@ fn answer<T: Serialize>(mut output: impl Write, outcome: Result<T, Error>) -> Re
         Err(error) => Answer::Failed { kind: error.kind(), sentence: error.chain() },
     };
     let text = serde_json::to_string(&answer).or_error(ErrorKind::Internal)?;
-    writeln!(output, "{text}").or_error_with(ErrorKind::Output, || "the answer could not be written")
+    writeln!(output, "{text}").or_error_with(ErrorKind::Output, || "the result could not be written")
 }

@@ -107,7 +107,7 @@ impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EngineError::Backend(why) => write!(f, "the network could not be run: {why}"),
-            EngineError::Fold { asked, folds } => write!(f, "fold {asked} was asked for, the model has {folds}"),
+            EngineError::Fold { asked, folds } => write!(f, "fold {asked} was requested, the model has {folds}"),
             EngineError::Workspace { expected, got } => {
                 write!(f, "a workspace holds {got} blocks where the network needs {expected}")
             }

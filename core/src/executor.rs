@@ -1,4 +1,4 @@
-//! Where threads come from: outside.
+//! The interface through which a caller provides threads.
 //!
 //! The core never starts a thread. Work that may run side by side is handed over as a slice of independent items; each
 //! item is changed by one call only, so the result is the same whoever runs it and in whatever order.

@@ -39,7 +39,7 @@
 //! |---|---|
 //! | [`volume`] | voxel grids, boxes, and where voxels come from |
 //! | [`half_float`] | the fp16 roundings that the reference's arithmetic is made of |
-//! | [`executor`] | where threads come from |
+//! | [`executor`] | the interface through which a caller provides threads |
 //! | `arch` | private: instruction sets, chosen when the program runs, and the primitives of kernels; all `unsafe` code |
 //! | [`workspace`] | memory that a caller hands in |
 //! | [`patch`] | a patch's voxels and logits, in single or half precision |

@@ -41,7 +41,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> Fenced<T> {
     }
 }
 
-/// Runs `door` on memory with a fence around it; it may panic.
+/// Runs a safe function on memory with guard values around it; it may panic.
 fn on_fenced(len: usize, door: impl FnOnce(&mut [f32])) {
     let mut memory = Fenced::new(len, -1e30f32, 0.5);
     let _ = catch_unwind(AssertUnwindSafe(|| door(memory.inside())));

@@ -10,7 +10,7 @@ use scanside_core::volume::Box3;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// All formats. The first one is asked about files whose name tells nothing.
+/// All formats. A file whose name has no known ending is opened as the first one.
 static FORMATS: &[&dyn FileFormat] = &[&Nifti];
 
 /// The format of a file, by the ending of its name.

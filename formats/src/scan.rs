@@ -16,7 +16,7 @@ pub trait ScanFiles: Send + Sync {
     /// The files, in the order of their channels.
     fn paths(&self) -> Vec<&Path>;
 
-    /// What is odd about the files without being an error, a sentence each.
+    /// Warnings about the files, one sentence each.
     fn warnings(&self) -> &[String];
 
     /// Bytes of all voxels of all channels in their stored types: what [`ScanFiles::load`] keeps.

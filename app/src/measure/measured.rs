@@ -13,7 +13,7 @@ pub struct Measured {
     /// SHA-256 over graph and weights; of a compiled model, over its bytes. Empty in measurements of older versions.
     #[serde(default)]
     pub graph_sha256: String,
-    /// The CPU, as it calls itself. Empty in measurements of older versions.
+    /// Name of the CPU. Empty in measurements of older versions.
     #[serde(default)]
     pub machine: String,
     /// The engine.
@@ -41,7 +41,7 @@ pub struct Measured {
     /// Announced: the program with its model, workspace, input and output, or what reading the model took, whichever is
     /// more.
     pub announced_bytes: usize,
-    /// The most this process ever held.
+    /// Peak resident memory of this process.
     pub peak_rss_bytes: Option<usize>,
     /// A scan of the size that was asked about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -55,7 +55,7 @@ pub struct Measured {
 pub fn header() -> String {
     format!(
         "{:<28} {:>7} {:>4} {:>9} {:>9} {:>9} {:>8} {:>11} {:>11}",
-        "model", "engine", "thr", "median s", "least s", "most s", "GFLOP/s", "announced", "peak RSS"
+        "model", "engine", "thr", "median s", "min s", "max s", "GFLOP/s", "announced", "peak RSS"
     )
 }
 

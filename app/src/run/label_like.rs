@@ -1,4 +1,4 @@
-//! A label map given as a scan would run to its end and mean nothing, so it is recognised and refused.
+//! Detects and refuses a label map that is given as a scan: its segmentation would be meaningless.
 
 use crate::error::{Error, ErrorKind, OrError};
 use scanside_core::volume::{Box3, VoxelSource};

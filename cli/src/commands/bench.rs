@@ -51,7 +51,7 @@ fn print_measured(m: &Measured) -> Result<(), Error> {
         return Ok(());
     }
     say!(
-        "  {} on {} thread(s), {}; shares are of this machine's limits, measured just now",
+        "  {} on {} thread(s), {}; percentages are of this machine's limits, which were measured just now",
         m.precision,
         m.threads,
         m.instructions

@@ -1,4 +1,4 @@
-//! One file a command: arguments to the library's options, its results to words.
+//! One file per command: it turns arguments into options of the library, and results into text.
 
 pub(crate) mod bench;
 pub(crate) mod choose;

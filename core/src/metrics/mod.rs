@@ -1,6 +1,6 @@
 //! How well a segmentation agrees with a reference: overlap, surface distances, and how sure the mean over cases is.
 //!
-//! | module | answers |
+//! | module | measures |
 //! |---|---|
 //! | [`overlap`](mod@overlap) | how many voxels agree: counts, Dice, volumes, and the box each class lies in |
 //! | [`surface`] | how far apart the outlines are: robust Hausdorff distance, surface Dice |

@@ -105,7 +105,7 @@ pub enum PartSpec {
         /// Pending after that: grids, one after the other.
         grids: Vec<Quant>,
     },
-    /// They are zeros with the voxels of something smaller every so often.
+    /// They are zeros, with the voxels of a smaller tensor at equal distances among them.
     Spread {
         /// What is read: stored tensors alone.
         #[serde(with = "flat")]
@@ -217,15 +217,15 @@ pub struct NormSpec {
 /// One fused step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Of the graph's node.
+    /// Name of the graph's node.
     pub name: String,
     /// What is computed.
     pub kind: Kind,
-    /// From what.
+    /// The values that it reads.
     pub inputs: Vec<ValueSpec>,
-    /// Where to.
+    /// Where its output is written.
     pub place: Place,
-    /// Stored how.
+    /// How its output is stored.
     pub storage: Storage,
     /// Output channels.
     pub channels: usize,

@@ -332,5 +332,9 @@ fn activation(arguments: &Field<'_>) -> Result<Activation, NnUnetError> {
             }
         }
     }
-    Ok(if class == "ReLU" { Activation::Relu } else { Activation::Leaky(slope) })
+    Ok(match class {
+        "ReLU" => Activation::Relu,
+        "LeakyReLU" => Activation::Leaky(slope),
+        other => return Err(operator.unsupported(format!("the activation {other} is not supported"))),
+    })
 }

@@ -105,7 +105,7 @@ pub enum NnUnetError {
     },
     /// The folds together are larger than an ONNX file can be.
     #[error(
-        "{folds} folds of {bytes_per_fold} bytes of weights do not fit one ONNX file, which ends at {limit} bytes; \
+        "{folds} folds of {bytes_per_fold} bytes of weights exceed the {limit} bytes that one ONNX file can hold; \
          import fewer folds"
     )]
     TooLarge {
@@ -117,7 +117,7 @@ pub enum NnUnetError {
         limit: u64,
     },
     /// The folder's files lead to a manifest that breaks a rule.
-    #[error("the files of {} lead to a manifest that breaks a rule", path.display())]
+    #[error("the manifest made from the files of {} breaks a rule", path.display())]
     Manifest {
         /// The model folder.
         path: PathBuf,

@@ -163,7 +163,7 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Heads, NnUne
         return Err(NnUnetError::Field {
             path: path.to_path_buf(),
             field: "labels".into(),
-            problem: format!("must be consecutive from 0, but {value} follows where {index} is due"),
+            problem: format!("must be consecutive from 0, but {value} follows where {index} is expected"),
         });
     }
     let mut names = BTreeMap::new();
@@ -263,7 +263,7 @@ mod tests {
             (r#"{"a": 1}"#, "", "`labels.background` is missing"),
             (r#"{"background": 1}"#, "", "`labels.background` must be 0"),
             (r#"{"background": [0]}"#, "", "`labels.background` must be 0"),
-            (r#"{"background": 0, "a": 2}"#, "", "2 follows where 1 is due"),
+            (r#"{"background": 0, "a": 2}"#, "", "2 follows where 1 is expected"),
             (r#"{"background": 0, "a": 1, "ignore": 3}"#, "", "must be 2"),
             (r#"{"background": 0, "a": 1, "ignore": [2]}"#, "", "not a region"),
             (r#"{"background": 0, "a": []}"#, "", "region without labels"),

@@ -191,7 +191,7 @@ impl Plans {
             };
             next = parent.text()?.to_string();
             if chain.contains(&next) {
-                return Err(parent.wrong(format!("makes a circle: {} and {next} again", chain.join(", "))));
+                return Err(parent.wrong(format!("inherits from itself: {} and {next} again", chain.join(", "))));
             }
             chain.push(next.clone());
         }
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn refusals_name_their_reason() {
         for (name, says) in [
-            ("a", "makes a circle: a, b and a again"),
+            ("a", "inherits from itself: a, b and a again"),
             ("lost", "has no nowhere; it has"),
             ("cascade", "second stage of a cascade"),
             ("2d", "has no 2d"),

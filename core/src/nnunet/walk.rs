@@ -1,7 +1,7 @@
 //! The walk over a network's layers: which layer reads what, in the order in which they run.
 //!
 //! Listing weights, writing ONNX, compiling and training do something different at each layer, and all follow this one
-//! path. Whoever implements [`LayerVisitor`] is told of each layer with the values it reads, and returns the value that
+//! path. A [`LayerVisitor`] is called for each layer with the values that the layer reads, and returns the value that
 //! it makes.
 //!
 //! ```text

@@ -98,7 +98,7 @@ impl OnnxEngine {
             Ok(OnnxEngine {
                 inner,
                 summary,
-                not_lowered: Some("it was not asked for".into()),
+                not_lowered: Some("tract was requested".into()),
                 float_convolutions: vec![],
             })
         })

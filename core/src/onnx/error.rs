@@ -56,7 +56,7 @@ pub enum OnnxError {
     /// The graph is not the one that the manifest was written for.
     #[error(
         "the model file was changed after its manifest was written: the hash of its graph and weights differs; \
-         get the file again, or embed the manifest anew"
+         get the file again, or write the manifest into it again"
     )]
     Changed,
 }

@@ -284,7 +284,7 @@ impl Lowerer<'_> {
             None => None,
             Some(Err(why)) => Some(why.clone()),
             Some(Ok(q)) if q.values.len() != weights.len() || q.scales.len() != g.cout => {
-                Some("its weights were changed on the way".into())
+                Some("the graph library changed its weights".into())
             }
             Some(Ok(_)) if !g.int_sums_fit() => Some(format!(
                 "its sums of {} x {} integer products can exceed 32 bits; the most is {MOST_INT_PRODUCTS}",

@@ -126,7 +126,7 @@ impl GraphFacts {
         if let Some(h) = self.heads.first().copied().flatten() {
             known.push(format!("{h} heads"));
         }
-        if known.is_empty() { "nothing by itself".into() } else { known.join(", ") }
+        if known.is_empty() { "nothing".into() } else { known.join(", ") }
     }
 
     /// A manifest with the fewest facts that would do, for `most` heads at most.
@@ -149,7 +149,7 @@ pub(crate) fn missing_everything(path: &Path, facts: &GraphFacts) -> OnnxError {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let patch = if facts.patch_zyx().is_none() { "the patch, " } else { "" };
     OnnxError::ManifestMissing(format!(
-        "it has no manifest. Its graph tells {}; it does not tell {patch}the voxel spacing, the channels' names and \
+        "it has no manifest. Its graph states {}; it does not state {patch}the voxel spacing, the channels' names and \
          normalisation, and the labels. Write them to {stem}.scanside.json beside it, for example {}",
         facts.sentence(),
         facts.example(3)
@@ -176,7 +176,7 @@ pub(crate) fn manifest_from_side_car(path: &Path, facts: &GraphFacts) -> Result<
     let missing = missing(root);
     if !missing.is_empty() {
         return Err(OnnxError::ManifestMissing(format!(
-            "{} leaves open: {}. For example {}",
+            "{} does not state {}. For example {}",
             path.display(),
             missing.join(", "),
             facts.example(3)

@@ -1,7 +1,7 @@
 //! ONNX files: read safely, checked against their manifest, and run.
 //!
 //! [`load`] gives the graph and the manifest of a file; [`OnnxEngine`] runs it. A model file is one ONNX file with its
-//! manifest inside; a foreign ONNX file brings the manifest beside it (`model.scanside.json`).
+//! manifest inside; the manifest of another ONNX file is beside it (`model.scanside.json`).
 //!
 //! tract and ONNX's protobuf are details of this module: no public signature of the crate names one of their types.
 

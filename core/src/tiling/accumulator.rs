@@ -26,7 +26,7 @@ impl fmt::Display for AccumulatorError {
             AccumulatorError::NotFinite { plane } => write!(
                 f,
                 "the network's logits are not finite or exceed the fp16 range near plane {plane} of its grid; \
-                 check that the model and the scan's intensities belong together"
+                 check that the scan's intensities suit the model"
             ),
         }
     }

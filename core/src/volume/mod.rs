@@ -77,7 +77,7 @@ impl Box3 {
         }
         Err(SourceError(
             alloc::format!(
-                "box {:?} of channel {channel} into {} values was asked of a scan of {shape:?} voxels and {channels} \
+                "box {:?} of channel {channel} into {} values does not fit a scan of {shape:?} voxels and {channels} \
                  channels",
                 self.0,
                 out.len()

@@ -55,7 +55,7 @@ impl ChannelFiles {
                 if one != two {
                     warnings.push(format!(
                         "the channels differ in {what}: {} has {one} and {} has {two}; \
-                         they are taken voxel for voxel, so check that they show the same place",
+                         they are combined voxel by voxel, so check that they are aligned",
                         first.path().display(),
                         other.path().display()
                     ));

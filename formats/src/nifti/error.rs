@@ -77,7 +77,7 @@ impl fmt::Display for HeaderError {
             }
             HeaderError::TooManyAxes { sizes } => write!(
                 f,
-                "its sizes are {sizes:?} and only x, y, z and one axis of channels are read; save the image that is meant as a 3-D or 4-D file"
+                "its sizes are {sizes:?} and only x, y, z and one axis of channels are read; save the intended image as a 3-D or 4-D file"
             ),
             HeaderError::TooManyVoxels { sizes } => {
                 write!(f, "its sizes {sizes:?} multiply to more bytes than can be addressed; the header is damaged")
@@ -95,7 +95,7 @@ impl fmt::Display for HeaderError {
             ),
             HeaderError::VoxelOffset { got, least } => write!(
                 f,
-                "its voxels are said to start at byte {got}; that must be a whole number of at least {least}"
+                "its header says that voxels start at byte {got}; that must be a whole number of at least {least}"
             ),
             HeaderError::Spacing { axis, got } => write!(
                 f,
@@ -211,7 +211,7 @@ impl fmt::Display for NiftiError {
             ),
             NiftiError::ManyChannels { path, channels } => write!(
                 f,
-                "{}: it holds {channels} volumes and labels are one; save the one that is meant as a 3-D file",
+                "{}: it holds {channels} volumes, but a label map is one; save the intended one as a 3-D file",
                 path.display()
             ),
             NiftiError::NotALabel { path, value, at_xyz: [x, y, z] } => write!(

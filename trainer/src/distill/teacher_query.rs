@@ -25,7 +25,7 @@ pub(super) struct TeacherQuery<'a> {
     pub(super) seed: u64,
 }
 
-/// The teachers' answer to a batch.
+/// The teachers' outputs for a batch.
 #[derive(Default)]
 struct Answer {
     /// Logits of all resolutions, the full one first.
@@ -39,7 +39,7 @@ impl TeacherQuery<'_> {
     /// training.
     ///
     /// # Errors
-    /// The teachers cannot answer what the losses need, a network cannot be run, or libtorch fails.
+    /// The teachers cannot compute what the losses need, a network cannot be run, or libtorch fails.
     pub(super) fn ask(
         &self,
         signal: &mut TeacherSignal,

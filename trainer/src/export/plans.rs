@@ -38,7 +38,7 @@ impl Described {
         if !matches!(trainer, Trainer::Plain | Trainer::BatchNorm) {
             return Err(Error::new(
                 ErrorKind::Input,
-                format!("the trainer {trainer_name} is none of those whose network is known"),
+                format!("the network of the trainer {trainer_name} is not known"),
             ));
         }
         let heads = dataset.labels.heads().len();

@@ -48,10 +48,10 @@ impl Network {
             ));
         }
         if unet.dropout {
-            return Err(Untrainable("the network drops out units while it is trained, which is not done here".into()));
+            return Err(Untrainable("the network uses dropout in training, which is not supported".into()));
         }
         if unet.axes() != 3 {
-            return Err(Untrainable(format!("the network has {} spatial axes; 3 are trained here", unet.axes())));
+            return Err(Untrainable(format!("the network has {} spatial axes; only 3 are supported", unet.axes())));
         }
         let layers = Layers::of(unet);
         let parameters = Parameters::zeros(&layers, device);

@@ -113,7 +113,7 @@ impl Parameters {
     }
 }
 
-/// A copy of a tensor's values that no graph knows.
+/// A copy of a tensor's values that is not part of an autograd graph.
 ///
 /// # Errors
 /// There is no memory for it.

@@ -85,7 +85,7 @@ pub enum ImageError {
         /// CRC-32 of the bytes.
         computed: u32,
     },
-    /// Something in them does not hold together.
+    /// Their content is inconsistent.
     Damaged(String),
     /// The file was written before compiled models had a manifest that is read without std.
     NoManifest,
@@ -93,7 +93,7 @@ pub enum ImageError {
     NewerManifest(u32),
     /// The manifest breaks rules of its own.
     Manifest(ManifestError),
-    /// A graph does not hold together.
+    /// A graph is inconsistent.
     Graph(SpecError),
 }
 

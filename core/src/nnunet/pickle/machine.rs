@@ -90,7 +90,7 @@ impl<'a> Machine<'a> {
                 self.long(length)?;
             }
             b'F' => {
-                let value = self.line()?.parse().map_err(|_| self.malformed("a float that is none"))?;
+                let value = self.line()?.parse().map_err(|_| self.malformed("an invalid float"))?;
                 self.add(Node::Float(value))?;
             }
             b'G' => {
@@ -451,7 +451,7 @@ impl<'a> Machine<'a> {
         let digits = line.strip_suffix('L').unwrap_or(line);
         let unsigned = digits.strip_prefix('-').unwrap_or(digits);
         if unsigned.is_empty() || !unsigned.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(self.malformed("an integer that is none"));
+            return Err(self.malformed("an invalid integer"));
         }
         self.add(digits.parse().map_or(Node::BigInt, Node::Int))
     }
@@ -524,7 +524,7 @@ impl<'a> Machine<'a> {
                 self.add(Node::Call(global, arguments))
             }
             Node::Opaque(_) => self.push(callable),
-            _ => Err(self.malformed("something is called that is no class or function")),
+            _ => Err(self.malformed("a value is called that is not a class or function")),
         }
     }
 }

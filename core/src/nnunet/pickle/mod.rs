@@ -183,7 +183,7 @@ pub enum PickleError {
     },
     /// A global that only harmful files name.
     #[error(
-        "the pickle names `{name}`, which no honest checkpoint does; it was not run, and the file should not be opened \
+        "the pickle names `{name}`, which only harmful files do; no code was run; do not open the file \
          with Python"
     )]
     Forbidden {
