@@ -14,6 +14,7 @@ pub(crate) use check::MOST_EXTENT;
 pub use check::{ManifestError, ManifestFault};
 pub use envelope::{Card, Deviation, Envelope, LabelVolume};
 
+use crate::volume::Reader;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,6 +39,9 @@ pub struct Manifest {
     pub grid: NetworkGrid,
     /// Input channels in file order.
     pub channels: Vec<Channel>,
+    /// By whose rules scans are read: `SimpleITKIO` or `NibabelIO`.
+    #[serde(default, skip_serializing_if = "Reader::is_default")]
+    pub reader: Reader,
     /// Cut the scan to the box of nonzero voxels first (nnU-Net does).
     #[serde(default)]
     pub crop_to_nonzero: bool,
@@ -87,6 +91,7 @@ impl Manifest {
             name: String::new(),
             grid,
             channels,
+            reader: Reader::default(),
             crop_to_nonzero: false,
             resample_data: Resampling::default(),
             resample_logits: Resampling::linear(),

@@ -16,6 +16,7 @@ pub fn manifest(dataset: Dataset, plans: &Plans, configuration: Configuration) -
     let channels = named.map(|(name, normalization)| Channel { name, normalization }).collect();
     let mut manifest = Manifest::new(grid, channels, dataset.labels);
     manifest.name = format!("{} {}", plans.dataset_name, configuration.name);
+    manifest.reader = plans.reader;
     manifest.crop_to_nonzero = true;
     manifest.resample_data = configuration.resample_data;
     manifest.resample_logits = configuration.resample_logits;

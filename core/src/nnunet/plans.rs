@@ -5,6 +5,7 @@ use super::json::{self, Field};
 use super::old_plans::architecture_of_old_plans;
 use super::resampling::resampling;
 use crate::manifest::{Normalization, Resampling};
+use crate::volume::Reader;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ pub struct Plans {
     pub plans_name: String,
     /// Network axis `i` is file axis `transpose_forward[i]`.
     pub transpose_forward: [usize; 3],
+    /// By whose rules scans are read.
+    pub reader: Reader,
 }
 
 /// One configuration, its inheritance resolved.
@@ -78,9 +81,7 @@ impl Plans {
         {
             return Err(manager.unsupported(format!("the label manager {} is not supported", manager.value())));
         }
-        if let Some(reader) = field.get_set("image_reader_writer")? {
-            check_reader(&reader)?;
-        }
+        let reader = field.get_set("image_reader_writer")?.map_or(Ok(Reader::default()), |name| reader(&name))?;
         let axes = field.require("transpose_forward")?;
         let transpose = axes.items()?.iter().map(|axis| axis.whole(0..=2)).collect::<Result<Vec<_>, _>>()?;
         let mut sorted = transpose.clone();
@@ -92,6 +93,7 @@ impl Plans {
             dataset_name: field.require("dataset_name")?.text()?.to_string(),
             plans_name: field.require("plans_name")?.text()?.to_string(),
             transpose_forward: [transpose[0], transpose[1], transpose[2]],
+            reader,
             path: path.to_path_buf(),
             root,
         })
@@ -248,10 +250,11 @@ impl Plans {
     }
 }
 
-fn check_reader(reader: &Field<'_>) -> Result<(), NnUnetError> {
+/// Both of the readers that are followed give the file's own axes, z first.
+fn reader(reader: &Field<'_>) -> Result<Reader, NnUnetError> {
     match reader.text()? {
-        // Both give the file's own axes, z first.
-        "SimpleITKIO" | "NibabelIO" => Ok(()),
+        "SimpleITKIO" => Ok(Reader::SimpleItk),
+        "NibabelIO" => Ok(Reader::Nibabel),
         name @ ("SimpleITKIOWithReorient" | "NibabelIOWithReorient") => Err(reader
             .unsupported(format!("the model was trained on scans turned to RAS ({name}), which is not supported yet"))),
         name @ ("NaturalImage2DIO" | "Tiff3DIO") => {

@@ -7,6 +7,7 @@ pub use dense::{DenseScan, Voxel};
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
+use serde::{Deserialize, Serialize};
 
 /// Three extents or three positions, in the order of the array they belong to (slowest axis first).
 pub type Index3 = [usize; 3];
@@ -37,6 +38,26 @@ pub struct Grid {
     pub origin: [f64; 3],
     /// Direction cosines, row-major: column `k` is the direction of array axis `x, y, z`.
     pub direction: [[f64; 3]; 3],
+}
+
+/// By whose rules the files of a scan are read. nnU-Net has two readers, which differ in what they make of one NIfTI file;
+/// a model is run on what the reader of its training made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reader {
+    /// ITK's rules: units of length count, axes are perpendicular, stored voxels that are not finite are 0.
+    #[default]
+    #[serde(rename = "SimpleITKIO")]
+    SimpleItk,
+    /// nibabel's rules: units of length and directions do not count, scaling is in double precision.
+    #[serde(rename = "NibabelIO")]
+    Nibabel,
+}
+
+impl Reader {
+    /// Whether it is the one that is meant where none is named.
+    pub fn is_default(&self) -> bool {
+        *self == Reader::default()
+    }
 }
 
 /// A half-open box of voxels, one range per axis.

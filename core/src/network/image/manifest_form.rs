@@ -10,6 +10,7 @@ use crate::manifest::{
     Card, Channel, Envelope, FamilyMember, Label, LabelVolume, Labels, Manifest, Measurement, NetworkGrid,
     Normalization, Resampling,
 };
+use crate::volume::Reader;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -26,6 +27,8 @@ const RESAMPLE_LOGITS: u32 = 7;
 const LABELS: u32 = 8;
 const FOLDS: u32 = 9;
 const MIRROR_AXES: u32 = 10;
+/// Only written where it is not the default, so that older programs read every other file.
+const READER: u32 = 11;
 /// Where numbers begin that labels do not depend on.
 const OPTIONAL: u32 = 64;
 const PROVENANCE: u32 = 64;
@@ -179,6 +182,13 @@ written_as!(
     WrittenCard: Card as "CardForm"
 );
 
+/// By whose rules scans are read.
+#[derive(Serialize, Deserialize)]
+enum ReaderForm {
+    SimpleItk,
+    Nibabel,
+}
+
 /// Whether heads are exclusive labels (0) or regions (1), and the heads.
 #[derive(Serialize, Deserialize)]
 enum LabelsForm {
@@ -209,6 +219,7 @@ pub(super) fn write(manifest: &Manifest) -> Result<Vec<u8>, postcard::Error> {
         name,
         grid,
         channels,
+        reader,
         crop_to_nonzero,
         resample_data,
         resample_logits,
@@ -239,6 +250,10 @@ pub(super) fn write(manifest: &Manifest) -> Result<Vec<u8>, postcard::Error> {
     records.push(LABELS, &labels)?;
     records.push(FOLDS, &folds)?;
     records.push(MIRROR_AXES, &mirror_axes)?;
+    match reader {
+        Reader::SimpleItk => {}
+        Reader::Nibabel => records.push(READER, &ReaderForm::Nibabel)?,
+    }
     records.push(PROVENANCE, &provenance)?;
     records.push(ACCURACY, &accuracy)?;
     records.push(MEASURED, &measured.into_iter().map(WrittenMeasurement).collect::<Vec<_>>())?;
@@ -313,6 +328,12 @@ fn set(manifest: &mut Manifest, number: u32, data: &[u8]) -> Result<(), ImageErr
         RESAMPLE_LOGITS => manifest.resample_logits = value::<WrittenResampling>(number, data)?.0,
         FOLDS => manifest.folds = value(number, data)?,
         MIRROR_AXES => manifest.mirror_axes = value(number, data)?,
+        READER => {
+            manifest.reader = match value(number, data)? {
+                ReaderForm::SimpleItk => Reader::SimpleItk,
+                ReaderForm::Nibabel => Reader::Nibabel,
+            }
+        }
         PROVENANCE => manifest.provenance = value::<BTreeMap<String, String>>(number, data)?,
         ACCURACY => manifest.accuracy = value::<BTreeMap<String, f64>>(number, data)?,
         MEASURED => {
@@ -356,6 +377,7 @@ mod tests {
         m.resample_data = Resampling::Torch { force_separate_z: Some(true) };
         m.resample_logits = Resampling::Keep;
         m.mirror_axes = [1, 2].into();
+        m.reader = Reader::Nibabel;
         m.provenance.insert("source".into(), "a folder".into());
         m.accuracy.insert("mean_dice".into(), 0.875);
         m.measured = alloc::vec![Measurement {
@@ -435,7 +457,7 @@ mod tests {
         };
         assert_eq!(with(71), Ok(full.clone()));
         assert_eq!(with(u32::MAX), Ok(full.clone()));
-        assert_eq!(with(11), Err(ImageError::NewerManifest(11)));
+        assert_eq!(with(12), Err(ImageError::NewerManifest(12)));
         assert!(with(2).unwrap_err().to_string().contains("record 2 twice"));
         assert!(read(&[]).unwrap_err().to_string().contains("no grid"));
         // A value with more in it than its form has.
