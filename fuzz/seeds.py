@@ -38,6 +38,21 @@ def nifti() -> None:
         put("nifti_stream", name, (GOLDEN / "faults" / "nifti" / name).read_bytes())
 
 
+def formats() -> None:
+    """Each packing, number of axes and way to say where voxels lie once; a header whose voxels are in another file too."""
+    golden = GOLDEN / "formats"
+    for target, ending, names in [
+        ("nrrd", "nrrd", ["gzip", "gzip_byte_skip", "line_skip", "byte_skip_end", "channels_space", "spacings", "axis_mins_node", "plane", "notes"]),
+        ("metaimage", "mha", ["zlib", "big", "channels", "plane", "names", "header_end", "notes"]),
+        ("mgh", "mgh", ["type_short", "type_float", "unplaced"]),
+    ]:
+        for name in names:
+            put(target, name, (golden / f"{name}.{ending}").read_bytes())
+    for name in ["packed.mgz", "frames.mgz"]:
+        put("mgh", name, (golden / name).read_bytes())
+    put("nrrd", "detached", (golden / "detached.nhdr").read_bytes())
+    put("metaimage", "detached", (golden / "packed.mhd").read_bytes())
+
 
 def pickle() -> None:
     """What PyTorch writes, the same in few bytes with tensors of several types, texts of protocol 0, and whole archives."""
@@ -137,6 +152,7 @@ def manifest() -> None:
 
 
 nifti()
+formats()
 pickle()
 onnx()
 image()

@@ -1,8 +1,10 @@
 //! Which files make which case: single scans, channel files, folders in nnU-Net's naming.
 
 use crate::error::{Error, ErrorKind, OrPathError};
+use scanside_core::volume::Reader;
 use scanside_formats::{Scan, endings, stem};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// One scan: a name and its channel files in order.
@@ -15,12 +17,12 @@ pub struct Case {
 }
 
 impl Case {
-    /// Opens its files: reads headers, not voxels.
+    /// Opens its files by the rules of `reader`: reads headers, not voxels.
     ///
     /// # Errors
     /// A file is missing, denied, cut off or malformed, or the channels do not lie on one grid.
-    pub fn open(&self) -> Result<Scan, Error> {
-        Scan::open(&self.channels).map_err(|e| Error::of(ErrorKind::Input, e))
+    pub fn open(&self, reader: Reader) -> Result<Scan, Error> {
+        Scan::open_as(&self.channels, reader).map_err(|e| Error::of(ErrorKind::Input, e))
     }
 }
 
@@ -79,7 +81,7 @@ pub fn find(input: &[PathBuf], channels: usize) -> Result<Cases, Error> {
 }
 
 fn single(channels: Vec<PathBuf>) -> Cases {
-    let stem = stem(&channels[0]).map_or_else(
+    let stem = stem(&channels[0]).and_then(OsStr::to_str).map_or_else(
         || channels[0].file_name().map_or("scan".into(), |n| n.to_string_lossy().into_owned()),
         str::to_owned,
     );
@@ -90,7 +92,7 @@ fn single(channels: Vec<PathBuf>) -> Cases {
 /// The first of several channel files stands for all of them.
 fn with_siblings(first: &Path, channels: usize) -> Vec<PathBuf> {
     let only = vec![first.to_owned()];
-    let Some((case, 0)) = stem(first).and_then(split_channel) else { return only };
+    let Some((case, 0)) = stem(first).and_then(OsStr::to_str).and_then(split_channel) else { return only };
     let name = first.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let ending = endings().find(|ending| name.ends_with(ending)).unwrap_or_default();
     let all: Vec<PathBuf> = (0..channels).map(|c| first.with_file_name(format!("{case}_{c:04}{ending}"))).collect();
@@ -125,7 +127,7 @@ fn group(files: &[PathBuf], channels: usize) -> Cases {
     let mut found: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
     let mut bad = Vec::new();
     for path in files {
-        let Some(stem) = stem(path) else { continue };
+        let Some(stem) = stem(path).and_then(OsStr::to_str) else { continue };
         match split_channel(stem) {
             Some((case, channel)) => {
                 if let Some(twin) = found.entry(case.to_owned()).or_default().insert(channel, path.clone()) {

@@ -4,6 +4,7 @@ use crate::error::FormatError;
 use crate::geometry::Geometry;
 use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::volume::Grid;
+use std::io::{Seek, Write};
 use std::path::Path;
 
 /// The stored type of labels.
@@ -25,6 +26,11 @@ pub struct LabelOptions<'a> {
     /// Free text, at most 80 bytes.
     pub description: &'a str,
 }
+
+/// Where the bytes of a label map go: an open file. Some formats go back to their header at the end.
+pub trait LabelOutput: Write + Seek + Send {}
+
+impl<T: Write + Seek + Send> LabelOutput for T {}
 
 /// A label map being written, in ascending `z`.
 pub trait LabelWriter: Send {

@@ -2,7 +2,8 @@
 //!
 //! A program opens the files of a case as a [`Scan`] and writes labels through a [`LabelWriter`]; which file format is
 //! behind either, it need not know. The formats are listed in one place, the module `known`: to add one, write a
-//! module like [`nifti`] and add it to that list.
+//! module like `nrrd` and add it to that list. What all have in common is written once: bytes as a stream, stored
+//! numbers, channels, label planes.
 //!
 //! | part | does |
 //! |---|---|
@@ -10,8 +11,12 @@
 //! | [`Geometry`] | where voxels lie, with what the scan's own format says beyond a [`Grid`](scanside_core::volume::Grid) |
 //! | [`LabelWriter`], [`label_writer`] | labels out, plane by plane |
 //! | [`LabelMap`], [`read_labels`] | a whole label map in memory, for comparison |
-//! | [`stem`], [`endings`] | names of files |
-//! | [`nifti`] | the format NIfTI |
+//! | [`stem`], [`endings`], [`is_second_file`], [`foreign_format`], [`check_label_name`] | names of files |
+//! | [`recognise`] | what a foreign file is, by its content |
+//! | [`nifti`] | the format NIfTI: headers, and images out |
+//!
+//! NIfTI (`.nii`, `.nii.gz`, `.hdr` with `.img`), NRRD (`.nrrd`, `.nhdr`), MetaImage (`.mha`, `.mhd`) and FreeSurfer's MGH
+//! (`.mgh`, `.mgz`) are read and, in one file, written.
 //!
 //! A malformed file gives an error: never a panic, and never an allocation that its content does not back.
 //!
@@ -49,16 +54,43 @@
 //! # }
 //! ```
 
+mod beside;
+mod channels;
 mod error;
 mod format;
 mod geometry;
 mod known;
 mod label_map;
+mod labels;
+mod metaimage;
+mod mgh;
+mod name;
 pub mod nifti;
+mod nrrd;
+mod planes;
+mod recognise;
+mod resident;
 mod scan;
+mod sink;
+mod stream;
+mod streaming;
+mod text_header;
+mod volume_file;
+mod voxels;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use error::FormatError;
 pub use geometry::Geometry;
-pub use known::{endings, is_complete, label_writer, read_labels, stem};
-pub use label_map::{LabelMap, LabelOptions, LabelType, LabelWriter};
-pub use scan::{Scan, ScanFiles};
+pub use known::{
+    check_label_name, endings, foreign_format, is_complete, is_second_file, label_writer, read_labels, stem,
+    written_endings,
+};
+pub use label_map::{LabelMap, LabelOptions, LabelOutput, LabelType, LabelWriter};
+pub use recognise::recognise;
+pub use scan::Scan;

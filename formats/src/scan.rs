@@ -1,49 +1,27 @@
 //! One case as a program sees it: voxels and where they lie, whatever the files are.
 
+use crate::channels::ChannelFiles;
 use crate::error::FormatError;
 use crate::geometry::Geometry;
+use crate::resident::ResidentSource;
+use crate::streaming::FileSource;
+use crate::volume_file::VolumeFile;
 use scanside_core::volume::{Grid, VoxelSource};
 use std::path::Path;
 
-/// The files of one case in one format.
-pub trait ScanFiles: Send + Sync {
-    /// Where the voxels lie.
-    fn geometry(&self) -> &Geometry;
-
-    /// Number of channels.
-    fn channels(&self) -> usize;
-
-    /// The files, in the order of their channels.
-    fn paths(&self) -> Vec<&Path>;
-
-    /// Warnings about the files, one sentence each.
-    fn warnings(&self) -> &[String];
-
-    /// Bytes of all voxels of all channels in their stored types: what [`ScanFiles::load`] keeps.
-    fn stored_bytes(&self) -> u64;
-
-    /// The files say that they hold labels, not a scan: what says so.
-    fn marked_as_labels(&self) -> Option<&'static str>;
-
-    /// The free text of the files' maker; empty where there is none.
-    fn description(&self) -> String;
-
-    /// Voxels read from the files box by box and never kept.
-    fn stream(&self) -> Box<dyn VoxelSource + Send>;
-
-    /// Voxels in memory, in their stored types.
-    fn load(&self) -> Result<Box<dyn VoxelSource + Send>, FormatError>;
-}
-
 /// One case: its voxels, and where they lie.
 pub struct Scan {
-    files: Box<dyn ScanFiles>,
+    files: ChannelFiles,
 }
 
 impl Scan {
-    /// The scan in the files of one format.
-    pub fn of(files: Box<dyn ScanFiles>) -> Scan {
+    /// The scan in these files.
+    pub(crate) fn of(files: ChannelFiles) -> Scan {
         Scan { files }
+    }
+
+    fn first(&self) -> &VolumeFile {
+        &self.files.files()[0]
     }
 
     /// Where the voxels lie.
@@ -53,7 +31,7 @@ impl Scan {
 
     /// Shape, spacing, origin and direction, in ITK's convention.
     pub fn grid(&self) -> &Grid {
-        self.geometry().grid()
+        self.files.grid()
     }
 
     /// Number of channels.
@@ -63,11 +41,13 @@ impl Scan {
 
     /// The files, in the order of their channels.
     pub fn paths(&self) -> Vec<&Path> {
-        self.files.paths()
+        self.files.files().iter().map(VolumeFile::path).collect()
     }
 
-    /// What is odd about the files without being an error, a sentence each: channels that differ in origin ...
-    pub fn warnings(&self) -> &[String] {
+    /// What is odd about the files without being an error, a sentence each: channels that differ in origin, voxels that
+    /// are not finite and were read as 0 ... Such voxels are counted while a source of this scan goes through them for the
+    /// first time, so ask behind that.
+    pub fn warnings(&self) -> Vec<String> {
         self.files.warnings()
     }
 
@@ -78,17 +58,17 @@ impl Scan {
 
     /// The files say that they hold labels, not a scan: what says so.
     pub fn marked_as_labels(&self) -> Option<&'static str> {
-        self.files.marked_as_labels()
+        self.first().about().marked_as_labels
     }
 
     /// The free text of the files' maker; empty where there is none.
-    pub fn description(&self) -> String {
-        self.files.description()
+    pub fn description(&self) -> &str {
+        &self.first().about().description
     }
 
     /// Voxels read from the files box by box and never kept: memory does not grow with the scan.
     pub fn stream(&self) -> Box<dyn VoxelSource + Send> {
-        self.files.stream()
+        Box::new(FileSource::new(self.files.clone()))
     }
 
     /// Voxels in memory in their stored types, so that boxes may be read in any order. Takes [`Scan::stored_bytes`].
@@ -96,7 +76,7 @@ impl Scan {
     /// # Errors
     /// Cut-off or damaged data; no memory for them.
     pub fn load(&self) -> Result<Box<dyn VoxelSource + Send>, FormatError> {
-        self.files.load()
+        Ok(Box::new(ResidentSource::load(self.files.clone())?))
     }
 }
 

@@ -1,34 +1,29 @@
 //! Voxels streamed from their files.
 
-use super::channels::ChannelFiles;
-use super::file::Cursor;
+use crate::channels::ChannelFiles;
+use crate::volume_file::Cursor;
 use scanside_core::volume::{Box3, Index3, SourceError, VoxelSource};
 
 /// A scan that is read from its files box by box and never kept.
 ///
 /// Every channel has its own position, so channels may be read in turn. Ascending `z` reads each file once; a compressed
 /// file is read again from its start when a box goes back. Takes 256 KiB per channel, whatever the volume's size.
-pub struct NiftiSource {
+pub(crate) struct FileSource {
     files: ChannelFiles,
     cursors: Vec<Cursor>,
     scratch: Vec<u8>,
 }
 
-impl NiftiSource {
+impl FileSource {
     /// Starts at the first plane of every channel; opens nothing yet.
-    pub fn new(files: ChannelFiles) -> Self {
+    pub(crate) fn new(files: ChannelFiles) -> Self {
         let cursors = (0..files.channels()).map(|_| Cursor::new()).collect();
-        NiftiSource { files, cursors, scratch: Vec::new() }
-    }
-
-    /// The files read from.
-    pub fn files(&self) -> &ChannelFiles {
-        &self.files
+        FileSource { files, cursors, scratch: Vec::new() }
     }
 }
 
 /// Calls `each` with the first voxel of every run of a box that lies in one piece, and with the run's place in the output.
-pub(super) fn runs(
+pub(crate) fn runs(
     shape: Index3,
     bounds: &Box3,
     out: &mut [f32],
@@ -54,7 +49,7 @@ pub(super) fn runs(
     Ok(())
 }
 
-impl VoxelSource for NiftiSource {
+impl VoxelSource for FileSource {
     fn shape_zyx(&self) -> Index3 {
         self.files.grid().shape_zyx
     }

@@ -1,19 +1,59 @@
 //! Stored voxels: decoding, scaling, and volumes kept in their stored type.
 
-use super::header::Scaling;
-use scanside_core::volume::VoxelType;
+use scanside_core::volume::{Reader, VoxelType};
 use std::collections::TryReserveError;
 
-/// A number as NIfTI stores it.
-pub(super) trait Element: Copy {
+/// What stored values are multiplied by and what is then added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Scaling {
+    pub slope: f64,
+    pub inter: f64,
+}
+
+/// What the bytes of voxels stand for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Coding {
+    /// The stored type.
+    pub(crate) voxel_type: VoxelType,
+    /// Most significant byte first.
+    pub(crate) big_endian: bool,
+    /// What stored numbers become.
+    pub(crate) values: Values,
+}
+
+/// What stored numbers become.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Values {
+    /// The scaling that applies; `None` where values are taken as stored.
+    pub(crate) scaling: Option<Scaling>,
+    /// Where numbers are rounded.
+    pub(crate) reader: Reader,
+    /// Stored numbers that are not finite count as 0, before scaling.
+    pub(crate) zero_for_non_finite: bool,
+}
+
+/// A number as files store it.
+pub(crate) trait Element: Copy + Default {
     /// The elements of `bytes`; what is left after the last whole one is ignored.
-    fn decode(bytes: &[u8], big_endian: bool) -> impl ExactSizeIterator<Item = Self>;
+    fn decode(bytes: &[u8], big_endian: bool) -> impl ExactSizeIterator<Item = Self> + Clone;
 
     /// The value as stored, cast to `f32`.
     fn plain(self) -> f32;
 
     /// The scaled value, rounded where ITK rounds.
     fn scaled(self, by: Scaling) -> f32;
+
+    /// The value in double precision, in which nibabel calculates.
+    fn wide(self) -> f64;
+
+    /// Neither NaN nor infinite.
+    fn finite(self) -> bool;
+
+    /// The value, or 0 where it is not finite.
+    fn repaired(self) -> Self {
+        if self.finite() { self } else { Self::default() }
+    }
 
     /// The label this value stands for, or the value that is none.
     fn label(self, by: Option<Scaling>) -> Result<u32, f64>;
@@ -25,10 +65,10 @@ fn whole(value: f64) -> Result<u32, f64> {
 }
 
 macro_rules! element {
-    ($type:ty, $scaled:expr, $label:expr) => {
+    ($type:ty, $scaled:expr, $finite:expr, $label:expr) => {
         impl Element for $type {
             #[inline]
-            fn decode(bytes: &[u8], big_endian: bool) -> impl ExactSizeIterator<Item = Self> {
+            fn decode(bytes: &[u8], big_endian: bool) -> impl ExactSizeIterator<Item = Self> + Clone {
                 let (whole, _) = bytes.as_chunks::<{ size_of::<$type>() }>();
                 whole.iter().map(
                     move |b| {
@@ -46,6 +86,17 @@ macro_rules! element {
             fn scaled(self, by: Scaling) -> f32 {
                 let scaled: fn($type, Scaling) -> f32 = $scaled;
                 scaled(self, by)
+            }
+
+            #[inline]
+            fn wide(self) -> f64 {
+                self as f64
+            }
+
+            #[inline]
+            fn finite(self) -> bool {
+                let finite: fn($type) -> bool = $finite;
+                finite(self)
             }
 
             #[inline]
@@ -67,13 +118,27 @@ macro_rules! integers {
         $type,
         // ITK widens integers to float before it scales, which rounds those past 2^24.
         |v, by| (f64::from(v as f32) * by.slope + by.inter) as f32,
+        |_| true,
         |v| u32::try_from(v).map_err(|_| v as f64)
     );)* };
 }
 
 integers!(u8, i8, u16, i16, u32, i32, u64, i64);
-element!(f32, |v, by| (f64::from(v) * by.slope + by.inter) as f32, |v| whole(f64::from(v)));
-element!(f64, |v, by| (v * by.slope + by.inter) as f32, whole);
+element!(f32, |v, by| (f64::from(v) * by.slope + by.inter) as f32, f32::is_finite, |v| whole(f64::from(v)));
+element!(f64, |v, by| (v * by.slope + by.inter) as f32, f64::is_finite, whole);
+
+impl Values {
+    /// Writes what stored numbers become to `out`, one each.
+    fn put<T: Element>(self, stored: impl Iterator<Item = T>, out: &mut [f32]) {
+        let pairs = out.iter_mut().zip(stored);
+        match (self.reader, self.scaling) {
+            (Reader::SimpleItk, None) => pairs.for_each(|(o, v)| *o = v.plain()),
+            (Reader::SimpleItk, Some(by)) => pairs.for_each(|(o, v)| *o = v.scaled(by)),
+            (Reader::Nibabel, None) => pairs.for_each(|(o, v)| *o = v.wide() as f32),
+            (Reader::Nibabel, Some(by)) => pairs.for_each(|(o, v)| *o = (v.wide() * by.slope + by.inter) as f32),
+        }
+    }
+}
 
 /// Runs `$body` with `$t` naming the Rust type of a [`VoxelType`].
 macro_rules! with_type {
@@ -123,21 +188,29 @@ macro_rules! with_type {
         }
     }};
 }
-pub(super) use with_type;
+pub(crate) use with_type;
+
+/// Counts the numbers in `bytes` that are not finite.
+pub(crate) fn non_finite(coding: Coding, bytes: &[u8]) -> u64 {
+    with_type!(coding.voxel_type, T => {
+        T::decode(bytes, coding.big_endian).filter(|v| !v.finite()).count() as u64
+    })
+}
 
 /// Decodes `bytes` into `out`, one value per element, scaled. Lengths agree.
-pub(super) fn decode_into(voxel_type: VoxelType, bytes: &[u8], big_endian: bool, by: Option<Scaling>, out: &mut [f32]) {
-    with_type!(voxel_type, T => {
-        let stored = out.iter_mut().zip(T::decode(bytes, big_endian));
-        match by {
-            None => stored.for_each(|(o, v)| *o = v.plain()),
-            Some(by) => stored.for_each(|(o, v)| *o = v.scaled(by)),
+pub(crate) fn decode_into(coding: Coding, bytes: &[u8], out: &mut [f32]) {
+    with_type!(coding.voxel_type, T => {
+        let stored = T::decode(bytes, coding.big_endian);
+        if coding.values.zero_for_non_finite {
+            coding.values.put(stored.map(T::repaired), out);
+        } else {
+            coding.values.put(stored, out);
         }
     })
 }
 
 /// A volume in its stored type and the machine's byte order.
-pub(super) enum Stored {
+pub(crate) enum Stored {
     U8(Vec<u8>),
     I8(Vec<i8>),
     U16(Vec<u16>),
@@ -168,7 +241,7 @@ macro_rules! with_stored {
 }
 
 impl Stored {
-    pub(super) fn new(voxel_type: VoxelType) -> Self {
+    pub(crate) fn new(voxel_type: VoxelType) -> Self {
         match voxel_type {
             VoxelType::U8 => Stored::U8(Vec::new()),
             VoxelType::I8 => Stored::I8(Vec::new()),
@@ -184,23 +257,29 @@ impl Stored {
     }
 
     /// Makes room for `more` further voxels without rounding the amount up.
-    pub(super) fn reserve(&mut self, more: usize) -> Result<(), TryReserveError> {
+    pub(crate) fn reserve(&mut self, more: usize) -> Result<(), TryReserveError> {
         with_stored!(self, v => v.try_reserve_exact(more))
     }
 
     /// Voxels that fit without growing, and voxels there.
-    pub(super) fn room(&self) -> (usize, usize) {
+    pub(crate) fn room(&self) -> (usize, usize) {
         with_stored!(self, v => (v.capacity(), v.len()))
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8], big_endian: bool) {
-        fn push<T: Element>(to: &mut Vec<T>, bytes: &[u8], big_endian: bool) {
-            to.extend(T::decode(bytes, big_endian));
+    /// Adds the numbers in `bytes`.
+    pub(crate) fn extend(&mut self, bytes: &[u8], coding: Coding) {
+        fn push<T: Element>(to: &mut Vec<T>, bytes: &[u8], coding: Coding) {
+            let stored = T::decode(bytes, coding.big_endian);
+            if coding.values.zero_for_non_finite {
+                to.extend(stored.map(T::repaired));
+            } else {
+                to.extend(stored);
+            }
         }
-        with_stored!(self, v => push(v, bytes, big_endian))
+        with_stored!(self, v => push(v, bytes, coding))
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         fn held<T>(v: &Vec<T>) -> usize {
             v.capacity() * size_of::<T>()
         }
@@ -208,13 +287,7 @@ impl Stored {
     }
 
     /// Writes the voxels from `start` on to `out`, scaled.
-    pub(super) fn copy_row(&self, start: usize, by: Option<Scaling>, out: &mut [f32]) {
-        with_stored!(self, v => {
-            let row = &v[start..start + out.len()];
-            match by {
-                None => out.iter_mut().zip(row).for_each(|(o, &x)| *o = x.plain()),
-                Some(by) => out.iter_mut().zip(row).for_each(|(o, &x)| *o = x.scaled(by)),
-            }
-        })
+    pub(crate) fn copy_row(&self, start: usize, values: Values, out: &mut [f32]) {
+        with_stored!(self, v => values.put(v[start..start + out.len()].iter().copied(), out))
     }
 }

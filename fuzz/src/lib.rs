@@ -1,5 +1,7 @@
 //! What several fuzz targets need.
 
+pub mod scan_file;
+
 use std::io::{Seek, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;

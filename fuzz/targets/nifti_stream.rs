@@ -1,85 +1,10 @@
-//! A whole NIfTI file, compressed or not: streamed, kept in memory, and read as labels. All three agree, and labels that
-//! are written again are the same labels.
+//! A whole NIfTI file, compressed or not: streamed, kept in memory, and read as labels.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use scanside_core::volume::{Box3, VoxelSource};
-use scanside_formats::{LabelMap, LabelOptions, LabelType, Scan, label_writer, read_labels};
-use scanside_fuzz::InputFile;
-use std::fs::File;
-use std::hint::black_box;
+use scanside_fuzz::scan_file::{Files, check};
 use std::sync::{LazyLock, Mutex};
 
-static INPUT: LazyLock<Mutex<InputFile>> = LazyLock::new(|| Mutex::new(InputFile::new(".nii.gz")));
-static LABELS: LazyLock<Mutex<InputFile>> = LazyLock::new(|| Mutex::new(InputFile::new(".nii.gz")));
+static FILES: LazyLock<Mutex<Files>> = LazyLock::new(|| Files::new(".nii.gz"));
 
-/// Planes and channels that are read at either end: a compressed file is read again from its start when a
-/// box goes back.
-const ENDS: usize = 3;
-/// Label maps of more voxels are not written again.
-const MOST_WRITTEN: usize = 1 << 16;
-
-fuzz_target!(|bytes: &[u8]| {
-    let mut input = INPUT.lock().expect("one thread");
-    let path = input.replace(bytes);
-    let scan = match Scan::open(&[path]) {
-        Ok(scan) => scan,
-        Err(e) => return drop(black_box(e.to_string())),
-    };
-    black_box((scan.marked_as_labels(), scan.description(), scan.warnings().len(), scan.stored_bytes()));
-    let mut streamed = scan.stream();
-    match scan.load() {
-        // What can be read to its end can be streamed, with the same numbers.
-        Ok(mut kept) => {
-            compare(&scan, streamed.as_mut(), kept.as_mut());
-        }
-        Err(e) => {
-            black_box(e.to_string());
-            let _ = ends(scan.grid().shape_zyx[0]).map(|z| plane(&scan, streamed.as_mut(), 0, z)).count();
-        }
-    }
-    match read_labels(path) {
-        Ok(map) if map.labels.len() <= MOST_WRITTEN => write_again(&map),
-        Ok(_) => {}
-        Err(e) => drop(black_box(e.to_string())),
-    }
-});
-
-/// The first and the last of `n`, and the first once more.
-fn ends(n: usize) -> impl Iterator<Item = usize> {
-    (0..n.min(ENDS)).chain(n.saturating_sub(ENDS).max(ENDS)..n).chain([0])
-}
-
-/// The bits of a plane, or the error's text.
-fn plane(scan: &Scan, source: &mut dyn VoxelSource, channel: usize, z: usize) -> Result<Vec<u32>, String> {
-    let [_, ny, nx] = scan.grid().shape_zyx;
-    let mut values = vec![0.0f32; ny * nx];
-    source.read(channel, &Box3([z..z + 1, 0..ny, 0..nx]), &mut values).map_err(|e| e.to_string())?;
-    Ok(values.iter().map(|v| v.to_bits()).collect())
-}
-
-fn compare(scan: &Scan, streamed: &mut dyn VoxelSource, kept: &mut dyn VoxelSource) {
-    for channel in ends(scan.channels()) {
-        for z in ends(scan.grid().shape_zyx[0]) {
-            let expected = plane(scan, kept, channel, z).expect("a plane in memory");
-            assert_eq!(plane(scan, streamed, channel, z).as_ref(), Ok(&expected), "plane {z} of channel {channel}");
-        }
-    }
-}
-
-fn write_again(map: &LabelMap) {
-    let Ok(labels) = map.labels.iter().map(|&v| u16::try_from(v)).collect::<Result<Vec<_>, _>>() else { return };
-    let [_, ny, nx] = map.grid().shape_zyx;
-    let file = LABELS.lock().expect("one thread");
-    let path = file.path();
-    let options = LabelOptions { path, stored: LabelType::U16, description: "fuzzed" };
-    let out = File::create(path).expect("the temporary file");
-    let mut writer = label_writer(Box::new(out), &map.geometry, &options).expect("a label map");
-    for plane in labels.chunks_exact(ny * nx) {
-        writer.write_plane(plane).expect("a plane");
-    }
-    writer.finish().expect("its end");
-    let again = read_labels(path).expect("a label map that was written");
-    assert_eq!(again.grid(), map.grid());
-    assert_eq!(again.labels, map.labels);
-}
+fuzz_target!(|bytes: &[u8]| check(&FILES, bytes));

@@ -1,14 +1,15 @@
 //! A made-up CT: a body of noisy tissue with bones in air, of any size, written plane by plane.
 
 use scanside_core::volume::{Grid, VoxelType};
-use scanside_formats::nifti::{ImageWriter, NiftiError};
+use scanside_formats::FormatError;
+use scanside_formats::nifti::ImageWriter;
 use std::io::Write;
 
 /// Writes a CT of `shape_zyx` voxels at `spacing_mm` as 16-bit integers.
 ///
 /// # Errors
 /// Writing failed.
-pub fn write(out: impl Write, shape_zyx: [usize; 3], spacing_mm: [f64; 3], gz: bool) -> Result<(), NiftiError> {
+pub fn write(out: impl Write, shape_zyx: [usize; 3], spacing_mm: [f64; 3], gz: bool) -> Result<(), FormatError> {
     let [nz, ny, nx] = shape_zyx;
     let grid = Grid {
         shape_zyx,

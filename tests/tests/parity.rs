@@ -12,8 +12,7 @@ use scanside_core::pipeline::{Layout, RunOptions};
 use scanside_core::postprocess::LabelExporter;
 use scanside_core::preprocess::{SlabReader, SlabSettings, find_box, measure};
 use scanside_core::tiling::{LogitPlane, RollingAccumulator, importance_map};
-use scanside_core::volume::VoxelSource;
-use scanside_formats::nifti::{ChannelFiles, NiftiSource};
+use scanside_formats::Scan;
 use scanside_tests::npy::{self, Array};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -35,10 +34,10 @@ impl Case {
         npy::read(&self.folder.join("stages"), name)
     }
 
-    fn scan(&self) -> ChannelFiles {
+    fn scan(&self) -> Scan {
         let inputs = self.facts["inputs"].as_array().expect("inputs");
         let paths: Vec<PathBuf> = inputs.iter().map(|i| self.folder.join(i.as_str().expect("a name"))).collect();
-        ChannelFiles::open(&paths).expect("a scan")
+        Scan::open(&paths).expect("a scan")
     }
 
     fn options(&self) -> RunOptions {
@@ -50,9 +49,9 @@ impl Case {
     }
 
     fn layout(&self) -> Layout {
-        let mut source = NiftiSource::new(self.scan());
-        let bounds = find_box(&mut source, true).expect("a box");
-        let grid = source.files().grid().clone();
+        let scan = self.scan();
+        let bounds = find_box(scan.stream().as_mut(), true).expect("a box");
+        let grid = scan.grid();
         Layout::new(&self.manifest, grid.shape_zyx, grid.spacing_mm, bounds, self.options()).expect("a layout")
     }
 }
@@ -130,8 +129,8 @@ fn masks_and_normalised_scans_agree() {
     let mut seen = 0;
     for case in cases() {
         let layout = case.layout();
-        let mut source = NiftiSource::new(case.scan());
-        let facts = measure(&mut source, &layout.bounds, &case.manifest.channels, None).expect("statistics");
+        let mut source = case.scan().stream();
+        let facts = measure(source.as_mut(), &layout.bounds, &case.manifest.channels, None).expect("statistics");
         let shape = layout.data_map.old;
         let [a0, a1, a2] = layout.transpose;
         let file_place = |i: usize| {
@@ -176,9 +175,9 @@ fn resampled_scans_agree() {
     for case in cases() {
         let Some(expected) = case.stage("03_resampled") else { continue };
         let layout = case.layout();
-        let mut source = NiftiSource::new(case.scan());
+        let mut source = case.scan().stream();
         let facts =
-            measure(&mut source, &layout.bounds, &case.manifest.channels, layout.clip_axis()).expect("statistics");
+            measure(source.as_mut(), &layout.bounds, &case.manifest.channels, layout.clip_axis()).expect("statistics");
         let [n0, n1, n2] = layout.data_map.new;
         assert_eq!(expected.shape3(), [n0, n1, n2], "{}", case.name);
         let settings = SlabSettings { transpose: layout.transpose, planes_per_read: 3 };
@@ -191,7 +190,7 @@ fn resampled_scans_agree() {
         let tolerance = if z_score { 1e-5_f64.max(tolerance) } else { tolerance };
         let mut worst = 0.0_f64;
         for k in 0..n0 {
-            reader.next_plane(&mut source, &Serial, &mut plane).expect("a plane");
+            reader.next_plane(source.as_mut(), &Serial, &mut plane).expect("a plane");
             for (i, &mine) in plane.iter().enumerate() {
                 let (c, place) = (i / (n1 * n2), i % (n1 * n2));
                 let theirs = expected.values[(c * n0 + k) * n1 * n2 + place];

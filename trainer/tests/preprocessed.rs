@@ -1,7 +1,7 @@
 //! Cases prepared for training equal those of nnU-Net: `golden/preprocessed`, made by `golden/make_preprocessed.py`.
 
-use scanside_core::volume::{Box3, VoxelSource};
-use scanside_formats::nifti::{ChannelFiles, NiftiSource};
+use scanside_core::volume::Box3;
+use scanside_formats::Scan;
 use scanside_trainer::dataset::preprocess::{Preprocessed, preprocess};
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::plan::{CONFIGURATION, TrainingPlan};
@@ -14,7 +14,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn voxels(path: &Path) -> Vec<f32> {
-    let mut source = NiftiSource::new(ChannelFiles::open(&[path]).unwrap());
+    let mut source = Scan::open(&[path]).unwrap().stream();
     let bounds = Box3::full(source.shape_zyx());
     let mut out = vec![0.0; bounds.voxels()];
     source.read(0, &bounds, &mut out).unwrap();

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use scanside_app::interrupt::Stop;
 use scanside_app::model::{Model, ModelOptions};
-use scanside_core::volume::{Box3, VoxelSource};
-use scanside_formats::nifti::{ChannelFiles, NiftiSource};
+use scanside_core::volume::Box3;
+use scanside_formats::Scan;
 use scanside_trainer::report::log::{EpochLog, EpochRecord};
 use scanside_trainer::report::page;
 use scanside_trainer::report::run::{FORMAT, RunFacts, RunFolder};
@@ -151,11 +151,11 @@ fn pictures_hold_the_scans_own_voxels() {
         .map(|rest| STANDARD.decode(rest.split('"').next().unwrap()).unwrap())
         .collect();
     assert_eq!(pngs.len(), 3);
-    let files = ChannelFiles::open(&case.images).unwrap();
-    let [nz, ny, nx] = files.grid().shape_zyx;
+    let scan = Scan::open(&case.images).unwrap();
+    let [nz, ny, nx] = scan.grid().shape_zyx;
     let slice: usize = html.split("axial, slice ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     let mut voxels = vec![0.0; ny * nx];
-    NiftiSource::new(files).read(0, &Box3([slice - 1..slice, 0..ny, 0..nx]), &mut voxels).unwrap();
+    scan.stream().read(0, &Box3([slice - 1..slice, 0..ny, 0..nx]), &mut voxels).unwrap();
 
     let mut reader = png::Decoder::new(std::io::Cursor::new(&pngs[0])).read_info().unwrap();
     assert_eq!((reader.info().width as usize, reader.info().height as usize), (nx, ny));

@@ -3,8 +3,7 @@
 use scanside_app::error::ErrorKind;
 use scanside_app::interrupt::Stop;
 use scanside_app::model::{Model, ModelOptions};
-use scanside_formats::nifti::{ChannelFiles, LabelWriter};
-use scanside_formats::{LabelType, read_labels};
+use scanside_formats::{LabelOptions, LabelType, label_writer, read_labels};
 use scanside_trainer::validate::{Options, Validation, ValidationCase, cases};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -120,13 +119,13 @@ fn voxels_to_ignore_do_not_count() {
     let mut case = hippocampi().remove(0);
     let labels = workspace().join("tests/golden/hippocampus/labels/hippocampus_034.nii.gz");
     // The model's own answer, with all it says about the posterior part to be ignored.
-    let header = ChannelFiles::open(&[&labels]).unwrap().header().clone();
-    let values = read_labels(&labels).unwrap().labels;
-    let [_, ny, nx] = header.grid().shape_zyx;
+    let map = read_labels(&labels).unwrap();
+    let [_, ny, nx] = map.grid().shape_zyx;
     case.label = place.path().join("label.nii.gz");
     let file = File::create(&case.label).unwrap();
-    let mut writer = LabelWriter::create(file, &header, true, LabelType::U8, "").unwrap();
-    for plane in values.chunks(ny * nx) {
+    let options = LabelOptions { path: &case.label, stored: LabelType::U8, description: "" };
+    let mut writer = label_writer(Box::new(file), &map.geometry, &options).unwrap();
+    for plane in map.labels.chunks(ny * nx) {
         let plane: Vec<u16> = plane.iter().map(|v| if *v == 2 { 3 } else { *v as u16 }).collect();
         writer.write_plane(&plane).unwrap();
     }

@@ -5,6 +5,7 @@ use super::measure::{Agreement, measure};
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_formats::{endings, read_labels};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// A prediction and the label of its name.
@@ -115,5 +116,5 @@ fn list(place: &Path) -> Result<Found, Error> {
 
 /// A file name without its ending; `None` for hidden and other files.
 fn stem(path: &Path) -> Option<&str> {
-    scanside_formats::stem(path).filter(|stem| !stem.starts_with('.'))
+    scanside_formats::stem(path).and_then(OsStr::to_str).filter(|stem| !stem.starts_with('.'))
 }

@@ -15,6 +15,7 @@ use scanside_core::onnx::OnnxEngine;
 use scanside_core::pipeline::{
     DoesNotFit, Layout, LayoutError, MemoryPlan, Observer, Phase, PlannedRun, Run, RunError, RunOptions, Surroundings,
 };
+use scanside_core::preprocess::PreprocessError;
 use scanside_core::volume::VoxelSource;
 use scanside_formats::Scan;
 use std::path::Path;
@@ -119,7 +120,7 @@ pub fn result_key(model: &Model, input_sha256: &[String], options: &CaseOptions)
 /// The scan cannot be read, does not suit the model, or the run does not fit into the memory allowed.
 pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<PlannedCase<'m>, Error> {
     let started = Instant::now();
-    let scan = case.open()?;
+    let scan = case.open(model.manifest.reader)?;
     let mut source = scan.stream();
     Run::check_channels(&model.manifest, source.channels()).map_err(error)?;
     if !options.allow_label_input {
@@ -131,7 +132,7 @@ pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<
         return Err(envelope::refused(sentence));
     }
     let pass = Instant::now();
-    let run = Run::look(&model.manifest, source.as_mut(), options.run).map_err(error)?;
+    let run = Run::look(&model.manifest, source.as_mut(), options.run).map_err(|e| error_in(&scan, e))?;
     let looked = Looked { seconds: started.elapsed().as_secs_f64(), pass_seconds: pass.elapsed().as_secs_f64() };
     let surroundings = Surroundings {
         process_bytes: Some(model.process_bytes),
@@ -185,6 +186,18 @@ fn error(e: RunError) -> Error {
         _ => ErrorKind::Input,
     };
     Error::of(kind, e)
+}
+
+/// As [`error`]; one about the voxels of a channel names the channel's file.
+fn error_in(scan: &Scan, e: RunError) -> Error {
+    let (RunError::Preprocess(PreprocessError::NotFinite { channel, .. })
+    | RunError::Preprocess(PreprocessError::NotRgb { channel, .. })) = &e
+    else {
+        return error(e);
+    };
+    let paths = scan.paths();
+    let path = paths[channel * paths.len() / scan.channels()].to_owned();
+    Error::with_source(ErrorKind::Input, format_args!("{} cannot be segmented", path.display()), e).about(&path)
 }
 
 /// A run that does not fit into the memory allowed.

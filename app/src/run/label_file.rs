@@ -3,6 +3,7 @@
 use crate::error::{Error, OrPathError};
 use crate::output::PendingFile;
 use scanside_core::postprocess::{LabelSink, SinkError};
+use scanside_core::volume::Reader;
 use scanside_formats::{Geometry, LabelOptions, LabelType, LabelWriter, Scan, is_complete, label_writer};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -105,5 +106,7 @@ fn description(key: &str) -> String {
 
 /// Whether the label file at `path` is complete and was made with this key. Read plane by plane.
 pub fn is_result_of(path: &Path, key: &str) -> bool {
-    Scan::open(&[path]).is_ok_and(|scan| scan.description() == description(key) && is_complete(&scan))
+    // Labels have the axes of their scan, which this reader takes even where they are sheared.
+    Scan::open_as(&[path], Reader::Nibabel)
+        .is_ok_and(|scan| scan.description() == description(key) && is_complete(&scan))
 }

@@ -153,7 +153,7 @@ fn write_rate(geometry: &Geometry, layout: &Layout) -> Result<f64, Error> {
     let start = Instant::now();
     let path = Path::new("rehearsal.nii.gz");
     let options = LabelOptions { path, stored, description: "" };
-    let mut writer = label_writer(Box::new(std::io::sink()), geometry, &options).or_error(ErrorKind::Output)?;
+    let mut writer = label_writer(Box::new(std::io::empty()), geometry, &options).or_error(ErrorKind::Output)?;
     for _ in 0..count {
         writer.write_plane(&plane).or_error(ErrorKind::Output)?;
     }

@@ -1,4 +1,4 @@
-//! Where a NIfTI image lies in the patient, by ITK 5.4's rules, and back.
+//! Where a NIfTI image lies in the patient, by the rules of ITK 5.4 or of nibabel, and back.
 //!
 //! ITK differs from nibabel: spacing comes from `pixdim` and never from the sform, the sform needs perpendicular axes, and
 //! it wins over a qform only when its code is 1 or the two agree. Directions only describe the image: prediction does not
@@ -6,6 +6,7 @@
 
 use super::error::HeaderError;
 use super::fields::{Fields, Version};
+use crate::geometry::determinant;
 
 type Rows = [[f64; 3]; 3];
 
@@ -46,15 +47,7 @@ pub(super) fn placement(f: &Fields, version: Version, axes: usize) -> Result<Pla
     let mut direction = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
     let mut origin = [0.0; 3];
     if let Some(affine) = chosen_transform(f, version)? {
-        for k in 0..3 {
-            let length = length(&affine.rows, k);
-            for (r, row) in direction.iter_mut().enumerate() {
-                let to_lps = if r < 2 { -1.0 } else { 1.0 };
-                row[k] = to_lps * affine.rows[r][k] / length;
-            }
-        }
-        let [x, y, z] = affine.offset;
-        origin = [-x * to_mm, -y * to_mm, z * to_mm];
+        (direction, origin) = to_lps(&affine, to_mm);
     }
     // ITK's reader turns a negative spacing into a positive one and a flipped axis.
     for k in 0..axes {
@@ -71,13 +64,61 @@ pub(super) fn placement(f: &Fields, version: Version, axes: usize) -> Result<Pla
     }
 }
 
+/// The placement of an image as nibabel reads it. Directions may be sheared there, and prediction does not use them: where
+/// a transform says nothing, those of the array are taken.
+pub(super) fn placement_by_nibabel(f: &Fields, version: Version, axes: usize) -> Result<Placement, HeaderError> {
+    let mut spacing_xyz = [1.0; 3];
+    for (k, spacing) in spacing_xyz.iter_mut().enumerate().take(axes) {
+        let got = f.pixdim[k + 1];
+        *spacing = got.abs();
+        if !(spacing.is_finite() && *spacing > 0.0) {
+            return Err(HeaderError::Spacing { axis: k + 1, got });
+        }
+    }
+    let affine = if f.sform_code > 0 {
+        sform(f)
+    } else if f.qform_code > 0 {
+        qform(f, version)
+    } else {
+        // The middle of the image is the origin, and x runs to the left.
+        let [x, y, z] = spacing_xyz;
+        let middle = |k: usize| (f.dim[k + 1].max(1) - 1) as f64 / 2.0 * spacing_xyz[k];
+        Affine { rows: [[-x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z]], offset: [middle(0), -middle(1), -middle(2)] }
+    };
+    let (mut direction, mut origin) = to_lps(&affine, 1.0);
+    if !origin.iter().chain(direction.iter().flatten()).all(|v| v.is_finite()) {
+        direction = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+        origin = [0.0; 3];
+    }
+    Ok(Placement { spacing_xyz, origin, direction })
+}
+
+/// Direction cosines and origin in LPS of an affine in RAS.
+fn to_lps(affine: &Affine, to_mm: f64) -> (Rows, [f64; 3]) {
+    let mut direction = [[0.0; 3]; 3];
+    for k in 0..3 {
+        let length = length(&affine.rows, k);
+        for (r, row) in direction.iter_mut().enumerate() {
+            let to_lps = if r < 2 { -1.0 } else { 1.0 };
+            row[k] = to_lps * affine.rows[r][k] / length;
+        }
+    }
+    let [x, y, z] = affine.offset;
+    (direction, [-x * to_mm, -y * to_mm, z * to_mm])
+}
+
+/// The affine of the sform.
+fn sform(f: &Fields) -> Affine {
+    Affine { rows: f.srow.map(|[a, b, c, _]| [a, b, c]), offset: f.srow.map(|row| row[3]) }
+}
+
 /// Sform or qform; `None` when neither is set, which means no origin and no rotation.
 fn chosen_transform(f: &Fields, version: Version) -> Result<Option<Affine>, HeaderError> {
     let qform = (f.qform_code > 0).then(|| qform(f, version));
     if f.sform_code <= 0 {
         return Ok(qform);
     }
-    let sform = Affine { rows: f.srow.map(|[a, b, c, _]| [a, b, c]), offset: f.srow.map(|row| row[3]) };
+    let sform = sform(f);
     let usable = is_orthonormal(&sform);
     const SCANNER: i32 = 1;
     match qform {
@@ -175,11 +216,6 @@ pub(super) fn encode(p: &Placement) -> ([f64; 4], [f64; 3], [[f64; 4]; 3]) {
     }
     let [x, y, z] = p.spacing_xyz;
     ([qfac, x, y, z], quaternion(&turn), srow)
-}
-
-fn determinant(m: &Rows) -> f64 {
-    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
-        + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
 }
 
 /// The quaternion (b, c, d) of a rotation, its first component a taken as not negative.

@@ -1,22 +1,26 @@
 //! A NIfTI header: parsed, checked, and kept as it was.
 
 use super::error::HeaderError;
-use super::fields::Version;
+use super::fields::{Fields, Version};
 use super::geometry;
-use super::layout::{self, MARK_1, MARK_2};
-use scanside_core::volume::{Grid, VoxelType};
+use super::layout;
+use crate::volume_file::voxel_bytes;
+use crate::voxels::Scaling;
+use scanside_core::volume::{Grid, Reader, VoxelType};
 
-/// What stored values are multiplied by and what is then added.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub struct Scaling {
-    pub slope: f64,
-    pub inter: f64,
+/// Which files a header belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Files {
+    /// Header and voxels in one file, `.nii`.
+    #[default]
+    One,
+    /// The header in a file `.hdr`, the voxels in a file `.img`.
+    Pair,
 }
 
-/// A single-file NIfTI header whose sizes, type, offset and geometry are usable.
+/// A NIfTI header whose sizes, type, offset and geometry are usable.
 ///
-/// Sizes are checked for overflow, not against a file: [`NiftiFile`](super::NiftiFile) does that.
+/// Sizes are checked for overflow, not against a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
     raw: Vec<u8>,
@@ -29,17 +33,26 @@ pub struct Header {
     data_bytes: u64,
     scaling: Option<Scaling>,
     grid: Grid,
+    warnings: Vec<String>,
 }
 
 impl Header {
     /// The most bytes [`Self::parse`] looks at.
     pub const MOST_BYTES: usize = 540;
 
-    /// Parses the start of an uncompressed file; bytes after the header are ignored.
+    /// Parses the start of an uncompressed file by ITK's rules; bytes after the header are ignored.
     ///
     /// # Errors
     /// Says which field is refused, what it holds and what to do.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        Header::parse_as(bytes, Files::One, Reader::SimpleItk)
+    }
+
+    /// As [`Self::parse`], for the header of `files`, by the rules of `reader`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_as(bytes: &[u8], files: Files, reader: Reader) -> Result<Self, HeaderError> {
         let Some(&first) = bytes.first_chunk::<4>() else {
             return Err(HeaderError::TooShort { got: bytes.len(), needed: 348 });
         };
@@ -52,7 +65,7 @@ impl Header {
         };
         let needed = version.layout().header_bytes;
         let raw = bytes.get(..needed).ok_or(HeaderError::TooShort { got: bytes.len(), needed })?;
-        check_mark(raw, version)?;
+        let mark = mark(raw, version)?;
         let fields = match version {
             Version::One => {
                 // Checked before the crate parses: it guesses the byte order from this number.
@@ -67,26 +80,15 @@ impl Header {
         let (axes, shape_zyx, channels) = sizes(&fields.dim)?;
         let voxel_type = voxel_type(fields.datatype, fields.bitpix)?;
 
-        let too_many = || HeaderError::TooManyVoxels { sizes: tail(&fields.dim) };
-        let data_bytes = scanside_core::volume::checked_voxels(shape_zyx)
-            .and_then(|n| n.checked_mul(channels)?.checked_mul(voxel_type.bytes()))
-            // A vector holds at most this many bytes; below it no later product of positions overflows.
-            .filter(|&n| isize::try_from(n).is_ok())
-            .ok_or_else(too_many)? as u64;
-
-        let least = version.layout().voxels_at;
-        let got = fields.vox_offset;
-        // 2^53 bounds what a double counts exactly.
-        if !(got >= least as f64 && got < 9e15 && got.fract() == 0.0) {
-            return Err(HeaderError::VoxelOffset { got, least });
-        }
-
-        let placed = geometry::placement(&fields, version, axes)?;
-        let [x, y, mut z] = placed.spacing_xyz;
-        if axes == 2 {
-            // nnU-Net's spacing for the axis that a 2-D image lacks: large enough to keep it apart from the others.
-            z = 999.0 * x.max(y);
-        }
+        let data_bytes = voxel_bytes(shape_zyx, channels, voxel_type)
+            .ok_or_else(|| HeaderError::TooManyVoxels { sizes: tail(&fields.dim) })?;
+        let mut warnings = Vec::new();
+        let voxels_at = voxels_at(&fields, version, (files, mark), reader, &mut warnings)?;
+        let placed = match reader {
+            Reader::SimpleItk => geometry::placement(&fields, version, axes)?,
+            Reader::Nibabel => geometry::placement_by_nibabel(&fields, version, axes)?,
+        };
+        let [x, y, z] = placed.spacing_xyz;
         Ok(Header {
             raw: raw.to_vec(),
             version,
@@ -94,10 +96,14 @@ impl Header {
             planar: axes == 2,
             channels,
             voxel_type,
-            voxels_at: got as u64,
+            voxels_at,
             data_bytes,
-            scaling: scaling(fields.slope, fields.inter),
+            scaling: match reader {
+                Reader::SimpleItk => scaling(fields.slope, fields.inter),
+                Reader::Nibabel => scaling_by_nibabel(fields.slope, fields.inter)?,
+            },
             grid: Grid { shape_zyx, spacing_mm: [z, y, x], origin: placed.origin, direction: placed.direction },
+            warnings,
         })
     }
 
@@ -126,12 +132,12 @@ impl Header {
         self.big_endian
     }
 
-    /// Whether the image has no z axis; its [`Grid`] then has one plane and 999 times the larger spacing.
+    /// Whether the image has no z axis; its [`Grid`] then has one plane, and a spacing of 1 mm for that axis.
     pub fn is_planar(&self) -> bool {
         self.planar
     }
 
-    /// Shape, spacing, origin and direction as ITK reads them.
+    /// Shape, spacing, origin and direction as the reader takes them.
     pub fn grid(&self) -> &Grid {
         &self.grid
     }
@@ -160,39 +166,92 @@ impl Header {
     pub fn scaling(&self) -> Option<Scaling> {
         self.scaling
     }
+
+    /// What was repaired in the header, a sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
 }
 
 fn tail(dim: &[i64; 8]) -> [i64; 7] {
     std::array::from_fn(|k| dim[k + 1])
 }
 
-fn check_mark(raw: &[u8], version: Version) -> Result<(), HeaderError> {
+/// What a header says of its files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    One,
+    Pair,
+}
+
+fn mark(raw: &[u8], version: Version) -> Result<Mark, HeaderError> {
     let mark: [u8; 8] = match version {
         Version::One => std::array::from_fn(|k| if k < 4 { raw[344 + k] } else { 0 }),
         Version::Two => std::array::from_fn(|k| raw[4 + k]),
     };
-    match (version, &mark[..4]) {
-        (Version::One, m) if m == MARK_1 => Ok(()),
-        (Version::Two, _) if &mark == MARK_2 => Ok(()),
-        (Version::One, b"ni1\0") | (Version::Two, b"ni2\0") => Err(HeaderError::TwoFiles),
-        (Version::One, _) => Err(HeaderError::Analyze),
-        (Version::Two, _) => Err(HeaderError::DamagedMark { mark }),
+    let (one, pair) = layout::marks(version);
+    if mark == one {
+        Ok(Mark::One)
+    } else if mark == pair {
+        Ok(Mark::Pair)
+    } else {
+        Err(match version {
+            Version::One => HeaderError::Analyze,
+            Version::Two => HeaderError::DamagedMark { mark },
+        })
     }
+}
+
+/// The byte at which voxels start.
+///
+/// ITK takes an offset inside the header for one right behind it, if the header is marked as that of a single file; so do
+/// files of old writers, which have no four bytes for extensions. nibabel refuses such files. One file that is marked as
+/// half of a pair is read where it says, and so is the second file of a pair.
+fn voxels_at(
+    fields: &Fields,
+    version: Version,
+    (files, mark): (Files, Mark),
+    reader: Reader,
+    warnings: &mut Vec<String>,
+) -> Result<u64, HeaderError> {
+    let l = version.layout();
+    let header_bytes = l.header_bytes as u64;
+    let got = fields.vox_offset;
+    // 2^53 bounds what a double counts exactly.
+    let whole = got.abs() < 9e15 && got.fract() == 0.0;
+    let least = match (files, reader) {
+        (Files::Pair, _) => 0,
+        (Files::One, Reader::SimpleItk) => header_bytes,
+        (Files::One, Reader::Nibabel) => l.voxels_at,
+    };
+    if whole && got >= least as f64 {
+        return Ok(got as u64);
+    }
+    if whole && mark == Mark::One && (files, reader) == (Files::One, Reader::SimpleItk) {
+        warnings.push(format!(
+            "its voxels are said to start at byte {got}, inside its header of {header_bytes} bytes; \
+             they are read from byte {header_bytes}, as ITK does"
+        ));
+        return Ok(header_bytes);
+    }
+    Err(HeaderError::VoxelOffset { got, least })
 }
 
 fn check_count(got: i64) -> Result<(), HeaderError> {
     if (1..=7).contains(&got) { Ok(()) } else { Err(HeaderError::DimensionCount { got }) }
 }
 
-/// Number of spatial axes (2 or 3), their sizes and the channels. Trailing axes of size 1 beyond z do not count, as in ITK.
+/// Number of spatial axes (2 or 3), their sizes and the channels. Axes beyond z of size 0 or less have size 1, and trailing
+/// ones of size 1 do not count, as in ITK.
 fn sizes(dim: &[i64; 8]) -> Result<(usize, [usize; 3], usize), HeaderError> {
     let mut count = dim[0] as usize;
     let mut size = [1usize; 8];
     for axis in 1..=count {
-        size[axis] = usize::try_from(dim[axis])
-            .ok()
-            .filter(|&n| n > 0)
-            .ok_or(HeaderError::EmptyAxis { axis, size: dim[axis] })?;
+        size[axis] = match usize::try_from(dim[axis]) {
+            Ok(n) if n > 0 => n,
+            _ if axis > 3 => 1,
+            _ => return Err(HeaderError::EmptyAxis { axis, size: dim[axis] }),
+        };
     }
     while count > 3 && size[count] == 1 {
         count -= 1;
@@ -246,8 +305,6 @@ fn voxel_type(code: i16, bitpix: i16) -> Result<VoxelType, HeaderError> {
 }
 
 /// ITK's reading of slope and intercept: no number counts as 0, and a slope of 0 as 1 - the intercept is still added.
-///
-/// nibabel drops the intercept as well when the slope is 0 or NaN; the reference reads through ITK.
 fn scaling(slope: f64, inter: f64) -> Option<Scaling> {
     let fixed = |v: f64| if v.is_finite() { v } else { 0.0 };
     let (mut slope, inter) = (fixed(slope), fixed(inter));
@@ -256,4 +313,15 @@ fn scaling(slope: f64, inter: f64) -> Option<Scaling> {
     }
     let needed = (slope - 1.0).abs() > f64::EPSILON || inter.abs() > f64::EPSILON;
     needed.then_some(Scaling { slope, inter })
+}
+
+/// nibabel's reading: a slope of 0 or that is no number means no scaling at all.
+fn scaling_by_nibabel(slope: f64, inter: f64) -> Result<Option<Scaling>, HeaderError> {
+    if !slope.is_finite() || slope == 0.0 {
+        return Ok(None);
+    }
+    if !inter.is_finite() {
+        return Err(HeaderError::Intercept { slope, inter });
+    }
+    Ok((slope != 1.0 || inter != 0.0).then_some(Scaling { slope, inter }))
 }

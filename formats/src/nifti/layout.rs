@@ -7,9 +7,14 @@ use super::fields::{Fields, Version};
 use ::nifti::NiftiHeader;
 use std::ops::Range;
 
-/// First bytes of a single-file NIfTI-2 mark, and the tail that shows a text-mode transfer.
-pub(super) const MARK_2: &[u8; 8] = b"n+2\0\r\n\x1a\n";
-pub(super) const MARK_1: &[u8; 4] = b"n+1\0";
+/// The marks of a single file and of a pair; those of NIfTI-1 have four bytes, and those of NIfTI-2 end so that a transfer
+/// in text mode shows.
+pub(super) fn marks(version: Version) -> ([u8; 8], [u8; 8]) {
+    match version {
+        Version::One => (*b"n+1\0\0\0\0\0", *b"ni1\0\0\0\0\0"),
+        Version::Two => (*b"n+2\0\r\n\x1a\n", *b"ni2\0\r\n\x1a\n"),
+    }
+}
 
 /// Byte positions of the fields that are set one by one.
 pub(super) struct Layout {
@@ -166,12 +171,11 @@ impl Draft {
         let l = version.layout();
         let mut draft = Draft { bytes: vec![0; l.voxels_at as usize], version, big_endian };
         draft.put_i32(0, l.header_bytes as i32);
-        match version {
-            Version::One => {
-                draft.bytes[l.mark..l.mark + 4].copy_from_slice(MARK_1);
-                draft.bytes[38] = b'r'; // "regular": unused, but ANALYZE readers look for it.
-            }
-            Version::Two => draft.bytes[l.mark..l.mark + 8].copy_from_slice(MARK_2),
+        let (mark, _) = marks(version);
+        // Behind the four bytes of NIfTI-1 come the four of the extensions, zeros too.
+        draft.bytes[l.mark..l.mark + 8].copy_from_slice(&mark);
+        if version == Version::One {
+            draft.bytes[38] = b'r'; // "regular": unused, but ANALYZE readers look for it.
         }
         draft.set_description("scanside");
         match version {
