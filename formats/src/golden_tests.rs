@@ -114,6 +114,10 @@ fn refused_files_say_why() {
         let error = Scan::open(&[folder().join(name)]).expect_err(name).to_string();
         assert!(error.contains(phrase) && error.contains(name), "{error}");
     }
+    for (name, header) in [("detached.raw", ".nhdr"), ("packed.zraw", ".mhd")] {
+        let error = Scan::open(&[folder().join(name)]).expect_err(name).to_string();
+        assert!(error.contains("voxels of another file") && error.contains(header), "{error}");
+    }
     for (name, expected) in record["files"].as_object().expect("files") {
         let refused = REFUSED.iter().any(|(refused, _)| refused == name);
         assert!(refused || expected != "refused", "{name} is read and the reference refuses it");

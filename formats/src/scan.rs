@@ -51,6 +51,11 @@ impl Scan {
         self.files.warnings()
     }
 
+    /// Voxels that were read as 0 so far because they are not finite: those of [`Scan::warnings`].
+    pub fn voxels_read_as_zero(&self) -> u64 {
+        self.files.files().iter().map(VolumeFile::repaired).sum()
+    }
+
     /// Bytes of all voxels of all channels in their stored types, uncompressed: what [`Scan::load`] keeps.
     pub fn stored_bytes(&self) -> u64 {
         self.files.stored_bytes()

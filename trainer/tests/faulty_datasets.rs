@@ -6,6 +6,7 @@ use common::{Raw, grid, write};
 use scanside_app::error::{Error, ErrorKind};
 use scanside_app::interrupt::Stop;
 use scanside_core::volume::VoxelType;
+use scanside_formats::nifti::ImageWriter;
 use scanside_trainer::dataset::raw::RawDataset;
 use scanside_trainer::dataset::ready::{Ready, ReadyOptions, make_ready};
 use scanside_trainer::plan::Planner;
@@ -129,7 +130,7 @@ fn wrong_labels_are_counted() {
             "has 4 fault(s)",
             "case a: has labels that dataset.json does not name: 7 (2 voxel(s)), 9 (1 voxel(s))",
             "case b: 2 label voxel(s) are not whole numbers, the first 0.5 at (x 0, y 1, z 0)",
-            "case c: 1 label voxel(s) are not whole numbers, the first NaN at (x 0, y 0, z 0)",
+            "case c: 1 label voxel(s) are NaN or infinite",
             "case d: has labels that dataset.json does not name: -1 (1 voxel(s))",
         ],
     );
@@ -137,13 +138,28 @@ fn wrong_labels_are_counted() {
 
 #[test]
 fn voxels_that_are_no_numbers_are_counted() {
-    let text = complaint(|raw| {
+    let said = warnings(|raw| {
         let mut voxels = raw.voxels(0, 0);
         voxels[13] = f32::NAN;
         voxels[14] = f32::NEG_INFINITY;
         write(&raw.image("a", 1), &grid(raw.shape), VoxelType::F32, &voxels);
     });
-    says(&text, &["case a: channel 1 has 2 voxel(s) that are not finite numbers, the first NaN at (x 4, y 1, z 0)"]);
+    let [warning] = &said[..] else { panic!("{said:?}") };
+    says(warning, &["case a", "a_0001", "read as 0", "there are 2"]);
+}
+
+#[test]
+fn voxels_beyond_single_precision_are_counted() {
+    let text = complaint(|raw| {
+        let mut voxels = raw.voxels(0, 0);
+        voxels[13] = 1e10;
+        let mut image = ImageWriter::create(Vec::new(), &grid(raw.shape), VoxelType::F32, false).unwrap();
+        voxels.chunks(raw.shape[1] * raw.shape[2]).for_each(|plane| image.write_plane(plane).unwrap());
+        let mut bytes = image.finish().unwrap();
+        bytes[112..116].copy_from_slice(&1e30f32.to_le_bytes());
+        std::fs::write(raw.image("a", 1), bytes).unwrap();
+    });
+    says(&text, &["case a: channel 1 has 1 voxel(s) that are not finite numbers, the first inf at (x 4, y 1, z 0)"]);
 }
 
 #[test]

@@ -607,4 +607,6 @@ fn links_to_nothing_and_pipes_are_named() {
     std::os::unix::fs::symlink("../.git/annex/objects/x/MD5E-s1--00.nii.gz", &link).expect("a link");
     let error = Scan::open(&[link]).expect_err("nothing").to_string();
     assert!(error.contains("git annex get"), "{error}");
+    let error = Scan::open(&[Path::new("/dev/null")]).expect_err("a device").to_string();
+    assert!(error.contains("a pipe or a device"), "{error}");
 }

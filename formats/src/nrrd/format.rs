@@ -7,6 +7,7 @@ use crate::error::FormatError;
 use crate::format::FileFormat;
 use crate::geometry::Geometry;
 use crate::label_map::{LabelOptions, LabelOutput, LabelType, LabelWriter};
+use crate::name::ends_with;
 use crate::planes::{LabelCode, Opening, PlaneWriter};
 use crate::recognise::recognise_file;
 use crate::stream::{Packing, Place, open_file};
@@ -39,7 +40,10 @@ impl FileFormat for Nrrd {
 
     fn open(&self, path: &Path, _: Reader) -> Result<VolumeFile, FormatError> {
         let Some(fields) = Fields::read(path)? else {
-            let found = recognise_file(path)?;
+            let found = match ends_with(path, self.data_endings()) {
+                true => Some("the voxels of another file (give its header, .nhdr or .mhd)"),
+                false => recognise_file(path)?,
+            };
             return Err(FormatError::WrongFormat { path: path.to_path_buf(), expected: "NRRD", found });
         };
         let header = Header::new(&fields).map_err(|problem| FormatError::header(path, problem))?;

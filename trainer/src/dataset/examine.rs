@@ -244,6 +244,8 @@ fn examine_case(raw: &RawDataset, case: &RawCase, known: &BTreeSet<i64>, samples
         }
     };
     check_intensities(case, source.as_mut(), &mut examined);
+    // Behind the voxels: those that were read as 0 were counted by then.
+    examined.warnings.extend(files.warnings().into_iter().map(|warning| Remark::of(&case.id, warning)));
     let Some(label) = label.filter(|_| examined.faults.is_empty()) else {
         return examined;
     };
@@ -283,7 +285,6 @@ fn open_image(raw: &RawDataset, case: &RawCase, examined: &mut Examined) -> Opti
         let what = format!("has {got} channel(s), but dataset.json names {channels}");
         examined.faults.push(Remark::of(&case.id, what));
     }
-    examined.warnings.extend(files.warnings().iter().map(|warning| Remark::of(&case.id, warning.clone())));
     Some(files)
 }
 
@@ -403,6 +404,9 @@ fn read_labels(case: &RawCase, known: &BTreeSet<i64>, examined: &mut Examined) -
             "{fractions} label voxel(s) are not whole numbers, the first {value} at (x {x}, y {y}, z {z}): label maps must not \
              be interpolated, and labels are 0, 1, 2 ..."
         ));
+    }
+    if files.voxels_read_as_zero() > 0 {
+        fault(format!("{} label voxel(s) are NaN or infinite; labels are 0, 1, 2 ...", files.voxels_read_as_zero()));
     }
     if let Some(what) = unknown_values(&labels, known) {
         fault(what);
