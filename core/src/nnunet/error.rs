@@ -1,5 +1,6 @@
 //! Why a model folder cannot be imported.
 
+use super::options::FoldName;
 use super::pickle::PickleError;
 use crate::manifest::ManifestError;
 use crate::onnx::OnnxError;
@@ -28,16 +29,6 @@ pub enum NnUnetError {
         path: PathBuf,
         /// Where and why.
         source: serde_json::Error,
-    },
-    /// A JSON file holds a number that JSON does not have; Python writes them nevertheless.
-    #[error("{} has {literal} on line {line}, which is not a number in JSON; replace it by a number", path.display())]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// `NaN`, `Infinity` or `-Infinity`.
-        literal: &'static str,
-        /// Its line, counted from 1.
-        line: usize,
     },
     /// An entry of a JSON file is missing, or is something else than it should be.
     #[error("{}: `{field}` {problem}", path.display())]
@@ -132,14 +123,60 @@ pub enum NnUnetError {
         /// Why.
         source: OnnxError,
     },
+    /// The trainer does not come with nnU-Net, and was not trusted.
+    #[error(
+        "{}: the trainer {name} does not come with nnU-Net and may build another network than plans.json says; if it \
+         changes only the training, trust it", path.display()
+    )]
+    UnknownTrainer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The trainer's class.
+        name: String,
+    },
     /// There is no trained fold in the folder.
-    #[error("{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it", path.display())]
+    #[error("{} has no fold_0, fold_1 ... or fold_all with a {checkpoint} in it{}", path.display(), instead(others))]
     NoFold {
         /// The model folder.
         path: PathBuf,
         /// The checkpoint file looked for in each fold.
         checkpoint: String,
+        /// Checkpoints that are there.
+        others: Vec<String>,
     },
+    /// A fold that was named has no such checkpoint.
+    #[error("{} has no {checkpoint}{}", path.display(), instead(others))]
+    NoCheckpoint {
+        /// The fold's folder.
+        path: PathBuf,
+        /// The checkpoint file looked for.
+        checkpoint: String,
+        /// Checkpoints that are there.
+        others: Vec<String>,
+    },
+    /// No fold was named, and there is none of those that are taken then.
+    #[error(
+        "{} has no fold from 0 to 4, which are averaged where none is named; it has {}", path.display(), list(folds)
+    )]
+    OtherFolds {
+        /// The model folder.
+        path: PathBuf,
+        /// The folds that it has.
+        folds: Vec<FoldName>,
+    },
+}
+
+fn list(parts: &[impl ToString]) -> String {
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What is there instead of what was looked for.
+fn instead(others: &[String]) -> String {
+    match others {
+        [] => String::new(),
+        [one] => format!("; there is {one}"),
+        several => format!("; there are {}", list(several)),
+    }
 }
 
 impl NnUnetError {

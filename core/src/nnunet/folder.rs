@@ -4,9 +4,10 @@ use super::architecture::{Norm, UNet};
 use super::checkpoint::Checkpoint;
 use super::describe::{manifest, mirror_axes, provenance};
 use super::error::NnUnetError;
+use super::folds::{FoldChoice, checkpoint_path, fold_name};
 use super::labels::Dataset;
 use super::layers::Layers;
-use super::options::{FoldName, ImportOptions};
+use super::options::ImportOptions;
 use super::plans::Plans;
 use super::skeleton::Skeleton;
 use super::to_network::{Plan, Stop};
@@ -51,6 +52,7 @@ pub fn import_folder(path: &Path, options: &ImportOptions) -> Result<(Manifest, 
 pub struct ModelFolder {
     path: PathBuf,
     manifest: Manifest,
+    folds: FoldChoice,
     unet: UNet,
     layers: Layers,
     /// Voxels per tile: two axes or three, those of the network.
@@ -80,12 +82,14 @@ impl ModelFolder {
     pub fn open(path: &Path, options: &ImportOptions) -> Result<ModelFolder, NnUnetError> {
         let dataset = Dataset::read(&path.join("dataset.json"))?;
         let plans = Plans::read(&path.join("plans.json"))?;
-        let folds = match &options.folds {
-            Some(folds) => folds.clone(),
-            None => folds_of(path, &options.checkpoint)?,
-        };
+        let choice = FoldChoice::new(path, options)?;
+        let folds = &choice.averaged;
         let files: Vec<PathBuf> = folds.iter().map(|fold| checkpoint_path(path, *fold, &options.checkpoint)).collect();
-        let no_fold = || NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: options.checkpoint.clone() };
+        let no_fold = || NnUnetError::NoFold {
+            path: path.to_path_buf(),
+            checkpoint: options.checkpoint.clone(),
+            others: Vec::new(),
+        };
 
         // As in nnU-Net, everything but the weights is taken from the first fold.
         let first = Checkpoint::open(files.first().ok_or_else(no_fold)?)?;
@@ -100,8 +104,8 @@ impl ModelFolder {
         }
         check_tensors(&first, &layers)?;
         let mirror_axes = mirror_axes(&first, unet.axes())?;
-        let mut provenance = provenance(&dataset, &plans, &first, &folds, options);
-        for (fold, file) in folds.iter().zip(&files) {
+        let mut provenance = provenance(&dataset, &plans, &first, folds, options);
+        for (fold, file) in choice.averaged.iter().zip(&files) {
             let sha256 = file_sha256(file).map_err(|source| NnUnetError::Io { path: file.clone(), source })?;
             provenance.insert(format!("checkpoint_sha256_fold_{fold}"), sha256);
         }
@@ -113,12 +117,17 @@ impl ModelFolder {
         manifest.envelope = training_data::envelope(path, channels);
         manifest.card = training_data::card(path);
         manifest.check().map_err(|source| NnUnetError::Manifest { path: path.to_path_buf(), source })?;
-        Ok(ModelFolder { path: path.to_path_buf(), manifest, unet, layers, patch, files, first })
+        Ok(ModelFolder { path: path.to_path_buf(), manifest, folds: choice, unet, layers, patch, files, first })
     }
 
     /// The model's description.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The folds that are averaged, and those that are not.
+    pub fn folds(&self) -> &FoldChoice {
+        &self.folds
     }
 
     /// The network as an ONNX model without a manifest inside.
@@ -201,46 +210,14 @@ fn each_fold<E: From<NnUnetError>>(
     Ok(())
 }
 
-fn checkpoint_path(folder: &Path, fold: FoldName, checkpoint: &str) -> PathBuf {
-    folder.join(format!("fold_{fold}")).join(checkpoint)
-}
-
-fn fold_name(file_name: &std::ffi::OsStr) -> Option<FoldName> {
-    let fold: FoldName = file_name.to_str()?.strip_prefix("fold_")?.parse().ok()?;
-    // `fold_007` would be looked for as `fold_7`.
-    (file_name.to_str() == Some(format!("fold_{fold}").as_str())).then_some(fold)
-}
-
-/// The folds of a model folder that have a checkpoint of this name: all numbered ones, ascending, or `all` where there is
-/// no other.
-///
-/// # Errors
-/// There is none, or the folder cannot be read.
-pub fn folds_of(path: &Path, checkpoint: &str) -> Result<Vec<FoldName>, NnUnetError> {
-    let io = |source| NnUnetError::Io { path: path.to_path_buf(), source };
-    let mut folds = BTreeSet::new();
-    for entry in fs::read_dir(path).map_err(io)? {
-        let fold = fold_name(&entry.map_err(io)?.file_name());
-        folds.extend(fold.filter(|fold| checkpoint_path(path, *fold, checkpoint).is_file()));
-    }
-    if folds.len() > 1 {
-        folds.remove(&FoldName::All);
-    }
-    if folds.is_empty() {
-        return Err(NnUnetError::NoFold { path: path.to_path_buf(), checkpoint: checkpoint.into() });
-    }
-    Ok(folds.into_iter().collect())
-}
-
 fn check_trainer<R: Read + Seek>(checkpoint: &Checkpoint<R>, options: &ImportOptions) -> Result<Trainer, NnUnetError> {
     let name = checkpoint.trainer_name();
     let refuse = |what: String| Err(NnUnetError::Unsupported { path: checkpoint.path().to_path_buf(), what });
     match trainers::trainer(name) {
         Trainer::Unknown if options.trust_unknown_trainer => Ok(Trainer::Plain),
-        Trainer::Unknown => refuse(format!(
-            "the trainer {name} does not come with nnU-Net and may build another network than plans.json says; if it \
-             changes only the training, a program can accept it with `trust_unknown_trainer`"
-        )),
+        Trainer::Unknown => {
+            Err(NnUnetError::UnknownTrainer { path: checkpoint.path().to_path_buf(), name: name.to_string() })
+        }
         Trainer::Primus => refuse(format!("the trainer {name} builds a Primus transformer, which is not supported")),
         known => Ok(known),
     }

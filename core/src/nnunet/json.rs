@@ -1,8 +1,10 @@
 //! JSON files, read so that every complaint names the file and the entry.
 
 use super::error::NnUnetError;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use crate::onnx::foreign::kind_of;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -25,25 +27,52 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, NnUne
     parse(&text, path)
 }
 
-/// Parses a JSON text; `path` only names it in errors.
+/// Parses a JSON text as Python does; `path` only names it in errors.
+///
+/// Python writes and reads three numbers that JSON does not have. They become the texts `NaN`, `Infinity` and
+/// `-Infinity`: an entry that nobody asks for does no harm, and one that should be a number is named with its value.
 pub(super) fn parse<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, NnUnetError> {
-    serde_json::from_str(text).map_err(|source| match python_literal(text, &source) {
-        Some(literal) => NnUnetError::NotFinite { path: path.to_path_buf(), literal, line: source.line() },
-        None => NnUnetError::Json { path: path.to_path_buf(), source },
+    serde_json::from_str(&quote_python_numbers(text)).map_err(|source| {
+        let path = path.to_path_buf();
+        // What starts as JSON is broken JSON.
+        match kind_of(text.as_bytes()).filter(|_| !text.trim_start().starts_with('{')) {
+            Some(kind) => NnUnetError::Unsupported { path, what: format!("it is {kind}") },
+            None => NnUnetError::Json { path, source },
+        }
     })
 }
 
-/// The number that only Python's JSON has, if that is what the parser stopped at.
-fn python_literal(text: &str, error: &serde_json::Error) -> Option<&'static str> {
-    let line = text.lines().nth(error.line().checked_sub(1)?)?;
-    // The column is that of the last byte the parser took, which can lie a few bytes into the literal.
-    let column = error.column();
-    ["-Infinity", "Infinity", "NaN"]
-        .into_iter()
-        .find(|literal| line.match_indices(literal).any(|(at, _)| (at..=at + literal.len()).contains(&column)))
+/// The text with quotes around Python's own numbers, wherever they are outside of texts.
+fn quote_python_numbers(text: &str) -> Cow<'_, str> {
+    const LITERALS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    if !LITERALS.iter().any(|literal| text.contains(literal)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let (mut copied, mut at, mut in_text) = (0, 0, false);
+    let bytes = text.as_bytes();
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => in_text = !in_text,
+            // An escape; whatever it stands for, it does not end the text.
+            b'\\' if in_text => at += 1,
+            b'-' | b'I' | b'N' if !in_text => {
+                if let Some(literal) = LITERALS.iter().find(|literal| bytes[at..].starts_with(literal.as_bytes())) {
+                    out.push_str(&text[copied..at]);
+                    out.extend(["\"", *literal, "\""]);
+                    copied = at + literal.len();
+                    at = copied - 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
 }
 
-/// A JSON object in the order of the file. `serde_json`'s own map sorts its keys.
+/// A JSON object in the order of the file, or a list under its indices. `serde_json`'s own map sorts its keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Ordered(pub(super) Vec<(String, Value)>);
 
@@ -54,7 +83,15 @@ impl<'de> Deserialize<'de> for Ordered {
             type Value = Ordered;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+                f.write_str("an object or a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ordered, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(value) = list.next_element()? {
+                    entries.push((entries.len().to_string(), value));
+                }
+                Ok(Ordered(entries))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
@@ -71,7 +108,8 @@ impl<'de> Deserialize<'de> for Ordered {
                 Ok(Ordered(entries))
             }
         }
-        deserializer.deserialize_map(InOrder)
+        // Whatever is there: the visitor takes both.
+        deserializer.deserialize_any(InOrder)
     }
 }
 
@@ -190,13 +228,22 @@ mod tests {
     }
 
     #[test]
-    fn python_numbers_are_named() {
+    fn python_numbers_are_read_where_nobody_asks_for_them() {
+        let text = "{\"a\": [NaN, -Infinity,Infinity], \"b\\\"NaN\": \"NaN \\\\\", \"c\": -1}";
+        let value: Value = parse(text, Path::new("plans.json")).unwrap();
+        assert_eq!(value["a"], serde_json::json!(["NaN", "-Infinity", "Infinity"]));
+        assert_eq!((&value["b\"NaN"], &value["c"]), (&"NaN \\".into(), &(-1).into()));
         for literal in ["NaN", "Infinity", "-Infinity"] {
-            let text = format!("{{\n \"std\": {literal},\n \"mean\": 1}}");
-            let error = parse::<Value>(&text, Path::new("plans.json")).unwrap_err().to_string();
-            assert!(error.contains(&format!("{literal} on line 2")), "{error}");
+            let value: Value = parse(&format!("{{\"std\": {literal}}}"), Path::new("plans.json")).unwrap();
+            let field = Field::new(Path::new("plans.json"), "", &value);
+            let error = field.require("std").unwrap().number().unwrap_err().to_string();
+            assert_eq!(error, format!("plans.json: `std` should be a number, but is \"{literal}\""));
         }
-        let error = parse::<Value>("{\"NaN\": tru}", Path::new("plans.json")).unwrap_err().to_string();
-        assert!(error.contains("not valid JSON"), "{error}");
+        for broken in ["{\"a\": NaNNaN}", "{\"a\": Inf}", "{\"NaN\": tru}", "[-]", "\"NaN", "{\"a\\"] {
+            assert!(
+                matches!(parse::<Value>(broken, Path::new("plans.json")), Err(NnUnetError::Json { .. })),
+                "{broken}"
+            );
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::json::{self, Field, Ordered};
 use crate::manifest::{Label, Labels};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What `dataset.json` says about channels and labels.
@@ -23,10 +23,13 @@ pub struct Dataset {
     pub licence: Option<String>,
 }
 
-/// The file's outer form: the labels' order is needed, all else is read by key.
+/// The file's outer form: the order of labels and channels is needed, all else is read by key.
 #[derive(Deserialize)]
 struct Form {
     labels: Option<Ordered>,
+    channel_names: Option<Ordered>,
+    /// The name of `channel_names` in older files.
+    modality: Option<Ordered>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -66,14 +69,22 @@ impl Dataset {
     fn from_form(form: Form, path: &Path) -> Result<Dataset, NnUnetError> {
         let rest = Value::Object(form.rest);
         let root = Field::new(path, "", &rest);
-        let labels = form.labels.ok_or_else(|| NnUnetError::Field {
+        let missing = |field: &str| NnUnetError::Field {
             path: PathBuf::from(path),
-            field: "labels".into(),
+            field: field.into(),
             problem: "is missing".into(),
-        })?;
-        let heads = heads(&labels, &root, path)?;
+        };
+        let heads = heads(&form.labels.ok_or_else(|| missing("labels"))?, &root, path)?;
+        // As in nnU-Net, `modality` wins where both are there.
+        let named = form.modality.map(|names| ("modality", names));
+        let (key, named) = named
+            .or_else(|| form.channel_names.map(|names| ("channel_names", names)))
+            .ok_or_else(|| missing("channel_names"))?;
+        if named.0.is_empty() {
+            return Err(Field::new(path, key, &Value::Null).wrong("names no channel"));
+        }
         Ok(Dataset {
-            channels: channels(&root)?,
+            channels: channels(named.0),
             labels: heads.labels,
             trained: heads.trained,
             ignore: heads.ignore,
@@ -82,23 +93,28 @@ impl Dataset {
     }
 }
 
-fn channels(root: &Field<'_>) -> Result<Vec<String>, NnUnetError> {
-    // `modality` is the name of older files, and wins where both are there.
-    let channels = match root.get("modality")? {
-        Some(channels) => channels,
-        None => root.require("channel_names")?,
+/// The channels' names in the order of the network's inputs.
+///
+/// Only their number matters to nnU-Net, so files with the names the other way round, counted from 1 or with names of any
+/// kind are in use. Keys that are numbers say the order, else values that are numbers do, else the file's order counts.
+fn channels(entries: Vec<(String, Value)>) -> Vec<String> {
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let numbers = |text: &dyn Fn(&(String, Value)) -> String| -> Option<Vec<u64>> {
+        let numbers: Vec<u64> = entries.iter().map(|entry| text(entry).trim().parse().ok()).collect::<Option<_>>()?;
+        let distinct: BTreeSet<&u64> = numbers.iter().collect();
+        (distinct.len() == numbers.len()).then_some(numbers)
     };
-    let count = channels.object()?.len();
-    if count == 0 {
-        return Err(channels.wrong("names no channel"));
-    }
-    (0..count)
-        .map(|i| {
-            let name = channels.require(&i.to_string())?;
-            // Numbers do occur as names; only the count matters to nnU-Net.
-            Ok(name.value().as_str().map_or_else(|| name.value().to_string(), str::to_string))
-        })
-        .collect()
+    let by_key = numbers(&|(key, _)| key.clone());
+    let by_value = numbers(&|(_, value)| shown(value));
+    let names = entries
+        .iter()
+        .map(|(key, value)| if by_key.is_none() && by_value.is_some() { key.clone() } else { shown(value) });
+    let Some(order) = by_key.as_ref().or(by_value.as_ref()) else {
+        return names.collect();
+    };
+    let mut named: Vec<(u64, String)> = order.iter().copied().zip(names).collect();
+    named.sort();
+    named.into_iter().map(|(_, name)| name).collect()
 }
 
 /// What the labels of a dataset say about the network's heads.
@@ -115,8 +131,8 @@ fn heads(labels: &Ordered, root: &Field<'_>, path: &Path) -> Result<Heads, NnUne
     for (name, value) in &labels.0 {
         let field = Field::new(path, &format!("labels.{name}"), value);
         let values = match value {
-            Value::Array(_) => Values::Region(field.items()?.iter().map(label_value).collect::<Result<_, _>>()?),
-            _ => Values::One(label_value(&field)?),
+            Value::Array(_) => Values::Region(field.items()?.iter().map(written_value).collect::<Result<_, _>>()?),
+            _ => Values::One(written_value(&field)?),
         };
         if values.all().is_empty() {
             return Err(field.wrong("is a region without labels"));
@@ -205,6 +221,12 @@ fn label_value(field: &Field<'_>) -> Result<usize, NnUnetError> {
     field.whole(0..=usize::from(u16::MAX))
 }
 
+/// A label's own value, which may be written as a text.
+fn written_value(field: &Field<'_>) -> Result<usize, NnUnetError> {
+    let number = field.value().as_str().and_then(|text| text.trim().parse::<u16>().ok());
+    number.map_or_else(|| label_value(field), |number| Ok(number.into()))
+}
+
 fn label(name: &str, value: usize) -> Label {
     // `label_value` has checked the range.
     Label::new(name, value as u16)
@@ -279,9 +301,45 @@ mod tests {
     }
 
     #[test]
-    fn old_files_call_channels_modalities() {
-        let text = r#"{"modality": {"0": "T1", "1": 7}, "labels": {"background": 0, "a": 1}}"#;
-        let dataset = Dataset::parse(text, Path::new("dataset.json")).unwrap();
-        assert_eq!(dataset.channels, ["T1", "7"]);
+    fn labels_may_be_texts() {
+        let expected = pairs(&[("background", 0), ("a", 1), ("b", 2)]);
+        assert_eq!(heads(r#"{"background": "0", "b": "2", "a": [" 1"]}"#, ""), expected);
+        let rest = r#", "regions_class_order": [1, 2]"#;
+        let dataset = parse(r#"{"background": "0", "whole": ["2", "1"], "core": "2"}"#, rest).unwrap();
+        assert_eq!(dataset.trained, [vec![2, 1], vec![2]]);
+        for label in ["one", "-1", "65536", "1.5", ""] {
+            let error = parse(&format!(r#"{{"background": 0, "a": "{label}"}}"#), "").unwrap_err();
+            assert!(error.contains("should be a whole number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn channels_are_read_in_every_form_that_is_in_use() {
+        for (channels, names) in [
+            (r#""channel_names": {"0": "T1", "1": "T2"}"#, vec!["T1", "T2"]),
+            (r#""channel_names": {"R": 0, "G": 1, "B": 2}"#, vec!["R", "G", "B"]),
+            (r#""channel_names": {"B": 2, "R": "0", "G": 1}"#, vec!["R", "G", "B"]),
+            (r#""channel_names": {"1": "a", "2": "b"}"#, vec!["a", "b"]),
+            (r#""channel_names": {"10": "last", "9": "b", "8": "a"}"#, vec!["a", "b", "last"]),
+            (r#""channel_names": {"T2": "T2 weighted", "T1": "T1 weighted"}"#, vec!["T2 weighted", "T1 weighted"]),
+            (r#""channel_names": {"0": 0}"#, vec!["0"]),
+            (r#""channel_names": ["CT", 7]"#, vec!["CT", "7"]),
+            // The name of older files.
+            (r#""modality": {"0": "T1", "1": 7}"#, vec!["T1", "7"]),
+            (r#""channel_names": {"0": "T1"}, "modality": {"0": "CT", "1": "PET"}"#, vec!["CT", "PET"]),
+        ] {
+            let text = format!(r#"{{{channels}, "labels": {{"background": 0, "a": 1}}}}"#);
+            assert_eq!(Dataset::parse(&text, Path::new("dataset.json")).unwrap().channels, names, "{channels}");
+        }
+        for (channels, says) in [
+            ("", "`channel_names` is missing"),
+            (r#""channel_names": {}, "#, "`channel_names` names no channel"),
+            (r#""channel_names": "CT", "#, "an object or a list"),
+        ] {
+            let text = format!(r#"{{{channels}"labels": {{"background": 0, "a": 1}}}}"#);
+            let error = Dataset::parse(&text, Path::new("dataset.json")).unwrap_err();
+            let source = std::error::Error::source(&error).map_or(String::new(), |e| e.to_string());
+            assert!(format!("{error}{source}").contains(says), "{error}: {source}");
+        }
     }
 }

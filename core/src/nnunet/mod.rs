@@ -17,12 +17,15 @@
 //! | [`layers`] | its layers in order, and their tensors' names |
 //! | [`walk`] | the walk over the layers, which everything that uses a network follows |
 //! | [`to_onnx`] | network and weights as an ONNX model |
+//! | [`postprocessing`] | `postprocessing.pkl` |
 
 pub mod architecture;
 pub mod checkpoint;
+mod contents;
 mod describe;
 mod error;
 mod folder;
+mod folds;
 mod json;
 pub mod labels;
 pub mod layers;
@@ -30,8 +33,10 @@ mod old_plans;
 mod options;
 pub mod pickle;
 pub mod plans;
+pub mod postprocessing;
 mod resampling;
 mod skeleton;
+mod storages;
 pub mod tensor;
 #[cfg(test)]
 mod tests;
@@ -43,5 +48,6 @@ pub mod walk;
 
 pub use describe::manifest;
 pub use error::NnUnetError;
-pub use folder::{FolderEngine, ModelFolder, folds_of, import_folder, is_model_folder};
+pub use folder::{FolderEngine, ModelFolder, import_folder, is_model_folder};
+pub use folds::{FoldChoice, Folds};
 pub use options::{FoldName, ImportOptions};

@@ -1,10 +1,11 @@
 //! What to take from a model folder.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A fold's name: `fold_0`, `fold_1` ... or `fold_all`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FoldName {
     /// One of a cross-validation's folds.
     Number(u32),
@@ -32,13 +33,14 @@ impl FromStr for FoldName {
 /// What to take from a model folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// The folds, in the order of the model's outputs. `None`: all numbered folds that have the checkpoint, ascending,
-    /// or `fold_all` where there is no other.
+    /// The folds, in the order of the model's outputs. `None`: those of 0 to 4 that have the checkpoint, or `fold_all`
+    /// where there is none of them. `nnUNetv2_predict_from_modelfolder` averages the same.
     pub folds: Option<Vec<FoldName>>,
     /// Name of the checkpoint file in each fold.
     pub checkpoint: String,
-    /// Take a trainer class that does not come with nnU-Net to build the network of the plans. If it builds another
-    /// one that happens to have the same tensors, the labels are wrong without notice.
+    /// Take a trainer class that does not come with nnU-Net to build the network of the plans. The checkpoint's tensors
+    /// are compared with that network all the same; if the class builds another one that happens to have the same tensors,
+    /// the labels are wrong without notice.
     pub trust_unknown_trainer: bool,
 }
 

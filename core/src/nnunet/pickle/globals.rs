@@ -14,6 +14,15 @@ pub enum Global {
     RebuildParameter,
     /// A class like `torch.FloatStorage`.
     Storage(DType),
+    /// `numpy.dtype`.
+    NumpyType,
+    /// `numpy.core.multiarray.scalar`: a number type and the number's bytes.
+    NumpyScalar,
+    /// `numpy.core.multiarray._reconstruct`. The arguments of its call are the array's state: a version, the shape, the
+    /// number type, whether axes are reversed, and the bytes.
+    NumpyArray,
+    /// `_codecs.encode`: how protocols before 3 hold bytes.
+    Encode,
 }
 
 /// Roots of dotted names that no checkpoint has reason to name: processes, files, network, code and reflection.
@@ -138,6 +147,10 @@ pub(super) fn known(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
         ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
         ("torch" | "torch.storage" | "torch.cuda", class) => Global::Storage(DType::from_storage_class(class)?),
+        ("numpy", "dtype") => Global::NumpyType,
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Global::NumpyScalar,
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::NumpyArray,
+        ("_codecs", "encode") => Global::Encode,
         _ => return None,
     })
 }

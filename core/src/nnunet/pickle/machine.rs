@@ -9,7 +9,8 @@ const NONE: NodeId = NodeId(0);
 const FALSE: NodeId = NodeId(1);
 const TRUE: NodeId = NodeId(2);
 
-pub(super) fn run(bytes: &[u8]) -> Result<Pickle, PickleError> {
+/// The pickle at the start of `bytes`, and how many bytes it has.
+pub(super) fn run(bytes: &[u8]) -> Result<(Pickle, usize), PickleError> {
     if bytes.len() > MAX_BYTES {
         return Err(PickleError::TooLarge { what: "bytes", limit: MAX_BYTES });
     }
@@ -28,7 +29,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle, PickleError> {
             break root;
         }
     };
-    Ok(Pickle { nodes: machine.nodes, root })
+    Ok((Pickle { nodes: machine.nodes, root }, machine.at))
 }
 
 struct Machine<'a> {
@@ -276,10 +277,10 @@ impl<'a> Machine<'a> {
                 let arguments = self.keep(Node::Tuple(items))?;
                 self.call(callable, arguments)?;
             }
-            // State changes nothing here: attributes of tensors and dictionaries carry no weights.
             b'b' => {
-                self.pop()?;
-                self.top()?;
+                let state = self.pop()?;
+                let object = self.top()?;
+                self.set_state(object, state);
             }
             b'P' => {
                 let line = self.line()?;
@@ -482,6 +483,20 @@ impl<'a> Machine<'a> {
             _ => return Err(self.malformed("entries are set in something that is no dictionary")),
         }
         Ok(())
+    }
+
+    /// State matters to numpy's objects alone: attributes of tensors and dictionaries carry no weights.
+    fn set_state(&mut self, object: NodeId, state: NodeId) {
+        let big_endian = || {
+            let Node::Tuple(items) = self.node(state) else { return false };
+            items.get(1).is_some_and(|order| matches!(self.node(*order), Node::Str(order) if **order == *">"))
+        };
+        let node = match self.node(object) {
+            Node::Call(Global::NumpyArray, _) => Node::Call(Global::NumpyArray, state),
+            Node::Call(Global::NumpyType, _) if big_endian() => Node::Opaque("numpy.dtype".into()),
+            _ => return,
+        };
+        self.nodes[object.0 as usize] = node;
     }
 
     fn global(&self, module: &str, name: &str) -> Result<Node, PickleError> {

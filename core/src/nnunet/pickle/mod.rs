@@ -11,6 +11,7 @@
 
 mod globals;
 mod machine;
+mod numbers;
 
 pub use globals::Global;
 
@@ -101,6 +102,14 @@ impl Pickle {
     /// # Errors
     /// A malformed, truncated or over-large pickle, and one that names a forbidden global.
     pub fn parse(bytes: &[u8]) -> Result<Pickle, PickleError> {
+        Ok(machine::run(bytes)?.0)
+    }
+
+    /// As [`Pickle::parse`], with the number of bytes that the pickle has: another one may follow.
+    ///
+    /// # Errors
+    /// As [`Pickle::parse`].
+    pub fn parse_first(bytes: &[u8]) -> Result<(Pickle, usize), PickleError> {
         machine::run(bytes)
     }
 
@@ -122,12 +131,9 @@ impl Pickle {
         }
     }
 
-    /// The integer at `id`.
-    pub fn int(&self, id: NodeId) -> Option<i64> {
-        match self.get(id) {
-            Node::Int(i) => Some(*i),
-            _ => None,
-        }
+    /// All values, whatever refers to them.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
     }
 
     /// The items of the tuple or list at `id`.

@@ -30,6 +30,9 @@ impl Writer {
     }
 }
 
+/// The first pickle of a file without an archive.
+pub(super) const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
 /// A tensor to be saved.
 #[derive(Clone)]
 pub(super) struct Saved {
@@ -53,6 +56,11 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn pickle(&self) -> Vec<u8> {
+        self.pickle_with(b"")
+    }
+
+    /// References to storages end with the pickle code `view`.
+    fn pickle_with(&self, view: &[u8]) -> Vec<u8> {
         let mut p = Writer::default();
         p.raw(b"\x80\x02}(");
         p.text("network_weights").raw(b"ccollections\nOrderedDict\n)R(");
@@ -61,7 +69,7 @@ impl File {
                 (0..tensor.shape.len()).map(|axis| tensor.shape[axis + 1..].iter().product()).collect();
             p.text(&tensor.name).raw(b"ctorch._utils\n_rebuild_tensor_v2\n((");
             p.text("storage").raw(b"ctorch\nFloatStorage\n").text(&key.to_string()).text("cuda:0");
-            p.int(tensor.values.len()).raw(b"tQ").int(0).ints(&tensor.shape).ints(&strides);
+            p.int(tensor.values.len()).raw(view).raw(b"tQ").int(0).ints(&tensor.shape).ints(&strides);
             p.raw(b"\x89ccollections\nOrderedDict\n)RtR");
         }
         p.raw(b"u").text("trainer_name").text(self.trainer);
@@ -70,6 +78,27 @@ impl File {
             p.text("inference_allowed_mirroring_axes").raw(self.mirror);
         }
         p.raw(b"u.");
+        p.0
+    }
+
+    /// As PyTorch wrote files before version 1.6, the storages in the order opposite to that of the tensors.
+    pub(super) fn old(&self) -> Vec<u8> {
+        let order = if self.byteorder == "little" { b"\x88" } else { b"\x89" };
+        let mut p = Writer::default();
+        p.raw(OLD_MAGIC).raw(b"\x80\x02M\xe9\x03.");
+        p.raw(b"\x80\x02}").text("little_endian").raw(order).raw(b"s.");
+        p.raw(&self.pickle_with(b"N")).raw(b"\x80\x02](");
+        for key in (0..self.tensors.len()).rev() {
+            p.text(&key.to_string());
+        }
+        p.raw(b"e.");
+        for tensor in self.tensors.iter().rev() {
+            p.raw(&((tensor.values.len() + self.surplus) as u64).to_le_bytes());
+            tensor.values.iter().for_each(|v| {
+                p.raw(&v.to_le_bytes());
+            });
+            p.raw(&vec![0; 4 * self.surplus]);
+        }
         p.0
     }
 

@@ -1,6 +1,6 @@
 //! Pickles, archives and JSON that are broken, over-large or meant to harm.
 
-use super::files::{File, Saved, Writer, zip};
+use super::files::{File, OLD_MAGIC, Saved, Writer, zip};
 use crate::nnunet::NnUnetError;
 use crate::nnunet::checkpoint::Checkpoint;
 use crate::nnunet::labels::Dataset;
@@ -55,7 +55,7 @@ fn calls_are_refused_by_name_and_never_made() {
 #[test]
 fn unknown_classes_become_opaque_leaves() {
     let opaque = |name: &str| Ok(Node::Opaque(name.into()));
-    assert_eq!(parse(b"cnumpy\ndtype\n(S'f8'\ntR."), opaque("numpy.dtype"));
+    assert_eq!(parse(b"cnumpy\nmatrix\n(S'f8'\ntR."), opaque("numpy.matrix"));
     // State, items and entries of an unknown object are dropped.
     assert_eq!(parse(b"\x80\x02cmine\nThing\n)\x81}bK\x01aK\x01K\x02s(K\x01K\x02u."), opaque("mine.Thing"));
     assert_eq!(parse(b"\x80\x04\x8c\x04mine\x8c\x05Thing\x93)}\x92."), opaque("mine.Thing"));
@@ -157,8 +157,6 @@ fn the_order_and_values_of_weights_are_kept() {
 
 #[test]
 fn old_and_foreign_files_are_told_apart() {
-    let legacy = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.".to_vec();
-    assert!(open(legacy).unwrap_err().to_string().contains("PyTorch's old format"));
     assert!(open(b"hello".to_vec()).unwrap_err().to_string().contains("not a readable PyTorch checkpoint"));
     assert!(open(zip(&[("x".into(), Vec::new())])).unwrap_err().to_string().contains("no data.pkl"));
     let state_dict = zip(&[("data.pkl".into(), b"\x80\x02}.".to_vec())]);
@@ -170,6 +168,49 @@ fn old_and_foreign_files_are_told_apart() {
     outside.text("0").text("cpu").int(4).raw(b"tQK\x01K\x04\x85K\x01\x85\x89}tRss.");
     let error = open(zip(&[("data.pkl".into(), outside.0)])).unwrap_err().to_string();
     assert!(error.contains("the tensor `w` is not described"), "{error}");
+}
+
+#[test]
+fn files_without_an_archive_are_read() {
+    let mut file = small();
+    file.tensors[1].values = vec![-1.0, -2.0, -3.0, -4.0, -5.0, -6.0];
+    // More pickle than is read at first, in an entry that nobody asks for.
+    let long = vec![b'x'; 3 << 20];
+    file.mirror = [b"N".as_slice(), b"X\x04\x00\x00\x00logsX\x00\x00\x30\x00", &long].concat().leak();
+    let mut checkpoint = open(file.old()).unwrap();
+    assert_eq!((checkpoint.trainer_name(), checkpoint.configuration()), ("nnUNetTrainer", "3d_fullres"));
+    assert_eq!(checkpoint.read_f32("a").unwrap(), file.tensors[1].values);
+    assert_eq!(checkpoint.read_f32("b").unwrap(), file.tensors[0].values);
+}
+
+#[test]
+fn broken_files_without_an_archive_are_refused() {
+    let refused = |bytes: Vec<u8>, says: &str| {
+        let read = open(bytes).and_then(|mut c| c.read_f32("a").and(c.read_f32("b")));
+        let error = read.unwrap_err();
+        let source = std::error::Error::source(&error).map_or(String::new(), |e| e.to_string());
+        assert!(format!("{error}: {source}").contains(says), "{error}: {source}");
+    };
+    let whole = small().old();
+    refused(OLD_MAGIC.to_vec(), "the pickle ends");
+    refused(whole[..whole.len() - 1].to_vec(), "6 values of the storage 0 do not fit between byte");
+    refused(File { byteorder: "big", ..small() }.old(), "big-endian");
+    refused(File { surplus: 1, ..small() }.old(), "which the file does not hold");
+    let changed = |from: &[u8], to: &[u8]| {
+        let at = whole.windows(from.len()).rposition(|w| w == from).unwrap();
+        [&whole[..at], to, &whole[at + from.len()..]].concat()
+    };
+    refused(changed(b"M\xe9\x03", b"M\xe8\x03"), "not in version 1001");
+    refused(
+        changed(b"ctorch\nFloatStorage", b"ctorch\nQuIntStorage"),
+        "the type of the numbers in the storage 1 is not known",
+    );
+    refused(changed(b"X\x01\x00\x00\x000e.", b"X\x01\x00\x00\x007e."), "the storage 7 is not known");
+    // The first storage claims 2^61 values, which overflow as bytes.
+    let count = 6u64.to_le_bytes();
+    let at = whole.windows(8).position(|w| w == count).unwrap();
+    let huge = [&whole[..at], &(1u64 << 61).to_le_bytes(), &whole[at + 8..]].concat();
+    refused(huge, "do not fit between");
 }
 
 /// Reads all that a file offers; nothing of it may panic.
@@ -226,6 +267,11 @@ proptest! {
     #[test]
     fn mutated_archives_never_panic(changes in changes(), keep: prop::sample::Index) {
         read_all(mutated(small().zip(), &changes, keep));
+    }
+
+    #[test]
+    fn mutated_old_files_never_panic(changes in changes(), keep: prop::sample::Index) {
+        read_all(mutated(small().old(), &changes, keep));
     }
 
     #[test]

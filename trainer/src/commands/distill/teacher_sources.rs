@@ -69,7 +69,8 @@ fn of_folder(work: &Work, plan: &TrainingPlan, folder: &Path) -> Result<Vec<Teac
     let known = splits::read(&work.splits(), &ids)?;
     let (plans, dataset) = (read_text(&folder.join("plans.json"))?, read_text(&folder.join("dataset.json"))?);
     let mut sources = Vec::new();
-    for fold in nnunet::folds_of(folder, DEFAULT_CHECKPOINT).or_error(ErrorKind::Model)? {
+    let folds = nnunet::Folds::find(folder, DEFAULT_CHECKPOINT).or_error(ErrorKind::Model)?;
+    for fold in folds.numbered_or_all() {
         let path = folder.join(format!("fold_{fold}")).join(DEFAULT_CHECKPOINT);
         let mut checkpoint = Checkpoint::open(&path).or_error(ErrorKind::Model)?;
         let (configuration, trainer) = (checkpoint.configuration().to_string(), checkpoint.trainer_name().to_string());
