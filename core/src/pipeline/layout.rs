@@ -123,18 +123,14 @@ pub(super) fn check_inputs(
 }
 
 fn check_resampling(manifest: &Manifest, data_map: &GridMap, logit_map: &GridMap) -> Result<(), LayoutError> {
-    let cubic = |map: &GridMap| map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_)));
     if manifest.resample_logits == Resampling::Keep && !logit_map.is_identity() {
         return Err(LayoutError::Resampling(
             "the model's plan resamples the scan but keeps the logits' grid, so labels would not fit the scan",
         ));
     }
-    if cubic(logit_map) {
-        return Err(LayoutError::Resampling(
-            "the model's plan asks for cubic resampling of logits (order 3), which is not supported; order 1 and 0 are",
-        ));
-    }
-    if data_map.separate.is_some_and(|k| k != 0 && matches!(data_map.axes[k], AxisMap::Linear(_))) && cubic(data_map) {
+    if data_map.separate.is_some_and(|k| k != 0 && matches!(data_map.axes[k], AxisMap::Linear(_)))
+        && data_map.is_cubic()
+    {
         return Err(LayoutError::Resampling(
             "the model's plan asks for linear resampling (order_z 1) along a separate axis that is not the first, \
              which is not supported; order_z 0 is",
@@ -225,14 +221,13 @@ impl Layout {
             logit_map,
             tiling,
             mirrors,
-            decision: Decision::new(&manifest.labels),
+            decision: Decision::new(manifest),
         })
     }
 
     /// The file axis along which resampled values are clipped slice by slice, if statistics per slice are needed.
     pub fn clip_axis(&self) -> Option<usize> {
-        let cubic = self.data_map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_)));
-        self.data_map.separate.filter(|&k| k != 0 && cubic).map(|k| self.transpose[k])
+        self.data_map.separate.filter(|&k| k != 0 && self.data_map.is_cubic()).map(|k| self.transpose[k])
     }
 }
 

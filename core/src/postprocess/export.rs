@@ -1,8 +1,9 @@
 //! Logits interpolated to the scan's grid and decided, plane by plane.
 
-use super::decide::Decision;
+use super::cubic::CubicExporter;
+use super::decide::{Decision, round};
 use crate::executor::Executor;
-use crate::half_float::{f16_to_f32, round_f64_to_f16};
+use crate::half_float::f16_to_f32;
 use crate::preprocess::{AxisMap, GridMap};
 use crate::tiling::{LogitPlane, Tiling};
 use crate::volume::{product, sum};
@@ -37,6 +38,8 @@ pub struct LabelExporter<'a> {
     next: usize,
     labels: Vec<u16>,
     scratch: Vec<Scratch>,
+    /// Does all of the work where an axis is cubic.
+    cubic: Option<CubicExporter<'a>>,
 }
 
 /// Buffers of one worker.
@@ -66,20 +69,16 @@ impl Scratch {
 impl<'a> LabelExporter<'a> {
     /// An exporter over `map`, which leads from the network grid to the cropped scan.
     pub fn new(map: &'a GridMap, tiling: &'a Tiling, decision: &'a Decision, heads: usize) -> Self {
-        LabelExporter {
-            map,
-            tiling,
-            decision,
-            heads,
-            previous: None,
-            next: 0,
-            labels: vec![0; map.new[1] * map.new[2]],
-            scratch: Vec::new(),
-        }
+        let cubic = map.is_cubic().then(|| CubicExporter::new(map, tiling, decision, heads));
+        let labels = if cubic.is_some() { Vec::new() } else { vec![0; map.new[1] * map.new[2]] };
+        LabelExporter { map, tiling, decision, heads, previous: None, next: 0, labels, scratch: Vec::new(), cubic }
     }
 
     /// Bytes an exporter takes.
     pub(crate) fn bytes(map: &GridMap, heads: usize, workers: usize) -> Option<usize> {
+        if map.is_cubic() {
+            return CubicExporter::bytes(map, heads, workers);
+        }
         let scratch = sum([product([8, 2 * heads + 1, map.old[2]]), product([8, map.new[2]])])?;
         sum([product([2, map.new[1], map.new[2]]), product([workers, scratch]), Some(map.bytes())])
     }
@@ -96,6 +95,10 @@ impl<'a> LabelExporter<'a> {
         let Some(index) = plane.index().checked_sub(padding).filter(|&i| i < self.map.old[0]) else {
             return Ok(Some(plane));
         };
+        if let Some(cubic) = &mut self.cubic {
+            cubic.push(executor, index, &plane, emit)?;
+            return Ok(Some(plane));
+        }
         while self.next < self.map.new[0] {
             let along = tap(&self.map.axes[0], self.next);
             let highest = if along.weights[1] == 0.0 { along.low } else { along.high };
@@ -202,12 +205,6 @@ fn decide_row(
         }
         context.decision.take(head, logits, &mut scratch.best, labels);
     }
-}
-
-/// scipy's way ends in fp16, PyTorch's in float32.
-#[inline(always)]
-fn round(value: f64, single_precision: bool) -> f32 {
-    if single_precision { value as f32 } else { round_f64_to_f16(value) }
 }
 
 /// Row `y` of the unpadded network grid between two planes.

@@ -3,6 +3,7 @@
 //! Logits are interpolated, rounded to fp16 once more, and decided voxel by voxel as soon as their planes are
 //! finished: nothing of the size heads x scan exists.
 
+mod cubic;
 mod decide;
 mod export;
 mod place;

@@ -221,6 +221,11 @@ impl GridMap {
         self.old == self.new
     }
 
+    /// An axis is sampled with cubic splines.
+    pub fn is_cubic(&self) -> bool {
+        self.axes.iter().any(|axis| matches!(axis, AxisMap::Cubic(_)))
+    }
+
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
         self.axes.iter().map(AxisMap::bytes).sum()

@@ -11,6 +11,7 @@ mod mask;
 mod normalize;
 mod percentile;
 mod plane;
+mod samples;
 mod scan;
 mod slab;
 mod spline;
@@ -19,10 +20,14 @@ pub use axis::{AxisMap, GridMap, LinearTap, SPLINE_PAD, separate_axis, target_sh
 pub use label_map::resample_labels;
 pub use mask::NonzeroMask;
 pub use normalize::{Normalizer, ValueRange};
+pub(crate) use plane::{PlaneResampler, PlaneScratch, clip};
+pub(crate) use samples::Samples;
 pub(crate) use scan::working_bytes as statistics_bytes;
 pub use scan::{ChannelFacts, ScanFacts, find_box, measure, nonzero_mask};
 pub(crate) use slab::reader_bytes as slab_reader_bytes;
 pub use slab::{SlabReader, SlabSettings};
+#[cfg(test)]
+pub(crate) use spline::filter_line;
 
 use crate::volume::SourceError;
 use core::fmt;

@@ -1,6 +1,6 @@
 //! One plane of a scan resampled along its two axes, in double precision.
 
-use super::axis::{AxisMap, CubicTap, LinearTap, SPLINE_PAD};
+use super::axis::{AxisMap, CubicTap, GridMap, LinearTap, SPLINE_PAD};
 use super::normalize::ValueRange;
 use super::spline::{filter_line, filter_rows};
 use crate::volume::{product, sum};
@@ -24,7 +24,16 @@ pub(crate) struct PlaneResampler<'a> {
     pub(crate) maps: [&'a AxisMap; 2],
 }
 
-impl PlaneResampler<'_> {
+impl<'a> PlaneResampler<'a> {
+    /// Resamples as `map` does along its last two axes.
+    pub(crate) fn new(map: &'a GridMap) -> PlaneResampler<'a> {
+        PlaneResampler {
+            old: [map.old[1], map.old[2]],
+            new: [map.new[1], map.new[2]],
+            maps: [&map.axes[1], &map.axes[2]],
+        }
+    }
+
     /// Bytes of one worker's scratch.
     pub(crate) fn scratch_bytes(&self) -> Option<usize> {
         let ([n1, n2], m2) = (self.old, self.new[1]);

@@ -2,13 +2,12 @@
 
 use super::PreprocessError;
 use super::axis::{AxisMap, GridMap};
-use super::column::SplineColumn;
 use super::normalize::ValueRange;
-use super::plane::{PlaneResampler, PlaneScratch, blend_cubic, blend_linear, clip};
+use super::plane::{PlaneResampler, PlaneScratch, clip};
+use super::samples::Samples;
 use super::scan::ScanFacts;
 use crate::executor::Executor;
 use crate::volume::{Index3, VoxelSource, product, sum};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// How slabs are read.
@@ -24,14 +23,10 @@ pub struct SlabSettings {
 pub(crate) fn reader_bytes(map: &GridMap, settings: &SlabSettings, channels: usize, workers: usize) -> Option<usize> {
     let plane_in = product([map.old[1], map.old[2]])?;
     let plane_out = product([map.new[1], map.new[2]])?;
-    let held = match &map.axes[0] {
-        AxisMap::Cubic(_) => SplineColumn::planes(map.old[0]),
-        AxisMap::Linear(_) => 3,
-        _ => 1,
-    };
+    let held = Samples::planes(&map.axes[0], map.old[0]);
     let jobs = workers.min(settings.planes_per_read);
     let copies = if settings.transpose == [0, 1, 2] { 1 } else { 2 };
-    let resampler = plane_resampler(map);
+    let resampler = PlaneResampler::new(map);
     sum([
         product([channels, held + settings.planes_per_read, 8, plane_out]),
         product([copies, settings.planes_per_read, 4, plane_in]),
@@ -39,10 +34,6 @@ pub(crate) fn reader_bytes(map: &GridMap, settings: &SlabSettings, channels: usi
         product([8, plane_out]),
         Some(map.bytes()),
     ])
-}
-
-fn plane_resampler(map: &GridMap) -> PlaneResampler<'_> {
-    PlaneResampler { old: [map.old[1], map.old[2]], new: [map.new[1], map.new[2]], maps: [&map.axes[1], &map.axes[2]] }
 }
 
 /// Reads a scan as normalised planes of the network grid, in ascending order.
@@ -67,70 +58,10 @@ struct ChannelWindow {
     samples: Samples,
 }
 
-#[derive(Debug)]
-enum Samples {
-    /// Axis 0 is a cubic spline.
-    Spline(SplineColumn),
-    /// Otherwise: the planes that the next outputs need, with their indices.
-    Planes { held: VecDeque<(usize, Vec<f64>)>, pool: Vec<Vec<f64>> },
-}
-
-impl Samples {
-    fn spare(&mut self) -> Vec<f64> {
-        match self {
-            Samples::Spline(column) => column.spare(),
-            Samples::Planes { pool, .. } => pool.pop().unwrap_or_default(),
-        }
-    }
-
-    fn push(&mut self, index: usize, plane: Vec<f64>) {
-        match self {
-            Samples::Spline(column) => column.push(index, plane),
-            Samples::Planes { held, .. } => held.push_back((index, plane)),
-        }
-    }
-
-    /// Lets go of what lies below `first`; says whether everything up to `last` is there.
-    fn covers(&mut self, first: usize, last: usize) -> bool {
-        match self {
-            Samples::Spline(column) => {
-                column.release(first);
-                let ready = column.ready(last);
-                if ready {
-                    column.decide(last);
-                }
-                ready
-            }
-            Samples::Planes { held, pool } => {
-                while held.front().is_some_and(|(i, _)| *i < first) {
-                    pool.extend(held.pop_front().map(|(_, plane)| plane));
-                }
-                held.back().is_some_and(|(i, _)| *i >= last)
-            }
-        }
-    }
-
-    fn plane(&self, index: usize) -> &[f64] {
-        match self {
-            Samples::Spline(column) => column.coefficients(index),
-            Samples::Planes { held, .. } => {
-                let first = held.front().map_or(0, |(i, _)| *i);
-                &held[index - first].1
-            }
-        }
-    }
-}
-
 impl<'a> SlabReader<'a> {
     /// A reader at the first plane.
     pub fn new(map: &'a GridMap, facts: &'a ScanFacts, settings: SlabSettings) -> Self {
-        let window = |_| ChannelWindow {
-            next_input: 0,
-            samples: match &map.axes[0] {
-                AxisMap::Cubic(_) => Samples::Spline(SplineColumn::new(map.old[0])),
-                _ => Samples::Planes { held: VecDeque::new(), pool: Vec::new() },
-            },
-        };
+        let window = |_| ChannelWindow { next_input: 0, samples: Samples::new(&map.axes[0], map.old[0]) };
         SlabReader {
             map,
             facts,
@@ -158,12 +89,7 @@ impl<'a> SlabReader<'a> {
         let plane = self.map.new[1] * self.map.new[2];
         self.blended.resize(plane, 0.0);
         for (c, target) in out.chunks_exact_mut(plane).enumerate() {
-            let (first, last) = match &self.map.axes[0] {
-                AxisMap::Identity => (k, k),
-                AxisMap::Nearest(indices) => (indices[k], indices[k]),
-                AxisMap::Linear(taps) => (taps[k].low, taps[k].high),
-                AxisMap::Cubic(taps) => (taps[k].first, taps[k].first + 3),
-            };
+            let (first, last) = Samples::needed(&self.map.axes[0], k);
             while !self.channels[c].samples.covers(first, last) {
                 if !matches!(self.channels[c].samples, Samples::Spline(_)) {
                     // Planes that no output looks at need not be read.
@@ -171,16 +97,7 @@ impl<'a> SlabReader<'a> {
                 }
                 self.read_planes(source, executor, c)?;
             }
-            let samples = &self.channels[c].samples;
-            match &self.map.axes[0] {
-                AxisMap::Linear(taps) => {
-                    blend_linear(&taps[k], samples.plane(first), samples.plane(last), &mut self.blended);
-                }
-                AxisMap::Cubic(taps) => {
-                    blend_cubic(&taps[k], core::array::from_fn(|i| samples.plane(first + i)), &mut self.blended);
-                }
-                _ => self.blended.copy_from_slice(samples.plane(first)),
-            }
+            self.channels[c].samples.blend(&self.map.axes[0], k, 0, &mut self.blended);
             clip_plane(self.map, &self.facts.channels[c].ranges, &mut self.blended);
             for (t, v) in target.iter_mut().zip(&self.blended) {
                 *t = *v as f32;
@@ -213,11 +130,11 @@ impl<'a> SlabReader<'a> {
             &self.ordered
         };
 
-        let resampler = plane_resampler(self.map);
+        let resampler = PlaneResampler::new(self.map);
         let [n1, n2] = resampler.old;
         let normalizer = self.facts.channels[c].normalizer;
         let mask = if normalizer.masked { self.facts.mask.as_ref() } else { None };
-        let clip_each = self.map.separate == Some(0) && is_cubic(self.map);
+        let clip_each = self.map.separate == Some(0) && self.map.is_cubic();
         let workers = executor.workers().min(count);
         self.scratch.resize_with(workers, PlaneScratch::default);
         let samples = &mut self.channels[c].samples;
@@ -255,13 +172,9 @@ impl<'a> SlabReader<'a> {
     }
 }
 
-fn is_cubic(map: &GridMap) -> bool {
-    map.axes.iter().any(|a| matches!(a, AxisMap::Cubic(_)))
-}
-
 /// Splines overshoot; the result is held to the range of the input, or of the slice where one axis is separate.
 fn clip_plane(map: &GridMap, ranges: &[ValueRange], values: &mut [f64]) {
-    if !is_cubic(map) {
+    if !map.is_cubic() {
         return;
     }
     let width = map.new[2];
