@@ -53,6 +53,10 @@ pub struct Manifest {
     pub resample_logits: Resampling,
     /// The meaning of the network's heads.
     pub labels: Labels,
+    /// The network's outputs are probabilities, because its graph ends in a sigmoid or softmax. They are averaged and
+    /// resampled as they are, and no activation is applied to them again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub probabilities: bool,
     /// Graph outputs, one per fold; their logits are averaged.
     #[serde(default = "one")]
     pub folds: usize,
@@ -96,6 +100,7 @@ impl Manifest {
             resample_data: Resampling::default(),
             resample_logits: Resampling::linear(),
             labels,
+            probabilities: false,
             folds: one(),
             mirror_axes: Vec::new(),
             provenance: BTreeMap::new(),
@@ -159,6 +164,10 @@ pub struct FamilyMember {
 
 fn one() -> usize {
     1
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The grid the network works on. Axes are those of the network, after `transpose_forward`.
@@ -333,7 +342,8 @@ pub enum Labels {
         /// In head order.
         heads: Vec<Label>,
     },
-    /// Overlapping regions: heads above sigmoid 0.5 write their value in this order, later ones over earlier ones.
+    /// Overlapping regions: heads whose probability is above 0.5 write their value in this order, later ones over earlier
+    /// ones. The probability is the sigmoid of the logit, or what the network gives: [`Manifest::probabilities`].
     Regions {
         /// In head order.
         heads: Vec<Label>,

@@ -1,7 +1,7 @@
 //! Reading ONNX files without trusting them.
 //!
-//! Everything that sizes an allocation later (dimensions, lengths) is checked here, before tract sees the graph, and no
-//! other file is ever opened on behalf of the model.
+//! Everything that sizes an allocation later (dimensions, lengths) is checked here, before tract sees the graph. Another
+//! file is opened on behalf of the model only for weights beside it: [`external`](super::external).
 
 use std::fs::File;
 use std::io::Read;
@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, TensorProto};
 
+use super::external::{ONE_FILE, is_external, read_external};
+use super::foreign::kind_of;
 use super::metadata::{facts_of, manifest_check, manifest_from_side_car, missing_everything};
+use super::number::{element_type, number_bytes};
+use super::outputs::are_probabilities;
 use super::{OnnxError, OnnxModel};
 use crate::digest::hex;
 use crate::manifest::Manifest;
@@ -31,31 +35,41 @@ pub struct LoadedModel {
     pub manifest: Manifest,
     /// The graph and its weights.
     pub model: OnnxModel,
-    /// SHA-256 of the file's bytes, lower-case hex.
+    /// SHA-256 of the file's bytes, lower-case hex. Weights in a second file do not count here; they do in
+    /// [`OnnxModel::graph_sha256`].
     pub file_sha256: String,
 }
 
 /// Reads an ONNX file and its manifest: `manifest_override` where given, else the embedded one, else a side-car
 /// (`model.scanside.json`, `model.json`, `model.onnx.json`, or the same with `toml`) in the same folder.
 ///
-/// **Memory:** the file's bytes and the parsed graph at once; the bytes are dropped on return.
+/// As [`OnnxModel::read`] and [`OnnxModel::find_manifest`].
 ///
 /// # Errors
-/// [`OnnxError::Io`], or [`OnnxError::Model`] with the reason: the file, the graph or the manifest is wrong, or
-/// [`OnnxError::ManifestMissing`], which lists what a manifest must add.
+/// As theirs, or [`OnnxError::ManifestMissing`], which lists what a manifest must add.
 pub fn load(path: &Path, manifest_override: Option<&Path>) -> Result<LoadedModel, OnnxError> {
+    let (model, file_sha256) = read_file(path)?;
+    let manifest = match model.find_manifest(path, manifest_override)? {
+        Some(manifest) => manifest,
+        None => return Err(about(path, missing_everything(path, &facts_of(model.graph()?)))),
+    };
+    Ok(LoadedModel { manifest, model, file_sha256 })
+}
+
+/// The model and the SHA-256 of its file.
+fn read_file(path: &Path) -> Result<(OnnxModel, String), OnnxError> {
     let (bytes, file_sha256) = read_bytes(path)?;
-    let model = OnnxModel::from_bytes(&bytes);
-    drop(bytes);
-    model
-        .and_then(|model| {
-            let manifest = manifest_of(&model, path, manifest_override)?;
-            Ok(LoadedModel { manifest, model, file_sha256 })
-        })
-        .map_err(|e| match e {
-            io @ OnnxError::Io { .. } => io,
-            other => OnnxError::Model { path: path.to_path_buf(), source: Box::new(other) },
-        })
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let model = parse(&bytes, Some(folder)).map_err(|e| about(path, e))?;
+    Ok((OnnxModel { proto: model }, file_sha256))
+}
+
+/// The error with the file's name; those of reading have it already.
+fn about(path: &Path, error: OnnxError) -> OnnxError {
+    match error {
+        io @ OnnxError::Io { .. } => io,
+        other => OnnxError::Model { path: path.to_path_buf(), source: Box::new(other) },
+    }
 }
 
 /// The file's bytes and their SHA-256.
@@ -73,22 +87,6 @@ fn read_bytes(path: &Path) -> Result<(Vec<u8>, String), OnnxError> {
     Ok((bytes, file_sha256))
 }
 
-fn manifest_of(model: &OnnxModel, path: &Path, manifest_override: Option<&Path>) -> Result<Manifest, OnnxError> {
-    let embedded = model.manifest()?;
-    let side_car = match (manifest_override, &embedded) {
-        (Some(path), _) => Some(path.to_path_buf()),
-        (None, Some(_)) => None,
-        (None, None) => side_cars(path).into_iter().find(|p| p.is_file()),
-    };
-    let manifest = match (side_car, embedded) {
-        (Some(side_car), _) => manifest_from_side_car(&side_car, &facts_of(model.graph()?))?,
-        (None, Some(manifest)) => manifest,
-        (None, None) => return Err(missing_everything(path, &facts_of(model.graph()?))),
-    };
-    manifest_check(&manifest, model.graph()?)?;
-    Ok(manifest)
-}
-
 fn side_cars(model: &Path) -> Vec<PathBuf> {
     let name = model.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stem = model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -101,18 +99,67 @@ impl OnnxModel {
     /// Parses and checks the bytes of an ONNX file.
     ///
     /// # Errors
-    /// Bytes that are no ONNX model, one too new or too old, external data, or tensors whose data and shape disagree.
+    /// Bytes that are no ONNX model, one too new or too old, weights in another file, or tensors whose data and shape
+    /// disagree.
     pub fn from_bytes(bytes: &[u8]) -> Result<OnnxModel, OnnxError> {
-        parse(bytes).map(|proto| OnnxModel { proto })
+        parse(bytes, None).map(|proto| OnnxModel { proto })
+    }
+
+    /// Reads and checks an ONNX file. Weights in a second file are read where that lies in the same folder.
+    ///
+    /// **Memory:** the file's bytes and the parsed graph at once, or the parsed graph and one weight of a second file twice;
+    /// the bytes are dropped on return.
+    ///
+    /// # Errors
+    /// [`OnnxError::Io`], or [`OnnxError::Model`] with the reason: as for [`Self::from_bytes`], or weights that cannot be
+    /// read.
+    pub fn read(path: &Path) -> Result<OnnxModel, OnnxError> {
+        read_file(path).map(|(model, _)| model)
+    }
+
+    /// The model's manifest: `manifest_override` where given, else the one inside, else a side-car beside the model's file,
+    /// else none. Where the graph ends in a sigmoid or softmax, [`Manifest::probabilities`] is set.
+    ///
+    /// # Errors
+    /// [`OnnxError::Io`], or [`OnnxError::Model`]: the manifest is wrong, leaves facts open, or disagrees with the graph.
+    pub fn find_manifest(&self, path: &Path, manifest_override: Option<&Path>) -> Result<Option<Manifest>, OnnxError> {
+        let find = || {
+            let embedded = self.manifest()?;
+            let side_car = match (manifest_override, &embedded) {
+                (Some(path), _) => Some(path.to_path_buf()),
+                (None, Some(_)) => None,
+                (None, None) => side_cars(path).into_iter().find(|p| p.is_file()),
+            };
+            let mut manifest = match (side_car, embedded) {
+                (Some(side_car), _) => manifest_from_side_car(&side_car, &facts_of(self.graph()?))?,
+                (None, Some(manifest)) => manifest,
+                (None, None) => return Ok(None),
+            };
+            manifest_check(&manifest, self.graph()?)?;
+            manifest.probabilities |= are_probabilities(self.graph()?, &manifest)?;
+            Ok(Some(manifest))
+        };
+        find().map_err(|e| about(path, e))
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
+/// Checks a model; weights in other files are read from `folder`, or refused where there is none.
+fn parse(bytes: &[u8], folder: Option<&Path>) -> Result<ModelProto, OnnxError> {
     if bytes.is_empty() {
         return Err(OnnxError::File("it is empty".into()));
     }
-    let proto = ModelProto::decode(bytes)
-        .map_err(|_| OnnxError::File("its bytes are not in ONNX format, or it was cut off".into()))?;
+    let other = |why: &str| match kind_of(bytes) {
+        Some(kind) => OnnxError::File(format!("it is {kind}")),
+        None => OnnxError::File(why.into()),
+    };
+    let mut proto =
+        ModelProto::decode(bytes).map_err(|_| other("its bytes are not in ONNX format, or it was cut off"))?;
+    if proto.graph.is_none() {
+        return Err(other("it holds no network graph"));
+    }
+    if let Some(folder) = folder {
+        read_external(&mut proto, folder, MAX_FILE_BYTES.saturating_sub(bytes.len() as u64))?;
+    }
     let Some(graph) = &proto.graph else {
         return Err(OnnxError::File("it holds no network graph".into()));
     };
@@ -164,26 +211,27 @@ fn check_attribute(a: &AttributeProto) -> Result<(), OnnxError> {
 
 fn check_tensor(t: &TensorProto) -> Result<(), OnnxError> {
     let bad = |why: String| Err(OnnxError::File(format!("tensor \"{}\" {why}", t.name)));
-    if t.data_location == Some(DataLocation::External as i32) || !t.external_data.is_empty() {
-        return bad("lies in another file; models must be one file (save without external data)".into());
+    if is_external(t) {
+        return bad(format!("lies in another file; {ONE_FILE}"));
     }
     let elements = t.dims.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::try_from(d).ok()?));
     let Some(elements) = elements else {
         return bad(format!("has the impossible shape {:?}", t.dims));
     };
-    let kind = DataType::try_from(t.data_type).unwrap_or(DataType::Undefined);
-    let (bytes, typed) = match kind {
-        DataType::Float => (4, t.float_data.len()),
-        DataType::Double => (8, t.double_data.len()),
-        DataType::Int64 => (8, t.int64_data.len()),
-        DataType::Uint64 => (8, t.uint64_data.len()),
-        DataType::Uint32 => (4, t.uint64_data.len()),
-        DataType::Int32 => (4, t.int32_data.len()),
-        DataType::Float16 | DataType::Bfloat16 | DataType::Int16 | DataType::Uint16 => (2, t.int32_data.len()),
-        DataType::Int8 | DataType::Uint8 | DataType::Bool => (1, t.int32_data.len()),
+    let kind = element_type(t);
+    let typed = match kind {
+        DataType::Float => t.float_data.len(),
+        DataType::Double => t.double_data.len(),
+        DataType::Int64 => t.int64_data.len(),
+        DataType::Uint64 | DataType::Uint32 => t.uint64_data.len(),
         // Shapes and weights are never text; an attribute may be.
-        DataType::String => (0, t.string_data.len()),
-        other => {
+        DataType::String => t.string_data.len(),
+        _ => t.int32_data.len(),
+    };
+    let bytes = match (kind, number_bytes(t)) {
+        (DataType::String, _) => 0,
+        (_, Some(bytes)) => bytes,
+        (other, None) => {
             return bad(format!("has the element type {}, which is not supported", other.as_str_name()));
         }
     };

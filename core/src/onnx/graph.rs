@@ -10,10 +10,11 @@ use tract_onnx::prelude::{Framework, InferenceModelExt};
 
 use super::bounds::check_constants;
 use super::metadata::manifest_check;
+use super::outputs::are_probabilities;
 use super::quantised::{self, QuantTable};
 use super::widen::widen_to_f32;
 use super::{OnnxError, OnnxModel, grid_op, norm_op};
-use crate::manifest::Manifest;
+use crate::manifest::{Labels, Manifest};
 
 /// What the graph is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,7 @@ impl TypedFolds {
     /// Types the graph for the patch that the manifest names.
     pub(super) fn new(mut model: OnnxModel, manifest: &Manifest) -> Result<TypedFolds, OnnxError> {
         manifest_check(manifest, model.graph()?)?;
+        check_outputs(manifest, model.graph()?)?;
         let grid = &manifest.grid;
         let channels = manifest.channels.len();
         let heads = manifest.labels.heads().len();
@@ -132,6 +134,20 @@ fn summarise(graph: &GraphProto) -> Summary {
 pub(super) fn guarded<T>(build: impl FnOnce() -> Result<T, OnnxError>) -> Result<T, OnnxError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(build))
         .unwrap_or_else(|payload| Err(OnnxError::panicked(&*payload)))
+}
+
+/// Regions are found by comparing with one half what a sigmoid makes of logits; of probabilities, it makes more than that
+/// everywhere.
+fn check_outputs(manifest: &Manifest, graph: &GraphProto) -> Result<(), OnnxError> {
+    let regions = matches!(manifest.labels, Labels::Regions { .. });
+    if are_probabilities(graph, manifest)? && regions && !manifest.probabilities {
+        return Err(OnnxError::Manifest(
+            "the graph's outputs are probabilities (they lie between 0 and 1), and the manifest does not say so \
+             (`probabilities`)"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// A weight that is not a number makes every logit one: the training diverged, or the file is damaged.

@@ -56,9 +56,16 @@ impl OnnxModel {
     /// scans.
     ///
     /// # Errors
-    /// The graph's shapes are not fixed.
+    /// The graph does not tell its patch or its channels.
     pub fn neutral_manifest(&self) -> Result<Manifest, OnnxError> {
         let facts = facts_of(self.graph()?);
+        if facts.patch_zyx().is_none() || facts.channels.is_none() {
+            return Err(OnnxError::ManifestMissing(format!(
+                "the axes of its input are free; write the patch (grid.patch_zyx) and the other facts to a manifest, for \
+                 example {}",
+                facts.example(3)
+            )));
+        }
         let mut example = facts.example(usize::from(u16::MAX));
         if let Value::Object(root) = &mut example {
             fill(root, &facts);

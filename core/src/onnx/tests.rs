@@ -3,7 +3,9 @@
 use super::{OnnxEngine, OnnxError, OnnxModel, Settings, load};
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
+use tract_onnx::pb::{GraphProto, ModelProto, StringStringEntryProto, TensorProto, type_proto};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/onnx").join(name)
@@ -115,4 +117,122 @@ fn errors_name_the_file() {
 fn panics_of_the_graph_library_are_errors() {
     let caught = super::graph::guarded::<()>(|| panic!("index {} out of range", 7)).unwrap_err();
     assert!(sentence(&caught).contains("(index 7 out of range)"), "{caught}");
+}
+
+/// A model whose weights lie in `weights.bin`, from byte 64 on, and that file's bytes.
+fn with_weights_beside(name: &str) -> (OnnxModel, Vec<u8>) {
+    let mut model = model(name);
+    let mut beside = vec![0xaa; 64];
+    for tensor in graph(&mut model.proto).initializer.iter_mut().filter(|t| !t.raw_data.is_empty()) {
+        let offset = beside.len();
+        beside.extend(&tensor.raw_data);
+        tensor.data_location = Some(DataLocation::External as i32);
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+        tensor.external_data = vec![
+            entry("location", "weights.bin".into()),
+            entry("offset", offset.to_string()),
+            entry("length", std::mem::take(&mut tensor.raw_data).len().to_string()),
+        ];
+    }
+    (model, beside)
+}
+
+#[test]
+fn weights_in_a_second_file_are_part_of_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    let (split, beside) = with_weights_beside("plain2d.onnx");
+    std::fs::write(&path, bytes(&split)).unwrap();
+    std::fs::write(dir.path().join("weights.bin"), &beside).unwrap();
+    let whole = model("plain2d.onnx");
+    let read = OnnxModel::read(&path).unwrap();
+    assert_eq!(read.graph_sha256(), whole.graph_sha256());
+    assert_eq!(bytes(&read), bytes(&whole));
+
+    let why = sentence(&OnnxModel::from_bytes(&bytes(&split)).unwrap_err());
+    assert!(why.contains("lies in another file; export the model with external_data=False"), "{why}");
+    // Another weight is another model.
+    let mut changed = beside.clone();
+    changed[64] ^= 1;
+    std::fs::write(dir.path().join("weights.bin"), changed).unwrap();
+    assert_ne!(OnnxModel::read(&path).unwrap().graph_sha256(), whole.graph_sha256());
+}
+
+#[test]
+fn a_second_file_is_read_within_bounds_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("m.onnx");
+    let (split, beside) = with_weights_beside("plain2d.onnx");
+    for file in [folder.join("weights.bin"), dir.path().join("weights.bin")] {
+        std::fs::write(file, &beside).unwrap();
+    }
+    std::fs::write(folder.join("short.bin"), &beside[..beside.len() - 1]).unwrap();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+    std::fs::write(folder.join("pointer.bin"), pointer).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../weights.bin", folder.join("link.bin")).unwrap();
+    let refused = |key: &str, value: &str, word: &str| {
+        let mut changed = split.clone();
+        let external = graph(&mut changed.proto).initializer.iter_mut().filter(|t| !t.external_data.is_empty());
+        for entry in external.flat_map(|t| &mut t.external_data).filter(|e| e.key == key) {
+            entry.value = value.into();
+        }
+        std::fs::write(&path, bytes(&changed)).unwrap();
+        let why = sentence(&OnnxModel::read(&path).unwrap_err());
+        assert!(why.contains(word) && why.contains("m.onnx"), "{key} {value}: {why}");
+    };
+    let outside = folder.join("weights.bin").display().to_string();
+    for location in ["../weights.bin", "x/../../weights.bin", &outside, "..\\weights.bin", "C:weights.bin", ""] {
+        refused("location", location, "outside of the model's folder");
+    }
+    #[cfg(unix)]
+    refused("location", "link.bin", "outside of the model's folder");
+    refused("location", "none.bin", "cannot be read beside the model");
+    refused("location", ".", "not a regular file");
+    refused("location", "short.bin", "which has");
+    refused("location", "pointer.bin", "a git-lfs pointer");
+    refused("offset", "18446744073709551615", "which has");
+    refused("offset", "-1", "which is no number");
+    refused("length", "8", "but 8 bytes in weights.bin");
+    // One place for every weight: far more is asked for than the file holds.
+    std::fs::write(folder.join("weights.bin"), [0; 4096]).unwrap();
+    let mut many = split.clone();
+    let tensors = &mut graph(&mut many.proto).initializer;
+    let mut tensor = tensors.iter().find(|t| !t.external_data.is_empty()).unwrap().clone();
+    tensor.dims = vec![1024];
+    tensor.external_data.retain(|e| e.key == "location");
+    *tensors = (0..17).map(|i| TensorProto { name: format!("w{i}"), ..tensor.clone() }).collect();
+    std::fs::write(&path, bytes(&many)).unwrap();
+    let why = sentence(&OnnxModel::read(&path).unwrap_err());
+    assert!(why.contains("brings the weights to 69632 bytes, of which at most 65536 are read"), "{why}");
+}
+
+#[test]
+fn other_files_are_called_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    for (bytes, says) in [
+        (
+            b"version https://git-lfs.github.com/spec/v1\n".as_slice(),
+            "m.onnx cannot be used as a model: not a usable ONNX file: it is a git-lfs pointer",
+        ),
+        (b"PK\x03\x04 net/constants.pkl", "it is a TorchScript archive"),
+        (b"hello", "its bytes are not in ONNX format"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let why = sentence(&load(&path, None).unwrap_err());
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+#[test]
+fn a_patch_that_nobody_states_is_asked_for() {
+    let mut model = model("plain2d.onnx");
+    let input = graph(&mut model.proto).input[0].r#type.as_mut().unwrap();
+    let Some(type_proto::Value::TensorType(tensor)) = input.value.as_mut() else { panic!() };
+    tensor.shape.as_mut().unwrap().dim[2].value = Some(Dim::DimParam("height".into()));
+    let why = sentence(&model.neutral_manifest().unwrap_err());
+    assert!(why.contains("the axes of its input are free; write the patch"), "{why}");
 }

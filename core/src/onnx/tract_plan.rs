@@ -3,9 +3,13 @@
 use std::sync::Arc as StdArc;
 
 use tract_core::internal::*;
+use tract_core::ops::binary::{OptBinByScalar, OptBinUnicast, TypedBinOp};
+use tract_core::ops::change_axes::IntoShape;
+use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::konst::Const;
 use tract_core::ops::matmul::pack::DynPackedExoticFact;
 
+use super::norm_op::InstanceNorm;
 use crate::engine::EngineError;
 
 /// Part of the estimate added for packed panels and kernel temporaries, which are not nodes of the graph.
@@ -91,7 +95,30 @@ fn shared_bytes(plan: &TypedSimplePlan) -> usize {
     bytes + bytes / MARGIN_DIVISOR + MARGIN_BYTES
 }
 
-/// Walks the plan in its order and adds up what is alive, every output counted as freshly allocated.
+/// Whether the node writes its result into the memory of its first input, where nothing else needs that any more: tract
+/// lets go of an input before the operator runs.
+fn reuses_input(model: &TypedModel, node: &TypedNode) -> bool {
+    let Some(input) = node.inputs.first() else { return false };
+    if model.nodes[input.node].op_is::<Const>() || node.outputs.len() != 1 {
+        return false;
+    }
+    let (from, to) = (&model.nodes[input.node].outputs[input.slot].fact, &node.outputs[0].fact);
+    if from.exotic_fact.is_some() || to.exotic_fact.is_some() || from.datum_type != to.datum_type {
+        return false;
+    }
+    let moves_voxels = node.op_as::<AxisOp>().is_some_and(|axis| matches!(axis, AxisOp::Move(..)));
+    if (node.op_is::<AxisOp>() && !moves_voxels) || node.op_is::<IntoShape>() {
+        return true;
+    }
+    let in_place = node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.output_type(from.datum_type).is_none())
+        || node.op_is::<TypedBinOp>()
+        || node.op_is::<OptBinByScalar>()
+        || node.op_is::<OptBinUnicast>()
+        || node.op_is::<InstanceNorm>();
+    in_place && from.shape == to.shape
+}
+
+/// Walks the plan in its order and adds up what is alive.
 fn worker_bytes(plan: &TypedSimplePlan) -> TractResult<usize> {
     let model = plan.model();
     let order = plan.order_without_consts();
@@ -115,14 +142,20 @@ fn worker_bytes(plan: &TypedSimplePlan) -> TractResult<usize> {
     for &n in order {
         ends[last_use[n]].push(n);
     }
-    let (mut live, mut peak, mut largest) = (0usize, 0usize, 0usize);
+    let (mut live, mut peak) = (0usize, 0usize);
     for (step, &n) in order.iter().enumerate() {
+        let node = &model.nodes[n];
+        let owned = node.inputs.first().is_some_and(|input| last_use[input.node] == step && !reads_twice(node));
+        let grown = if owned && reuses_input(model, node) { 0 } else { size(n) };
+        peak = peak.max(live + grown);
         live += size(n);
-        largest = largest.max(size(n));
-        peak = peak.max(live);
         live -= ends[step].iter().map(|&d| size(d)).sum::<usize>();
     }
-    // One more of the largest: operators that copy an input they do not own.
-    let peak = peak + largest + peak / MARGIN_DIVISOR;
+    let peak = peak + peak / MARGIN_DIVISOR;
     Ok(ALLOCATOR_FACTOR * peak + MARGIN_BYTES)
+}
+
+/// Whether the node reads its first input twice: then it is not the only owner.
+fn reads_twice(node: &TypedNode) -> bool {
+    node.inputs.iter().skip(1).any(|input| Some(input) == node.inputs.first())
 }

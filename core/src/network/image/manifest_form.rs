@@ -29,6 +29,8 @@ const FOLDS: u32 = 9;
 const MIRROR_AXES: u32 = 10;
 /// Only written where it is not the default, so that older programs read every other file.
 const READER: u32 = 11;
+/// Only written where it is true, so that older programs read every other file.
+const PROBABILITIES: u32 = 12;
 /// Where numbers begin that labels do not depend on.
 const OPTIONAL: u32 = 64;
 const PROVENANCE: u32 = 64;
@@ -226,6 +228,7 @@ pub(super) fn write(manifest: &Manifest) -> Result<Vec<u8>, postcard::Error> {
         labels,
         folds,
         mirror_axes,
+        probabilities,
         provenance,
         accuracy,
         measured,
@@ -253,6 +256,9 @@ pub(super) fn write(manifest: &Manifest) -> Result<Vec<u8>, postcard::Error> {
     match reader {
         Reader::SimpleItk => {}
         Reader::Nibabel => records.push(READER, &ReaderForm::Nibabel)?,
+    }
+    if probabilities {
+        records.push(PROBABILITIES, &probabilities)?;
     }
     records.push(PROVENANCE, &provenance)?;
     records.push(ACCURACY, &accuracy)?;
@@ -334,6 +340,7 @@ fn set(manifest: &mut Manifest, number: u32, data: &[u8]) -> Result<(), ImageErr
                 ReaderForm::Nibabel => Reader::Nibabel,
             }
         }
+        PROBABILITIES => manifest.probabilities = value(number, data)?,
         PROVENANCE => manifest.provenance = value::<BTreeMap<String, String>>(number, data)?,
         ACCURACY => manifest.accuracy = value::<BTreeMap<String, f64>>(number, data)?,
         MEASURED => {
@@ -378,6 +385,7 @@ mod tests {
         m.resample_logits = Resampling::Keep;
         m.mirror_axes = [1, 2].into();
         m.reader = Reader::Nibabel;
+        m.probabilities = true;
         m.provenance.insert("source".into(), "a folder".into());
         m.accuracy.insert("mean_dice".into(), 0.875);
         m.measured = alloc::vec![Measurement {
@@ -471,6 +479,6 @@ mod tests {
         let bytes = write(&full()).unwrap();
         let ends = (0..bytes.len()).filter(|&len| read(&bytes[..len]).is_ok()).count();
         // After the labels, only the ends of records are manifests.
-        assert_eq!(ends, 9);
+        assert_eq!(ends, 10);
     }
 }
