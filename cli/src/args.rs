@@ -4,8 +4,8 @@ use crate::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scanside_app::Error;
 use scanside_app::cases::check_input;
-use scanside_app::measure::{ScanSize, instruction_set};
-use scanside_app::model::{DEFAULT_CHECKPOINT, EngineChoice, ModelOptions, PrecisionChoice};
+use scanside_app::measure::ScanSize;
+use scanside_app::model::{DEFAULT_CHECKPOINT, EngineChoice, ModelOptions, PrecisionChoice, instruction_set};
 use scanside_app::run::CaseOptions;
 use scanside_app::units::{parse_bytes, parse_seconds};
 use scanside_core::nnunet::FoldName;
@@ -115,9 +115,14 @@ impl RunArgs {
 /// What to measure, and how.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BenchArgs {
-    /// ONNX files, self-describing or not, or nnU-Net v2 model folders.
+    /// ONNX files, self-describing or not, nnU-Net v2 model folders, or compiled models.
     #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
     pub(crate) model: Vec<PathBuf>,
+    /// The manifest of an ONNX model that has none inside, as JSON or TOML [default: a manifest beside the model].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) parts: FolderArgs,
     /// Number of threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -224,17 +229,42 @@ impl From<EngineArg> for EngineChoice {
 /// Which parts of an nnU-Net folder to take.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FolderArgs {
-    /// nnU-Net folder: folds to average [default: all that exist].
+    /// nnU-Net folder: folds to average [default: those of 0 to 4 that exist, or all where there is only fold_all].
     #[arg(long, value_name = "FOLD", num_args = 1.., value_parser = fold)]
     folds: Vec<FoldName>,
     /// nnU-Net folder: file name of the checkpoints.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_CHECKPOINT)]
     checkpoint: String,
+    /// nnU-Net folder: accept a trainer that does not come with nnU-Net. Tensors are compared with plans.json all the same;
+    /// if the trainer builds another network that happens to have the same tensors, labels are wrong without notice.
+    #[arg(long)]
+    trust_trainer: bool,
 }
 
 impl FolderArgs {
     pub(crate) fn options(&self) -> ModelOptions {
-        ModelOptions { folds: self.folds.clone(), checkpoint: self.checkpoint.clone(), ..Default::default() }
+        ModelOptions {
+            folds: self.folds.clone(),
+            checkpoint: self.checkpoint.clone(),
+            trust_trainer: self.trust_trainer,
+            ..Default::default()
+        }
+    }
+
+    /// The same options on a command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if !self.folds.is_empty() {
+            words.push("--folds".to_owned());
+            words.extend(self.folds.iter().map(FoldName::to_string));
+        }
+        if self.checkpoint != DEFAULT_CHECKPOINT {
+            words.extend(["--checkpoint".to_owned(), self.checkpoint.clone()]);
+        }
+        if self.trust_trainer {
+            words.push("--trust-trainer".to_owned());
+        }
+        words
     }
 }
 
@@ -278,6 +308,8 @@ pub(crate) struct ChooseArgs {
     /// Models for one task: self-describing ONNX files, nnU-Net v2 model folders, compiled models.
     #[arg(short, long, value_name = "MODEL", num_args = 1.., required = true)]
     pub(crate) model: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) parts: FolderArgs,
     /// The scan to be segmented: a .nii or .nii.gz file, or one file per channel.
     #[arg(short, long, value_name = "SCAN", num_args = 1.., required = true)]
     pub(crate) input: Vec<PathBuf>,
@@ -351,6 +383,8 @@ pub(crate) struct InspectArgs {
     /// The manifest of an ONNX model that has none inside, as JSON or TOML.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) parts: FolderArgs,
     /// One JSON document on standard output.
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,8 +4,10 @@ use scanside_app::output::Exists;
 use scanside_app::run::{LooksLikeLabels, TooLarge};
 use scanside_app::units::human_bytes;
 use scanside_app::{Error, ErrorKind};
+use scanside_core::nnunet::{FoldChoice, FoldName, NnUnetError};
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Prints a line of results on standard output.
 macro_rules! say {
@@ -55,12 +57,30 @@ pub(crate) fn error(error: &Error) -> String {
     error.chain() + &hint(error).unwrap_or_default()
 }
 
+/// Says on standard error which folds of an nnU-Net folder are averaged, and which are not.
+pub(crate) fn folds(model: &Path, folds: Option<&FoldChoice>) {
+    let Some(FoldChoice { averaged, left_out, empty }) = folds else { return };
+    let list = |folds: &[FoldName]| folds.iter().map(FoldName::to_string).collect::<Vec<_>>().join(" ");
+    let name = model.display();
+    eprintln!("scanside: {name}: folds averaged: {}", list(averaged));
+    if !empty.is_empty() {
+        eprintln!("scanside: warning: {name}: folds without the checkpoint, left out: {}", list(empty));
+    }
+    if !left_out.is_empty() {
+        let all = [averaged.as_slice(), left_out].concat();
+        eprintln!("scanside: {name}: folds left out: {} (--folds {} averages them, too)", list(left_out), list(&all));
+    }
+}
+
 fn hint(error: &Error) -> Option<String> {
     if error.find::<LooksLikeLabels>().is_some() {
         return Some(" (--allow-label-input accepts it)".into());
     }
     if error.find::<Exists>().is_some() {
         return Some("; --overwrite replaces it".into());
+    }
+    if let Some(error) = error.find::<NnUnetError>() {
+        return folder_hint(error);
     }
     let TooLarge { needs, halvable_bytes, .. } = error.find()?;
     let mut hint = String::new();
@@ -72,4 +92,19 @@ fn hint(error: &Error) -> Option<String> {
         hint += &format!("; half precision (--precision f16) takes about half of the network's own {own}");
     }
     Some(hint)
+}
+
+/// The option that takes what a model folder has instead.
+fn folder_hint(error: &NnUnetError) -> Option<String> {
+    match error {
+        NnUnetError::UnknownTrainer { .. } => Some(" (--trust-trainer)".into()),
+        NnUnetError::NoFold { others, .. } | NnUnetError::NoCheckpoint { others, .. } => {
+            others.first().map(|checkpoint| format!(" (--checkpoint {checkpoint})"))
+        }
+        NnUnetError::OtherFolds { folds, .. } => {
+            let folds: Vec<String> = folds.iter().map(FoldName::to_string).collect();
+            Some(format!(" (--folds {})", folds.join(" ")))
+        }
+        _ => None,
+    }
 }

@@ -3,7 +3,7 @@
 use super::decide::{ACCURACY, Budget, Candidate, over_time};
 use crate::cases::{self, Case};
 use crate::error::{Error, ErrorKind};
-use crate::model::{self, Model, ModelOptions, PrecisionChoice};
+use crate::model::{self, Model, ModelOptions};
 use crate::run::{self, CaseOptions, TooLarge};
 use crate::time::Clock;
 use crate::units::human_bytes;
@@ -25,8 +25,8 @@ pub struct WeighOptions {
     pub budget: Budget,
     /// Threads; all cores where no number is given.
     pub threads: Option<u16>,
-    /// How networks store their weights and unquantised tensors.
-    pub precision: PrecisionChoice,
+    /// How models are opened.
+    pub model: ModelOptions,
     /// Largest distance between tiles, as a fraction of the patch.
     pub step: f64,
     /// Average the mirrored passes that models allow.
@@ -42,7 +42,7 @@ impl WeighOptions {
             scan,
             budget: Budget::default(),
             threads: None,
-            precision: PrecisionChoice::Auto,
+            model: ModelOptions::default(),
             step: 0.5,
             mirror: true,
             allow_label_input: false,
@@ -70,7 +70,7 @@ pub struct Weighed {
 /// The model or the scan cannot be read.
 pub fn weigh(path: &Path, options: &WeighOptions) -> Result<Weighed, Error> {
     let started = Instant::now();
-    let model = Model::open(path, &ModelOptions { precision: options.precision, ..Default::default() })?;
+    let model = Model::open(path, &options.model)?;
     let load = started.elapsed().as_secs_f64();
     let case = options.case(model.manifest.channels.len())?;
     // The run will be another process.
@@ -141,14 +141,14 @@ fn unweighed(path: &Path, model: &Model) -> Candidate {
 ///
 /// # Errors
 /// A model cannot be read, or is for another task than the first.
-pub fn same_task(models: &[PathBuf]) -> Result<Vec<Manifest>, Error> {
+pub fn same_task(models: &[PathBuf], options: &ModelOptions) -> Result<Vec<Manifest>, Error> {
     let task = |manifest: &Manifest| {
         let heads = manifest.labels.heads().iter();
         let mut labels: Vec<String> = heads.map(|head| format!("{} {}", head.value, head.name)).collect();
         labels.sort();
         (manifest.channels.len(), labels)
     };
-    let manifests = models.iter().map(|path| model::manifest(path)).collect::<Result<Vec<_>, Error>>()?;
+    let manifests = models.iter().map(|path| model::manifest(path, options)).collect::<Result<Vec<_>, Error>>()?;
     let mut tasks = models.iter().zip(manifests.iter().map(task));
     if let Some((first, expected)) = tasks.next()
         && let Some((other, got)) = tasks.find(|(_, task)| *task != expected)

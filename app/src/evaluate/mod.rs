@@ -15,7 +15,7 @@ pub use report::{CaseReport, ClassMeans, ClassReport, Compared, FailedCase, Mean
 pub use table::render;
 
 use crate::error::{Error, ErrorKind, OrError};
-use crate::model;
+use crate::model::{self, ModelOptions};
 use std::path::PathBuf;
 
 /// What to compare, and how.
@@ -41,7 +41,11 @@ pub struct EvaluateOptions {
 pub fn evaluate(options: &EvaluateOptions) -> Result<Report, Error> {
     let pairs = pairs::find(&options.predictions, &options.labels)?;
     let declared = match &options.model {
-        Some(path) => ClassList::of_heads(model::manifest(path)?.labels.heads()),
+        Some(path) => {
+            // Nothing but the names of its classes is taken, whatever network the trainer builds.
+            let options = ModelOptions { trust_trainer: true, ..ModelOptions::default() };
+            ClassList::of_heads(model::manifest(path, &options)?.labels.heads())
+        }
         None => ClassList::beside(&options.labels)?,
     };
     let threads = rayon::ThreadPoolBuilder::new()

@@ -9,13 +9,11 @@ pub use layers::Layer;
 pub use measured::{Measured, header};
 pub use scan_size::{ScanSize, WholeScan};
 
-use crate::error::{Error, ErrorKind, OrError, OrPathError};
+use crate::error::{Error, ErrorKind, OrError};
 use crate::machine::{self, Threads, all_cores, noise};
-use crate::model::{self, EngineChoice, ModelOptions, PrecisionChoice};
+use crate::model::{self, ModelOptions, Opened};
 use scanside_core::engine::Engine;
-use scanside_core::manifest::Manifest;
-use scanside_core::network::Isa;
-use scanside_core::onnx::{OnnxEngine, OnnxModel};
+use scanside_core::onnx::OnnxEngine;
 use scanside_core::patch::{PatchNumber, PatchPrecision};
 use scanside_core::workspace::Block;
 use serde::{Deserialize, Serialize};
@@ -29,12 +27,8 @@ pub struct MeasureOptions {
     pub threads: Option<u16>,
     /// Timed runs, after one that is not timed.
     pub runs: u32,
-    /// The engine.
-    pub engine: EngineChoice,
-    /// How weights and unquantised tensors are stored.
-    pub precision: PrecisionChoice,
-    /// Name of the kernels' instruction set; the best of this CPU where none is named.
-    pub instructions: Option<String>,
+    /// How the model is opened.
+    pub model: ModelOptions,
     /// Run in low-memory mode, as a small memory limit makes it.
     pub least_memory: bool,
     /// Time each step of the network.
@@ -49,25 +43,12 @@ impl Default for MeasureOptions {
         MeasureOptions {
             threads: None,
             runs: 5,
-            engine: EngineChoice::Auto,
-            precision: PrecisionChoice::Auto,
-            instructions: None,
+            model: ModelOptions::default(),
             least_memory: false,
             layers: false,
             volume: None,
         }
     }
-}
-
-/// The instruction set of this name.
-///
-/// # Errors
-/// A sentence that names those of this CPU.
-pub fn instruction_set(name: &str) -> Result<Isa, String> {
-    Isa::available().find(|isa| isa.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let names: Vec<&str> = Isa::available().map(Isa::name).collect();
-        format!("this CPU has {}", names.join(", "))
-    })
 }
 
 /// Measures a model in this process, whose memory is part of what is measured.
@@ -76,8 +57,8 @@ pub fn instruction_set(name: &str) -> Result<Isa, String> {
 /// The model cannot be read or run; a scan's size was given and the model has no manifest.
 pub fn measure(path: &Path, options: &MeasureOptions) -> Result<Measured, Error> {
     let start = Instant::now();
-    let (engine, graph_sha256, manifest) = open(path, options)?;
-    if options.volume.is_some() && manifest.is_none() {
+    let (Opened { manifest, engine, graph_sha256, .. }, described) = model::open_undescribed(path, &options.model)?;
+    if options.volume.is_some() && !described {
         let sentence = "has no manifest, so the distance of its voxels and the windows of a scan are not known";
         return Err(Error::new(ErrorKind::Usage, format_args!("{} {sentence}", path.display())).about(path));
     }
@@ -86,31 +67,8 @@ pub fn measure(path: &Path, options: &MeasureOptions) -> Result<Measured, Error>
         PatchPrecision::F16 => measure_in::<u16>(path, options, &engine, start),
     };
     let measured = measured?;
-    let scan = options.volume.zip(manifest);
-    let whole_scan = scan.map(|(volume, manifest)| volume.run(&manifest, measured.median_seconds)).transpose()?;
+    let whole_scan = options.volume.map(|volume| volume.run(&manifest, measured.median_seconds)).transpose()?;
     Ok(Measured { graph_sha256, whole_scan, ..measured })
-}
-
-/// A model to be measured, its graph's hash, and its manifest; an ONNX file may have none.
-fn open(path: &Path, options: &MeasureOptions) -> Result<(OnnxEngine, String, Option<Manifest>), Error> {
-    let isa = match &options.instructions {
-        None => Isa::detect(),
-        Some(name) => instruction_set(name).map_err(|sentence| Error::new(ErrorKind::Usage, sentence))?,
-    };
-    let how = ModelOptions { engine: options.engine, precision: options.precision, isa, ..Default::default() };
-    if path.is_dir() || model::is_compiled(path) {
-        let opened = model::open(path, &how)?;
-        return Ok((opened.engine, opened.graph_sha256, Some(opened.manifest)));
-    }
-    let bytes = std::fs::read(path).or_cannot_read(ErrorKind::Model, path)?;
-    let graph = OnnxModel::from_bytes(&bytes).or_error_with(ErrorKind::Model, || path.display().to_string())?;
-    let (manifest, own) = match graph.manifest().or_error(ErrorKind::Model)? {
-        Some(manifest) => (manifest, true),
-        None => (graph.neutral_manifest().or_error(ErrorKind::Model)?, false),
-    };
-    drop(bytes);
-    let graph_sha256 = graph.graph_sha256();
-    Ok((model::prepare(path, graph, &manifest, &how)?, graph_sha256, own.then_some(manifest)))
 }
 
 /// Measures with patches of one precision: all that needs no more than the engine.
@@ -160,7 +118,7 @@ fn measure_in<T: PatchNumber>(
         machine: machine::cpu_name(),
         engine: engine.name().to_owned(),
         instructions: engine.native().map_or("tract's".into(), |n| n.networks()[0].isa().name().to_owned()),
-        precision: model::precision_name(options.precision, engine).to_owned(),
+        precision: model::precision_name(options.model.precision, engine).to_owned(),
         patch: shape.patch_zyx,
         threads,
         runs: seconds.len(),

@@ -2,12 +2,12 @@
 
 use super::options::ModelOptions;
 use super::precision_name;
-use super::read::{self, Opened};
+use super::read::{self, Opened, Read};
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use crate::output::{PendingFile, refuse_existing};
 use scanside_core::manifest::Manifest;
 use scanside_core::network::write_image;
-use scanside_core::nnunet;
+use scanside_core::nnunet::FoldChoice;
 use std::io::Write;
 use std::path::Path;
 
@@ -16,6 +16,8 @@ use std::path::Path;
 pub struct Written {
     /// Its manifest.
     pub manifest: Manifest,
+    /// The folds that are averaged of an nnU-Net folder, and those that are not.
+    pub folds: Option<FoldChoice>,
     /// How its weights are stored: `f32`, `f16` or `int8`; known of compiled models.
     pub precision: Option<&'static str>,
     /// Bytes of the file.
@@ -32,13 +34,17 @@ pub fn import(folder: &Path, options: &ModelOptions, output: &Path, overwrite: b
     if !overwrite {
         refuse_existing(output, None)?;
     }
-    let (manifest, mut graph) = nnunet::import_folder(folder, &options.import()).or_error(ErrorKind::Model)?;
+    if folder.is_file() {
+        let sentence = format!("{} is a file; give the nnU-Net v2 model folder", folder.display());
+        return Err(Error::new(ErrorKind::Usage, sentence).about(folder));
+    }
+    let Read { manifest, model: mut graph, folds } = read::read(folder, options)?;
     graph.set_manifest(&manifest).or_error(ErrorKind::Model)?;
     let mut file = PendingFile::create(output)?;
     graph.write(&mut file).map_err(|e| Error::cannot_write(output, e))?;
     file.publish()?;
     let bytes = std::fs::metadata(output).map_or(0, |m| m.len());
-    Ok(Written { manifest, precision: None, bytes, float_convolutions: Vec::new() })
+    Ok(Written { manifest, folds, precision: None, bytes, float_convolutions: Vec::new() })
 }
 
 /// Writes a model as one file that is read in place.
@@ -54,7 +60,7 @@ pub fn compile(model: &Path, options: &ModelOptions, output: &Path, overwrite: b
         let sentence = format!("{} is a compiled model already", model.display());
         return Err(Error::new(ErrorKind::Model, sentence).about(model));
     }
-    let Opened { manifest, engine, .. } = read::open(model, options)?;
+    let Opened { manifest, engine, folds, .. } = read::open(model, options)?;
     let Some(native) = engine.native() else {
         let why = engine.not_lowered().unwrap_or("it has no folds");
         let sentence = format!("{} cannot be compiled: {why}", model.display());
@@ -68,6 +74,7 @@ pub fn compile(model: &Path, options: &ModelOptions, output: &Path, overwrite: b
     file.publish()?;
     Ok(Written {
         manifest,
+        folds,
         precision: Some(precision_name(options.precision, &engine)),
         bytes: bytes.len() as u64,
         float_convolutions: engine.float_convolutions().to_vec(),

@@ -6,14 +6,15 @@ mod options;
 mod read;
 
 pub use convert::{Written, compile, import};
-pub use options::{DEFAULT_CHECKPOINT, EngineChoice, ModelOptions, PrecisionChoice};
+pub use options::{DEFAULT_CHECKPOINT, EngineChoice, ModelOptions, PrecisionChoice, instruction_set};
 pub use read::manifest;
-pub(crate) use read::{Opened, is_compiled, open, prepare};
+pub(crate) use read::{Opened, open, open_undescribed, prepare};
 
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError};
 use crate::machine;
 use scanside_core::manifest::Manifest;
+use scanside_core::nnunet::FoldChoice;
 use scanside_core::onnx::{OnnxEngine, OnnxModel};
 use std::path::Path;
 
@@ -32,6 +33,7 @@ pub struct Model {
     pub(crate) engine: OnnxEngine,
     identity: String,
     graph_sha256: String,
+    folds: Option<FoldChoice>,
     /// The precision that was asked for.
     pub(crate) precision: PrecisionChoice,
     /// Memory of the process once the model was loaded.
@@ -58,11 +60,11 @@ impl Model {
     pub fn of_graph(name: &Path, manifest: Manifest, model: OnnxModel) -> Result<Model, Error> {
         let graph_sha256 = model.graph_sha256();
         let engine = prepare(name, model, &manifest, &ModelOptions::default())?;
-        Model::of(Opened { manifest, engine, graph_sha256 }, PrecisionChoice::Auto)
+        Model::of(Opened { manifest, engine, graph_sha256, folds: None }, PrecisionChoice::Auto)
     }
 
     fn of(opened: Opened, precision: PrecisionChoice) -> Result<Model, Error> {
-        let Opened { manifest, engine, graph_sha256 } = opened;
+        let Opened { manifest, engine, graph_sha256, folds } = opened;
         // Measurements change no label, and the hash inside the manifest repeats the graph's own.
         let facts = serde_json::to_string(&manifest.without_measurements()).or_error(ErrorKind::Internal)?;
         let identity = digest::facts_sha256([graph_sha256.as_str(), &facts, &format!("{precision:?}")]);
@@ -71,8 +73,17 @@ impl Model {
             let held = machine::TYPICAL_PROCESS_BYTES + engine.weights_bytes();
             (held, 2 * held)
         });
-        let margin_bytes = machine::BETWEEN_PROCESSES_BYTES;
-        Ok(Model { manifest, engine, identity, graph_sha256, precision, process_bytes, loading_bytes, margin_bytes })
+        Ok(Model {
+            manifest,
+            engine,
+            identity,
+            graph_sha256,
+            folds,
+            precision,
+            process_bytes,
+            loading_bytes,
+            margin_bytes: machine::BETWEEN_PROCESSES_BYTES,
+        })
     }
 
     /// Adds what two processes that hold the same model may differ by, for a plan of a run in another process.
@@ -102,6 +113,11 @@ impl Model {
     /// Number of parameters of its network.
     pub fn parameters(&self) -> u64 {
         self.engine.summary().parameters
+    }
+
+    /// The folds that are averaged of an nnU-Net folder, and those that are not.
+    pub fn folds(&self) -> Option<&FoldChoice> {
+        self.folds.as_ref()
     }
 
     /// Hash over graph and weights.

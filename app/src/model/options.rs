@@ -1,5 +1,6 @@
 //! How to open a model.
 
+use crate::error::{Error, ErrorKind};
 use scanside_core::network::Isa;
 use scanside_core::nnunet::{FoldName, ImportOptions};
 use scanside_core::onnx::Settings;
@@ -57,21 +58,23 @@ impl fmt::Display for PrecisionChoice {
     }
 }
 
-/// Which parts of a model to open, and how to prepare its network.
-#[derive(Clone, Debug, PartialEq)]
+/// Which parts of a model to open, and how to prepare its network. Whatever opens a model takes these options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelOptions {
     /// The manifest of an ONNX file that has none inside, as JSON or TOML.
     pub manifest: Option<PathBuf>,
-    /// Folds of an nnU-Net folder to average; all that are there where none is named.
+    /// Folds of an nnU-Net folder to average; those of 0 to 4 that are there where none is named.
     pub folds: Vec<FoldName>,
     /// File name of an nnU-Net folder's checkpoints.
     pub checkpoint: String,
+    /// Take the folder of a trainer that does not come with nnU-Net, if the tensors are those of the planned network.
+    pub trust_trainer: bool,
     /// Which engine runs the network.
     pub engine: EngineChoice,
     /// How weights and unquantised tensors are stored.
     pub precision: PrecisionChoice,
-    /// Instruction set of the kernels.
-    pub isa: Isa,
+    /// Name of the kernels' instruction set; the best of this CPU where none is named.
+    pub instructions: Option<String>,
 }
 
 impl Default for ModelOptions {
@@ -80,20 +83,41 @@ impl Default for ModelOptions {
             manifest: None,
             folds: Vec::new(),
             checkpoint: DEFAULT_CHECKPOINT.to_owned(),
+            trust_trainer: false,
             engine: EngineChoice::Auto,
             precision: PrecisionChoice::Auto,
-            isa: Isa::detect(),
+            instructions: None,
         }
     }
 }
 
 impl ModelOptions {
-    pub(super) fn settings(&self) -> Settings {
-        Settings { half: self.precision.half(), isa: self.isa }
+    pub(super) fn settings(&self) -> Result<Settings, Error> {
+        Ok(Settings { half: self.precision.half(), isa: self.isa()? })
+    }
+
+    /// The instruction set that is named.
+    pub(super) fn isa(&self) -> Result<Isa, Error> {
+        let named = self.instructions.as_deref().map(instruction_set);
+        named.unwrap_or_else(|| Ok(Isa::detect())).map_err(|sentence| Error::new(ErrorKind::Usage, sentence))
     }
 
     pub(super) fn import(&self) -> ImportOptions {
-        let folds = (!self.folds.is_empty()).then(|| self.folds.clone());
-        ImportOptions { folds, checkpoint: self.checkpoint.clone(), ..Default::default() }
+        ImportOptions {
+            folds: (!self.folds.is_empty()).then(|| self.folds.clone()),
+            checkpoint: self.checkpoint.clone(),
+            trust_unknown_trainer: self.trust_trainer,
+        }
     }
+}
+
+/// The instruction set of this name.
+///
+/// # Errors
+/// A sentence that names those of this CPU.
+pub fn instruction_set(name: &str) -> Result<Isa, String> {
+    Isa::available().find(|isa| isa.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let names: Vec<&str> = Isa::available().map(Isa::name).collect();
+        format!("this CPU has {}", names.join(", "))
+    })
 }

@@ -5,12 +5,12 @@ use crate::digest;
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_core::manifest::Manifest;
 use scanside_core::network::Image;
-use scanside_core::nnunet::{self, ModelFolder};
+use scanside_core::nnunet::{self, FoldChoice, ModelFolder};
 use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
 use scanside_core::workspace::{Block, blocks_for, numbers, numbers_mut};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A model's manifest and engine.
 pub(crate) struct Opened {
@@ -18,27 +18,53 @@ pub(crate) struct Opened {
     pub(crate) engine: OnnxEngine,
     /// Hash over graph and weights.
     pub(crate) graph_sha256: String,
+    /// The folds of an nnU-Net folder.
+    pub(crate) folds: Option<FoldChoice>,
 }
 
 /// Opens a model of any form.
 pub(crate) fn open(path: &Path, options: &ModelOptions) -> Result<Opened, Error> {
-    if !path.exists() {
-        return Err(Error::missing(ErrorKind::Model, path));
-    }
+    refuse_missing(path)?;
     if is_compiled(path) {
         return open_compiled(path, options);
     }
     if nnunet::is_model_folder(path) && options.engine != EngineChoice::Tract {
         // Not by way of an ONNX model, which would take several times the memory of the weights.
         let folder = ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?;
-        let made = folder.engine(options.settings()).or_error(ErrorKind::Model)?;
+        let folds = Some(folder.folds().clone());
+        let made = folder.engine(options.settings()?).or_error(ErrorKind::Model)?;
         check_choice(path, &made.engine, options)?;
-        return Ok(Opened { manifest: made.manifest, engine: made.engine, graph_sha256: made.graph_sha256 });
+        return Ok(Opened { manifest: made.manifest, engine: made.engine, graph_sha256: made.graph_sha256, folds });
     }
-    let (manifest, model) = read(path, options)?;
+    let Read { manifest, model, folds } = read(path, options)?;
     let graph_sha256 = model.graph_sha256();
     let engine = prepare(path, model, &manifest, options)?;
-    Ok(Opened { manifest, engine, graph_sha256 })
+    Ok(Opened { manifest, engine, graph_sha256, folds })
+}
+
+/// As [`open`], and without a description where there is none: an ONNX file is then described by its graph alone, which
+/// is enough to run a patch, and nothing is known of scans.
+pub(crate) fn open_undescribed(path: &Path, options: &ModelOptions) -> Result<(Opened, bool), Error> {
+    refuse_missing(path)?;
+    if path.is_dir() || is_compiled(path) {
+        return Ok((open(path, options)?, true));
+    }
+    let model = OnnxModel::read(path).or_error(ErrorKind::Model)?;
+    let found = model.find_manifest(path, options.manifest.as_deref()).or_error(ErrorKind::Model)?;
+    let described = found.is_some();
+    let manifest = match found {
+        Some(manifest) => manifest,
+        None => model.neutral_manifest().or_error_with(ErrorKind::Model, || {
+            format!("{} has no manifest, and its graph alone does not tell how to run it", path.display())
+        })?,
+    };
+    let graph_sha256 = model.graph_sha256();
+    let engine = prepare(path, model, &manifest, options)?;
+    Ok((Opened { manifest, engine, graph_sha256, folds: None }, described))
+}
+
+fn refuse_missing(path: &Path) -> Result<(), Error> {
+    if path.exists() { Ok(()) } else { Err(Error::missing(ErrorKind::Model, path)) }
 }
 
 /// The engine for a graph.
@@ -50,7 +76,7 @@ pub(crate) fn prepare(
 ) -> Result<OnnxEngine, Error> {
     let made = match options.engine {
         EngineChoice::Tract => OnnxEngine::tract(model, manifest),
-        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(model, manifest, options.settings()),
+        EngineChoice::Auto | EngineChoice::Native => OnnxEngine::new(model, manifest, options.settings()?),
     };
     let made = made.or_error_with(ErrorKind::Model, || format!("{} cannot be run", path.display()))?;
     check_choice(path, &made, options)?;
@@ -92,9 +118,9 @@ fn open_compiled(path: &Path, options: &ModelOptions) -> Result<Opened, Error> {
     let (blocks, len) = read_blocks(path)?;
     // The networks read their weights where they lie, for as long as the program runs.
     let bytes: &'static [u8] = &numbers::<u8>(blocks.leak())[..len];
-    let (manifest, engine) = OnnxEngine::compiled(bytes, options.isa)
+    let (manifest, engine) = OnnxEngine::compiled(bytes, options.isa()?)
         .or_error_with(ErrorKind::Model, || format!("{} cannot be run", path.display()))?;
-    Ok(Opened { manifest, engine, graph_sha256: digest::sha256(bytes) })
+    Ok(Opened { manifest, engine, graph_sha256: digest::sha256(bytes), folds: None })
 }
 
 /// A file's bytes, aligned as compiled models are read in place, and their number.
@@ -113,8 +139,8 @@ fn read_blocks(path: &Path) -> Result<(Vec<Block>, usize), Error> {
 ///
 /// # Errors
 /// The model cannot be read.
-pub fn manifest(path: &Path) -> Result<Manifest, Error> {
-    let options = ModelOptions::default();
+pub fn manifest(path: &Path, options: &ModelOptions) -> Result<Manifest, Error> {
+    refuse_missing(path)?;
     if is_compiled(path) {
         let (blocks, len) = read_blocks(path)?;
         let bad = || format!("{} is no usable compiled model", path.display());
@@ -125,21 +151,45 @@ pub fn manifest(path: &Path) -> Result<Manifest, Error> {
     if nnunet::is_model_folder(path) {
         return Ok(ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?.manifest().clone());
     }
-    Ok(read(path, &options)?.0)
+    Ok(read(path, options)?.manifest)
+}
+
+/// A model's manifest and graph.
+pub(crate) struct Read {
+    pub(crate) manifest: Manifest,
+    pub(crate) model: OnnxModel,
+    /// The folds of an nnU-Net folder.
+    pub(crate) folds: Option<FoldChoice>,
 }
 
 /// Reads a model's manifest and graph.
-pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<(Manifest, OnnxModel), Error> {
+pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<Read, Error> {
     if nnunet::is_model_folder(path) {
-        return nnunet::import_folder(path, &options.import()).or_error(ErrorKind::Model);
+        let mut folder = ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?;
+        let model = folder.to_onnx().or_error(ErrorKind::Model)?;
+        return Ok(Read { manifest: folder.manifest().clone(), model, folds: Some(folder.folds().clone()) });
     }
     if path.is_dir() {
-        let sentence = format!(
-            "{} is not an nnU-Net v2 model folder: it must hold plans.json, dataset.json and fold_* folders",
-            path.display()
-        );
-        return Err(Error::new(ErrorKind::Model, sentence).about(path));
+        return Err(Error::new(ErrorKind::Model, not_a_model_folder(path)).about(path));
     }
     let loaded = onnx::load(path, options.manifest.as_deref()).or_error(ErrorKind::Model)?;
-    Ok((loaded.manifest, loaded.model))
+    Ok(Read { manifest: loaded.manifest, model: loaded.model, folds: None })
+}
+
+/// What a folder lacks to be a model, and where the model is instead.
+fn not_a_model_folder(path: &Path) -> String {
+    let is_fold = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("fold_"));
+    if let Some(parent) = path.parent().filter(|parent| is_fold && nnunet::is_model_folder(parent)) {
+        return format!("{} is one fold of a model; give {} and choose the fold", path.display(), parent.display());
+    }
+    let below = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut models: Vec<PathBuf> = below.filter(|folder| nnunet::is_model_folder(folder)).collect();
+    models.sort();
+    let what = if path.join("plans.pkl").is_file() {
+        "is a model folder of nnU-Net v1, which is not supported"
+    } else {
+        "is not an nnU-Net v2 model folder: it must hold plans.json, dataset.json and fold_* folders"
+    };
+    let instead = models.first().map_or(String::new(), |model| format!("; {} is one", model.display()));
+    format!("{} {what}{instead}", path.display())
 }

@@ -4,6 +4,7 @@ use crate::args::BenchArgs;
 use crate::exit::Exit;
 use crate::print::say;
 use scanside_app::measure::{self, MeasureOptions, Measured};
+use scanside_app::model::ModelOptions;
 use scanside_app::units::human_seconds;
 use scanside_app::worker::Worker;
 use scanside_app::{Error, ErrorKind};
@@ -12,12 +13,19 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Error> {
     if let Some(missing) = args.model.iter().find(|model| !model.exists()) {
         return Err(Error::missing(ErrorKind::Model, missing));
     }
+    if args.manifest.is_some() && args.model.len() > 1 {
+        return Err(Error::new(ErrorKind::Usage, "--manifest describes one model; measure it by itself"));
+    }
     let options = MeasureOptions {
         threads: args.threads,
         runs: args.runs,
-        engine: args.engine.into(),
-        precision: args.precision.into(),
-        instructions: args.instructions.clone(),
+        model: ModelOptions {
+            manifest: args.manifest.clone(),
+            engine: args.engine.into(),
+            precision: args.precision.into(),
+            instructions: args.instructions.clone(),
+            ..args.parts.options()
+        },
         least_memory: args.least_memory,
         layers: args.layers,
         volume: args.volume,

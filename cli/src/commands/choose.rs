@@ -5,6 +5,7 @@ use crate::exit::Exit;
 use crate::print::{self, say};
 use clap::ValueEnum;
 use scanside_app::choose::{self, Budget, Candidate, WeighOptions, Weighed, relatives};
+use scanside_app::model::ModelOptions;
 use scanside_app::worker::Worker;
 use scanside_app::{Error, ErrorKind, cases};
 use scanside_core::manifest::{FamilyMember, Manifest};
@@ -76,11 +77,12 @@ pub(crate) fn run(args: &ChooseArgs) -> Result<Exit, Error> {
 
 /// The models' manifests, the case's name, and each model weighed in a process of its own.
 fn weigh_all(args: &ChooseArgs, budget: Budget) -> Result<(Vec<Manifest>, String, Vec<Candidate>), Error> {
-    let manifests = choose::same_task(&args.model)?;
+    let model = ModelOptions { precision: args.precision.into(), ..args.parts.options() };
+    let manifests = choose::same_task(&args.model, &model)?;
     let options = WeighOptions {
         budget,
         threads: args.threads,
-        precision: args.precision.into(),
+        model,
         step: args.step_size,
         mirror: !args.disable_tta,
         allow_label_input: args.allow_label_input,
@@ -126,6 +128,9 @@ fn run_options(args: &ChooseArgs) -> Vec<String> {
     }
     if args.precision != PrecisionArg::Auto {
         add("--precision", args.precision.to_possible_value().map(|v| v.get_name().to_owned()));
+    }
+    for word in args.parts.words() {
+        add(&word, None);
     }
     if args.step_size != 0.5 {
         add("--step-size", Some(args.step_size.to_string()));

@@ -2,7 +2,7 @@
 
 use crate::args::CompileArgs;
 use crate::exit::Exit;
-use crate::print::say;
+use crate::print::{self, say};
 use scanside_app::model::{self, ModelOptions};
 use scanside_app::{Error, units::human_bytes};
 
@@ -10,6 +10,7 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Error> {
     let options =
         ModelOptions { manifest: args.manifest.clone(), precision: args.precision.into(), ..args.parts.options() };
     let written = model::compile(&args.model, &options, &args.output, args.overwrite)?;
+    print::folds(&args.model, written.folds.as_ref());
     say!(
         "{}: {} ({} fold(s), {}, {})",
         args.output.display(),

@@ -11,8 +11,9 @@ use scanside_core::engine::Engine;
 use scanside_core::manifest::{Labels, Manifest};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Error> {
-    let options = ModelOptions { manifest: args.manifest.clone(), ..Default::default() };
+    let options = ModelOptions { manifest: args.manifest.clone(), ..args.parts.options() };
     let model = Model::open(&args.model, &options)?;
+    print::folds(&args.model, model.folds());
     let (manifest, engine) = (model.manifest(), model.engine());
     if args.json {
         let summary = engine.summary();

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Error> {
     args.run.check_input()?;
     let started = Instant::now();
     let model = Model::open(&args.run.model, &args.run.model_options())?;
+    print::folds(&args.run.model, model.folds());
     let mut clock = Clock::new(&args.run.model, started.elapsed().as_secs_f64());
     // The run will be another process.
     let model = model.for_another_process();

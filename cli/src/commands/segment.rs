@@ -19,6 +19,9 @@ pub(crate) fn run(args: &SegmentArgs) -> Result<Exit, Error> {
     let stop = Stop::on_signals(Exit::Interrupted as i32)?;
     args.run.check_input()?;
     let model = Model::open(&args.run.model, &args.run.model_options())?;
+    if !args.quiet {
+        print::folds(&args.run.model, model.folds());
+    }
     let options = BatchOptions {
         input: args.run.input.clone(),
         output: args.output.clone(),

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::interrupt::Stop;
 use scanside_app::measure::{self as measuring, MeasureOptions, Measured};
-use scanside_app::model::PrecisionChoice;
+use scanside_app::model::{ModelOptions, PrecisionChoice};
 use std::path::{Path, PathBuf};
 
 /// Options of `measure`.
@@ -109,7 +109,8 @@ fn chosen(work: &Work, named: &[PathBuf]) -> Result<Vec<RunFolder>, Error> {
 /// The run has no checkpoint, its network cannot be measured, or the result cannot be written.
 pub(super) fn of_run(run: &RunFolder, threads: Option<u16>, precision: PrecisionChoice) -> Result<Measured, Error> {
     let worker = measuring_worker()?;
-    let options = MeasureOptions { threads, precision, ..MeasureOptions::default() };
+    let model = ModelOptions { precision, ..ModelOptions::default() };
+    let options = MeasureOptions { threads, model, ..MeasureOptions::default() };
     if let Some(model) = runs::imported_model(run) {
         let measured = worker.measure(&model, &options)?;
         speed::write(run, &measured)?;
