@@ -2,13 +2,20 @@
 
 use super::classes::{Class, ClassList};
 use crate::error::{Error, ErrorKind, OrError};
+use crate::geometry::{Difference, Elsewhere, difference};
 use rayon::prelude::*;
 use scanside_core::metrics::{Counts, overlap, surface_distances, volume_ml};
 use scanside_core::volume::Grid;
 use scanside_formats::LabelMap;
 
-/// Spacings that differ by more, in millimetres, are not the same. Files store them in single precision.
-const SPACING_TOLERANCE_MM: f64 = 1e-3;
+/// How two label maps are compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// Surfaces that lie no farther apart agree, in millimetres.
+    pub tolerance_mm: f64,
+    /// Compare voxel for voxel, wherever the files say that the voxels lie.
+    pub ignore_geometry: bool,
+}
 
 /// How well one class of one case agrees.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,14 +37,15 @@ pub struct Agreement {
 /// Measures every class that has a name, and every value without one, on the threads of the current pool.
 ///
 /// # Errors
-/// The two do not lie on one grid, or hold more different values than labels do.
+/// The two do not lie on one grid ([`LiesElsewhere`] where only their places differ), or hold more different values than
+/// labels do.
 pub fn measure(
     mut prediction: LabelMap,
     mut label: LabelMap,
     declared: &ClassList,
-    tolerance_mm: f64,
+    how: Comparison,
 ) -> Result<Vec<(Class, Agreement)>, Error> {
-    same_grid(prediction.grid(), label.grid())?;
+    same_grid(prediction.grid(), label.grid(), !how.ignore_geometry)?;
     if let Some(ignore) = declared.ignore {
         for (p, l) in prediction.labels.iter_mut().zip(&mut label.labels).filter(|(_, l)| **l == ignore) {
             (*p, *l) = (0, 0);
@@ -60,7 +68,7 @@ pub fn measure(
         if let Some(bounds) = class.bounds {
             let surfaces = surface_distances(&prediction.labels, &label.labels, shape, values, &bounds, spacing_mm)
                 .or_error(ErrorKind::DoesNotFit)?;
-            agreement.surface_dice = surfaces.surface_dice(tolerance_mm);
+            agreement.surface_dice = surfaces.surface_dice(how.tolerance_mm);
             agreement.hausdorff_95_mm = surfaces.hausdorff_mm(95.0);
         }
         Ok(agreement)
@@ -69,31 +77,46 @@ pub fn measure(
     Ok(classes.into_iter().zip(measured?).collect())
 }
 
-fn same_grid(prediction: &Grid, label: &Grid) -> Result<(), Error> {
+/// A prediction whose voxels lie elsewhere in the patient than the label's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "prediction and label lie {} mm apart: one corner is at {} mm in the prediction and at {} mm in the label (x, y, z in \
+     LPS); resample one of them to the grid of the other",
+    rounded(places.apart_mm),
+    point(places.corners_mm[0]),
+    point(places.corners_mm[1])
+)]
+pub struct LiesElsewhere {
+    /// A corner of both.
+    pub places: Elsewhere,
+}
+
+fn same_grid(prediction: &Grid, label: &Grid, place: bool) -> Result<(), Error> {
     let by = |[z, y, x]: [usize; 3]| format!("{x} x {y} x {z}");
-    if prediction.shape_zyx != label.shape_zyx {
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!(
-                "the prediction has {} voxels (x, y, z), the label {}; both must lie on the grid of the scan",
-                by(prediction.shape_zyx),
-                by(label.shape_zyx)
-            ),
-        ));
-    }
-    let apart = |(a, b): (f64, f64)| (a - b).abs() > SPACING_TOLERANCE_MM;
-    if prediction.spacing_mm.into_iter().zip(label.spacing_mm).any(apart) {
-        // Spacings come from single precision; its last digits mean nothing.
-        let rounded = |mm: f64| (1e4 * mm).round() / 1e4;
-        let by = |[z, y, x]: [f64; 3]| format!("{} x {} x {} mm", rounded(x), rounded(y), rounded(z));
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!(
-                "the prediction's voxels are {} apart (x, y, z), the label's {}; both must lie on the grid of the scan",
-                by(prediction.spacing_mm),
-                by(label.spacing_mm)
-            ),
-        ));
-    }
-    Ok(())
+    let spacing = |[z, y, x]: [f64; 3]| format!("{} x {} x {} mm", rounded(x), rounded(y), rounded(z));
+    let sentence = match difference(prediction, label) {
+        None => return Ok(()),
+        Some(Difference::Place(_)) if !place => return Ok(()),
+        Some(Difference::Place(places)) => return Err(Error::of(ErrorKind::Input, LiesElsewhere { places })),
+        Some(Difference::Shape) => format!(
+            "the prediction has {} voxels (x, y, z), the label {}; both must lie on the grid of the scan",
+            by(prediction.shape_zyx),
+            by(label.shape_zyx)
+        ),
+        Some(Difference::Spacing) => format!(
+            "the prediction's voxels are {} apart (x, y, z), the label's {}; both must lie on the grid of the scan",
+            spacing(prediction.spacing_mm),
+            spacing(label.spacing_mm)
+        ),
+    };
+    Err(Error::new(ErrorKind::Input, sentence))
+}
+
+/// Files store positions in single precision; further digits mean nothing.
+fn rounded(mm: f64) -> f64 {
+    (1e4 * mm).round() / 1e4
+}
+
+fn point([x, y, z]: [f64; 3]) -> String {
+    format!("({}, {}, {})", rounded(x), rounded(y), rounded(z))
 }

@@ -9,7 +9,7 @@ mod table;
 mod tests;
 
 pub use classes::{Class, ClassList};
-pub use measure::{Agreement, measure};
+pub use measure::{Agreement, Comparison, LiesElsewhere, measure};
 pub use pairs::{Pair, Pairs};
 pub use report::{CaseReport, ClassMeans, ClassReport, Compared, FailedCase, Mean, Means, Report, Settings};
 pub use table::render;
@@ -27,8 +27,8 @@ pub struct EvaluateOptions {
     pub labels: PathBuf,
     /// A model that names the classes; without one, the `dataset.json` in the labels' folder or beside it does.
     pub model: Option<PathBuf>,
-    /// Surfaces that lie no farther apart agree, in millimetres.
-    pub tolerance_mm: f64,
+    /// The tolerance of surfaces, and whether the places of the two must agree.
+    pub comparison: Comparison,
     /// Threads; all cores where no number is given. Each takes 2 bytes per voxel of a class's box.
     pub threads: Option<u16>,
 }
@@ -55,7 +55,7 @@ pub fn evaluate(options: &EvaluateOptions) -> Result<Report, Error> {
     let compared = pairs
         .matched
         .iter()
-        .map(|pair| (pair, threads.install(|| pair.compare(&declared, options.tolerance_mm))))
+        .map(|pair| (pair, threads.install(|| pair.compare(&declared, options.comparison))))
         .collect();
-    Ok(Report::new(Settings { tolerance_mm: options.tolerance_mm }, &declared, &pairs, compared))
+    Ok(Report::new(Settings::from(options.comparison), &declared, &pairs, compared))
 }

@@ -1,7 +1,7 @@
 //! Which prediction belongs to which label: files of one name.
 
 use super::classes::{Class, ClassList};
-use super::measure::{Agreement, measure};
+use super::measure::{Agreement, Comparison, measure};
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_formats::{endings, read_labels};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ impl Pair {
     ///
     /// # Errors
     /// It is not clear which files are meant; a file is missing or cannot be read; the two do not lie on one grid.
-    pub fn compare(&self, declared: &ClassList, tolerance_mm: f64) -> Result<Vec<(Class, Agreement)>, Error> {
+    pub fn compare(&self, declared: &ClassList, how: Comparison) -> Result<Vec<(Class, Agreement)>, Error> {
         if let Some(twin) = &self.twin {
             let sentence = format!("there is also {}; keep one file of this name", twin.display());
             return Err(Error::new(ErrorKind::Input, sentence).about(twin));
@@ -39,7 +39,7 @@ impl Pair {
         let read = |path: &Path| {
             read_labels(path).or_error_with(ErrorKind::Input, || format!("{} cannot be read", path.display()))
         };
-        measure(read(&self.prediction)?, read(&self.label)?, declared, tolerance_mm)
+        measure(read(&self.prediction)?, read(&self.label)?, declared, how)
     }
 }
 

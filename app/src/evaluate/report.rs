@@ -1,7 +1,7 @@
 //! The report on all cases: the JSON document, and the numbers of the table.
 
 use super::classes::{Class, ClassList};
-use super::measure::Agreement;
+use super::measure::{Agreement, Comparison, LiesElsewhere};
 use super::pairs::{Pair, Pairs};
 use crate::error::Error;
 use scanside_core::metrics::{Bootstrap, Interval};
@@ -11,11 +11,23 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Version of the JSON document.
 const FORMAT: u32 = 1;
 
+/// Names in a sentence about files without a counterpart.
+const MOST_NAMED: usize = 3;
+
 /// How the comparison was done.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// Surfaces that lie no farther apart agree.
     pub tolerance_mm: f64,
+    /// Volumes were compared voxel for voxel, wherever their files say that the voxels lie.
+    #[serde(default)]
+    pub ignore_geometry: bool,
+}
+
+impl From<Comparison> for Settings {
+    fn from(Comparison { tolerance_mm, ignore_geometry }: Comparison) -> Self {
+        Settings { tolerance_mm, ignore_geometry }
+    }
 }
 
 /// Everything that was found. Numbers that do not exist are `null`: see `scanside_core::metrics` for when that is.
@@ -42,6 +54,8 @@ pub struct Report {
     pub mean_over_classes: Means,
     #[serde(skip)]
     nothing_matches: bool,
+    #[serde(skip)]
+    elsewhere: usize,
 }
 
 /// One case.
@@ -136,11 +150,15 @@ impl Report {
     pub fn new(settings: Settings, declared: &ClassList, pairs: &Pairs, compared: Vec<Compared<'_>>) -> Self {
         let nothing_matches = compared.is_empty();
         let mut failed = Vec::new();
+        let mut elsewhere = 0;
         let mut good: Vec<(&Pair, BTreeMap<Class, Agreement>)> = Vec::new();
         for (pair, result) in compared {
             match result {
                 Ok(classes) => good.push((pair, classes.into_iter().collect())),
-                Err(error) => failed.push(FailedCase { case: pair.name.clone(), error: error.chain() }),
+                Err(error) => {
+                    elsewhere += usize::from(error.find::<LiesElsewhere>().is_some());
+                    failed.push(FailedCase { case: pair.name.clone(), error: error.chain() });
+                }
             }
         }
         // Values without a name come after those with one, as far as any case holds them.
@@ -182,21 +200,42 @@ impl Report {
             labels_without_prediction: pairs.labels_without_prediction.clone(),
             means,
             nothing_matches,
+            elsewhere,
         }
     }
 
-    /// What a reader of the table must not miss, a sentence each.
+    /// What a reader of the table must not miss, a sentence each. Files without a counterpart are counted; the report has
+    /// all of their names.
     pub fn notes(&self) -> Vec<String> {
-        let lone = |names: &[String], what: &str| names.iter().map(|n| format!("{n}: {what}")).collect::<Vec<_>>();
-        let mut notes = lone(&self.predictions_without_label, "there is a prediction, but no label");
-        notes.extend(lone(&self.labels_without_prediction, "there is a label, but no prediction"));
+        let lone = [
+            (&self.predictions_without_label, "prediction", "label"),
+            (&self.labels_without_prediction, "label", "prediction"),
+        ];
+        let mut notes: Vec<String> =
+            lone.into_iter().filter_map(|(names, has, lacks)| lonely(names, has, lacks)).collect();
         notes.extend(self.failed.iter().map(|failed| format!("{}: {}", failed.case, failed.error)));
         notes
+    }
+
+    /// Cases that failed only because their two files lie in different places.
+    pub fn elsewhere(&self) -> usize {
+        self.elsewhere
     }
 
     /// No prediction has a label of its name.
     pub fn nothing_matches(&self) -> bool {
         self.nothing_matches
+    }
+}
+
+/// One sentence about files without a counterpart; nothing where there are none.
+fn lonely(names: &[String], has: &str, lacks: &str) -> Option<String> {
+    let named = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if names.len() > MOST_NAMED { ", ..." } else { "" };
+    match names.len() {
+        0 => None,
+        1 => Some(format!("1 {has} without a {lacks} of its name: {named}")),
+        count => Some(format!("{count} {has}s without a {lacks} of their name: {named}{more}")),
     }
 }
 

@@ -6,15 +6,19 @@ use scanside_formats::nifti::ImageWriter;
 use std::fs;
 use std::path::Path;
 
-/// The bytes of a label file, described as `z y x spacing_z spacing_y spacing_x`, a line break, and one digit per voxel. A
-/// file with too few digits is cut off.
+/// The bytes of a label file, described as `z y x spacing_z spacing_y spacing_x`, optionally the origin's `x y z` and the
+/// direction of the file's x axis (1 or -1), a line break, and one digit per voxel. A file with too few digits is cut off.
 fn label_file(text: &str, gz: bool) -> Vec<u8> {
     let (header, digits) = text.split_once('\n').unwrap();
     let numbers: Vec<f64> = header.split(' ').map(|n| n.parse().unwrap()).collect();
-    let &[z, y, x, sz, sy, sx] = numbers.as_slice() else { panic!("six numbers") };
+    let (&[z, y, x, sz, sy, sx], place) = numbers.split_first_chunk().unwrap();
     let shape_zyx = [z, y, x].map(|n| n as usize);
-    let direction = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-    let grid = Grid { shape_zyx, spacing_mm: [sz, sy, sx], origin: [0.0; 3], direction };
+    let (origin, along_x) = match *place {
+        [x, y, z, along_x] => ([x, y, z], along_x),
+        _ => ([0.0; 3], 1.0),
+    };
+    let direction = [[along_x, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    let grid = Grid { shape_zyx, spacing_mm: [sz, sy, sx], origin, direction };
     let voxels: usize = shape_zyx.iter().product();
     let mut values: Vec<f32> = digits.chars().map(|c| c.to_digit(10).unwrap() as f32).collect();
     let missing = voxels - values.len();
@@ -48,7 +52,7 @@ impl Folder {
             predictions: path(predictions),
             labels: path(labels),
             model: None,
-            tolerance_mm: 1.0,
+            comparison: Comparison { tolerance_mm: 1.0, ignore_geometry: false },
             threads: None,
         }
     }
@@ -76,7 +80,8 @@ fn folders_match_by_name_and_the_rest_is_named() {
     assert!(!report.nothing_matches() && report.failed.is_empty());
     let notes = report.notes();
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].starts_with("extra:") && notes[1].starts_with("lonely:"));
+    assert_eq!(notes[0], "1 prediction without a label of its name: extra");
+    assert_eq!(notes[1], "1 label without a prediction of its name: lonely");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["cases"][0]["case"], "a");
     assert_eq!(json["cases"][0]["classes"][0]["dice"], 1.0);
@@ -97,6 +102,41 @@ fn folders_match_by_name_and_the_rest_is_named() {
     let row = text.lines().find(|line| line.starts_with("b     two")).unwrap();
     assert!(row.contains("0.0000") && row.contains("infinite"), "{text}");
     assert!(text.contains("NSD at 1 mm") && text.contains("HD95 (mm)"), "{text}");
+}
+
+#[test]
+fn files_without_a_counterpart_are_one_sentence() {
+    let names: Vec<String> = (10..60).map(|n| format!("data/labels/case{n}.nii")).collect();
+    let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), LABEL)).collect();
+    files.push(("predictions/case10.nii", LABEL));
+    let report = Folder::new(&files).report();
+    assert_eq!(report.notes(), ["49 labels without a prediction of their name: case11, case12, case13, ..."]);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["labels_without_prediction"].as_array().unwrap().len(), 49);
+}
+
+#[test]
+fn labels_that_lie_elsewhere_are_refused_unless_asked_otherwise() {
+    let folder = Folder::new(&[
+        ("data/labels/flipped.nii", LABEL),
+        ("data/labels/rounded.nii", LABEL),
+        ("data/labels/shifted.nii", LABEL),
+        // The same voxels from the other end: the same place, and yet no voxel is compared with its own.
+        ("predictions/flipped.nii", "1 2 4 2 1 1 3 0 0 -1\n11001022"),
+        ("predictions/rounded.nii", "1 2 4 2 1 1 0.0001 0 -0.0001 1\n11001022"),
+        ("predictions/shifted.nii", "1 2 4 2 1 1 0 100 0 1\n11001022"),
+    ]);
+    let report = folder.report();
+    assert_eq!(report.cases.iter().map(|case| case.case.as_str()).collect::<Vec<_>>(), ["rounded"]);
+    assert_eq!(report.elsewhere(), 2);
+    assert!(report.failed[0].error.contains("lie 3 mm apart"), "{}", report.failed[0].error);
+    let shifted = &report.failed[1].error;
+    assert!(shifted.contains("lie 100 mm apart") && shifted.contains("(0, 100, 0) mm in the prediction"), "{shifted}");
+    let mut options = folder.options("predictions", "data/labels");
+    options.comparison.ignore_geometry = true;
+    let report = evaluate(&options).unwrap();
+    assert_eq!((report.cases.len(), report.failed.len(), report.elsewhere()), (3, 0, 0));
+    assert_eq!(serde_json::to_value(&report).unwrap()["ignore_geometry"], true);
 }
 
 #[test]

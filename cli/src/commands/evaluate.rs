@@ -4,18 +4,21 @@ use crate::args::EvaluateArgs;
 use crate::exit::Exit;
 use crate::print::{self, say};
 use scanside_app::Error;
-use scanside_app::evaluate::{EvaluateOptions, evaluate, render};
+use scanside_app::evaluate::{Comparison, EvaluateOptions, evaluate, render};
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<Exit, Error> {
     let report = evaluate(&EvaluateOptions {
         predictions: args.predictions.clone(),
         labels: args.labels.clone(),
         model: args.model.clone(),
-        tolerance_mm: args.tolerance,
+        comparison: Comparison { tolerance_mm: args.tolerance, ignore_geometry: args.ignore_geometry },
         threads: args.threads,
     })?;
     for note in report.notes() {
         eprintln!("{note}");
+    }
+    if report.elsewhere() > 0 {
+        eprintln!("--ignore-geometry compares them voxel for voxel, if the files are wrong about their place");
     }
     if args.json {
         print::json(&report)?;

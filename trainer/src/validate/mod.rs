@@ -5,7 +5,7 @@
 
 use scanside_app::cases::Case;
 use scanside_app::error::{Error, ErrorKind, OrError, OrPathError};
-use scanside_app::evaluate::{self, ClassList, Pair, Pairs, Report, Settings};
+use scanside_app::evaluate::{self, ClassList, Comparison, Pair, Pairs, Report, Settings};
 use scanside_app::interrupt::Stop;
 use scanside_app::machine::Threads;
 use scanside_app::model::Model;
@@ -159,6 +159,8 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
         Pair::new(case.id.clone(), folder.join(format!("{}.nii.gz", case.id)), case.label.clone())
     };
     let pairs = Pairs { matched: cases.iter().map(pair).collect(), ..Pairs::default() };
+    // Where a dataset's labels lie was checked when it was examined.
+    let how = Comparison { tolerance_mm: options.tolerance_mm, ignore_geometry: true };
     let mut compared = Vec::new();
     let (mut seconds, mut reused) = (0.0, 0);
     let mut threads = Threads::new(1)?;
@@ -174,13 +176,13 @@ pub fn cases(model: &Model, cases: &[ValidationCase], options: &Options<'_>) -> 
             Err(error) => return Err(error),
         }
         let agreement = if pair.label.is_file() {
-            pair.compare(&classes, options.tolerance_mm)
+            pair.compare(&classes, how)
         } else {
             Err(Error::missing(ErrorKind::Input, &pair.label))
         };
         compared.push((pair, agreement));
     }
-    let settings = Settings { tolerance_mm: options.tolerance_mm };
+    let settings = Settings::from(how);
     Ok(Validation {
         format: FORMAT,
         model: model.manifest().name.clone(),
@@ -243,7 +245,7 @@ fn segment(
         threads: options.threads,
         // A training image is a scan, even if it looks like a label map.
         allow_label_input: true,
-        strict: false,
+        ..CaseOptions::default()
     };
     let hashes = case
         .images
