@@ -73,6 +73,7 @@ pub fn segment(
 ) -> Result<Batch, Error> {
     let started = Instant::now();
     let found = cases::find(&options.input, model.manifest.channels.len())?;
+    options.case.extras.check(found.folder)?;
     let record = RunRecord::new(model, model_path, &options.case)?;
     let (cases, folder) = (found.good.len() + found.bad.len(), found.folder);
     let mut batch = Batch { record, failures: Vec::new(), cases, folder };
@@ -139,6 +140,7 @@ impl Context<'_> {
         let key = run::result_key(model, &hashes, &options.case);
         if path.exists() && !options.overwrite {
             if run::is_result_of(&path, &key) {
+                options.case.extras.make(case, &path, &model.manifest)?;
                 return CaseRecord::resumed(&case.name, inputs, &path);
             }
             refuse_existing(&path, Some("was not made from this input with this model"))?;
@@ -159,6 +161,7 @@ impl Context<'_> {
             observer.warned(case, &outside);
             warnings.push(outside);
         }
+        options.case.extras.make(case, &path, &model.manifest)?;
         Ok(CaseRecord {
             plan: Some(plan),
             phase_seconds: Some(timing.seconds),

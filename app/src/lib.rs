@@ -17,7 +17,13 @@
 //! | [`digest`] | SHA-256 of files and facts |
 //! | [`output`] | files that appear whole or not at all |
 //! | [`model`] | models of every form, opened for running; imported and compiled |
+//! | `geometry` | whether two volumes lie in the same place |
 //! | [`cases`] | which files make which case |
+//! | [`components`] | of some labels only the largest component |
+//! | `labelled_scan` | a scan and its label file, read together plane by plane |
+//! | [`statistics`] | voxels, volume, intensity and place of each label, in one table for many cases |
+//! | [`preview`] | a picture of a scan with its labels |
+//! | [`extras`] | what is made beside a label file |
 //! | [`run`] | one case: looked at, planned, run |
 //! | [`time`] | how long a planned case will take |
 //! | [`plan`] | the plan of a case, for people and records |
@@ -31,17 +37,23 @@
 pub mod batch;
 pub mod cases;
 pub mod choose;
+pub mod components;
 pub mod digest;
 pub mod error;
 pub mod evaluate;
+pub mod extras;
+mod geometry;
 pub mod interrupt;
+mod labelled_scan;
 pub mod machine;
 pub mod measure;
 pub mod model;
 pub mod output;
 pub mod plan;
+pub mod preview;
 pub mod record;
 pub mod run;
+pub mod statistics;
 pub mod time;
 pub mod units;
 pub mod worker;

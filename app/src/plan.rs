@@ -76,9 +76,6 @@ impl PlanReport {
     /// The plan of a case, without times.
     pub fn new(model: &Model, case: &Case, planned: &PlannedCase<'_>) -> PlanReport {
         let (layout, memory) = (planned.layout(), planned.memory());
-        let voxels: usize = layout.file_shape.iter().product();
-        // Labels compress well, but nothing guarantees it; 16-bit labels wait uncompressed beside the file.
-        let disk_bytes = if layout.decision.largest_value() < 255 { voxels } else { 4 * voxels };
         PlanReport {
             case: case.name.clone(),
             file_shape_zyx: layout.file_shape,
@@ -97,7 +94,7 @@ impl PlanReport {
             budget_bytes: planned.budget.map(|budget| budget.bytes),
             budget_from: planned.budget.map(|budget| budget.limit),
             parts: memory.items.iter().map(|i| Part { name: i.name, bytes: i.bytes }).collect(),
-            disk_bytes,
+            disk_bytes: planned.disk_bytes(),
             predicted_seconds: None,
             predicted_phase_seconds: None,
             seconds_per_window: None,

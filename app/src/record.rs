@@ -48,6 +48,9 @@ struct OptionsRecord {
     mirroring: bool,
     max_ram_bytes: Option<u64>,
     threads: Option<u16>,
+    /// Label values of which, taken together, only the largest component stays; one list for each step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keep_largest: Vec<Vec<u16>>,
 }
 
 /// A file, by its bytes.
@@ -132,6 +135,7 @@ impl RunRecord {
                 mirroring: options.run.mirror,
                 max_ram_bytes: options.max_ram,
                 threads: options.threads,
+                keep_largest: options.keep_largest.iter().map(|rule| rule.labels.clone()).collect(),
             },
             cases: Vec::new(),
             seconds: 0.0,

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::args_extra::ExtraArgs;
 use crate::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scanside_app::Error;
@@ -108,6 +109,7 @@ impl RunArgs {
             threads: self.threads,
             allow_label_input: self.allow_label_input,
             strict: self.strict,
+            ..CaseOptions::default()
         }
     }
 }
@@ -189,6 +191,9 @@ pub(crate) struct EvaluateArgs {
     /// Tolerance of surface Dice, in millimetres: surfaces that are no farther apart agree.
     #[arg(long, value_name = "MM", default_value_t = 1.0, value_parser = tolerance)]
     pub(crate) tolerance: f64,
+    /// Compare voxel for voxel, even if the files say that their voxels lie in different places.
+    #[arg(long)]
+    pub(crate) ignore_geometry: bool,
     /// Number of threads; the result does not depend on it. Each takes 2 bytes per voxel of a class's box [default: all
     /// cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -285,6 +290,8 @@ pub(crate) struct SegmentArgs {
     /// Write a record of the run as JSON: hashes, plan, times and peak memory.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) extra: ExtraArgs,
     /// Print nothing but errors.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -1,6 +1,7 @@
 //! The program `scanside`: arguments, words, progress, exit codes. What it does is in the library `scanside-app`.
 
 mod args;
+mod args_extra;
 mod commands;
 mod exit;
 mod print;

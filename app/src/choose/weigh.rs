@@ -81,7 +81,7 @@ pub fn weigh(path: &Path, options: &WeighOptions) -> Result<Weighed, Error> {
         max_ram: options.budget.ram_bytes,
         threads: options.threads,
         allow_label_input: options.allow_label_input,
-        strict: false,
+        ..CaseOptions::default()
     };
     let planned = match run::plan(&model, &case, &how) {
         Ok(planned) => planned,

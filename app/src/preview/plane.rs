@@ -21,8 +21,8 @@ pub enum Plane {
 /// A plane in terms of the file's axes (`z, y, x`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cut {
-    /// The axis that is cut.
-    through: usize,
+    /// The axis that is cut, and whether it runs against the patient's: to the right, the front or the feet.
+    through: (usize, bool),
     /// The file axis of rows, and whether it runs upwards.
     rows: (usize, bool),
     /// The file axis of columns, and whether it runs to the left.
@@ -45,6 +45,16 @@ impl Plane {
         }
     }
 
+    /// What lies at the left, right, upper and lower edge of its picture: letters of the patient's right, left, front (A), back
+    /// (P), head (S) and feet (I).
+    pub fn marks(self) -> [char; 4] {
+        match self {
+            Plane::Axial => ['R', 'L', 'A', 'P'],
+            Plane::Coronal => ['R', 'L', 'S', 'I'],
+            Plane::Sagittal => ['A', 'P', 'S', 'I'],
+        }
+    }
+
     /// The plane in a file of this grid; an oblique one is cut along its own axes.
     pub fn of(self, grid: &Grid) -> Cut {
         let axes = patient_axes(grid);
@@ -58,7 +68,7 @@ impl Plane {
         // Rows run down the picture: towards the back, but away from the head.
         let rows_turned = axes[rows_axis].1 != (rows == HEAD);
         Cut {
-            through: file_axis(through),
+            through: (file_axis(through), axes[file_axis(through)].1),
             rows: (rows_axis, rows_turned),
             columns: (columns_axis, axes[columns_axis].1),
             shape: grid.shape_zyx,
@@ -88,7 +98,17 @@ fn patient_axes(grid: &Grid) -> [(usize, bool); 3] {
 impl Cut {
     /// The file axis that is cut: 0, 1 or 2 for `z, y, x`.
     pub fn through(&self) -> usize {
-        self.through
+        self.through.0
+    }
+
+    /// Whether the axis that is cut runs to the patient's right, front or feet.
+    pub fn through_turned(&self) -> bool {
+        self.through.1
+    }
+
+    /// The file axes of rows and of columns, and whether the picture shows each backwards.
+    pub fn axes(&self) -> [(usize, bool); 2] {
+        [self.rows, self.columns]
     }
 
     /// Rows and columns of the picture.
@@ -104,7 +124,7 @@ impl Cut {
     /// The voxels of the cut at `slice`.
     pub fn bounds(&self, slice: usize) -> Box3 {
         let mut bounds = Box3::full(self.shape);
-        bounds.0[self.through] = slice..slice + 1;
+        bounds.0[self.through.0] = slice..slice + 1;
         bounds
     }
 
@@ -112,7 +132,7 @@ impl Cut {
     pub fn index(&self, row: usize, column: usize) -> usize {
         let mut at = [0; 3];
         let mut extent = self.shape;
-        extent[self.through] = 1;
+        extent[self.through.0] = 1;
         for ((axis, turned), n) in [(self.rows, row), (self.columns, column)] {
             at[axis] = if turned { self.shape[axis] - 1 - n } else { n };
         }

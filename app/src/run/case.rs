@@ -1,12 +1,14 @@
 //! One case: looked at, planned, run.
 
 use super::envelope::{self, Counted};
-use super::label_file::LabelFile;
+use super::label_file::{Destination, FIRST_WIDE_VALUE, LabelFile};
 use super::label_like;
 use super::timed::{Timed, Timing};
 use crate::cases::Case;
+use crate::components::Keeper;
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError};
+use crate::extras::Extras;
 use crate::interrupt::Stop;
 use crate::machine::{self, MemoryLimit, Threads, all_cores};
 use crate::model::{Model, PrecisionChoice};
@@ -15,10 +17,10 @@ use scanside_core::onnx::OnnxEngine;
 use scanside_core::pipeline::{
     DoesNotFit, Layout, LayoutError, MemoryPlan, Observer, Phase, PlannedRun, Run, RunError, RunOptions, Surroundings,
 };
+use scanside_core::postprocess::KeepLargest;
 use scanside_core::preprocess::PreprocessError;
 use scanside_core::volume::VoxelSource;
 use scanside_formats::Scan;
-use std::path::Path;
 use std::time::Instant;
 
 /// The label writer's buffers and the compressor's.
@@ -28,7 +30,7 @@ const SINK_BYTES: usize = 1 << 20;
 const LABELS_VERSION: &str = "2";
 
 /// How to run cases.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CaseOptions {
     /// Distance of tiles, and whether to mirror.
     pub run: RunOptions,
@@ -41,6 +43,10 @@ pub struct CaseOptions {
     pub allow_label_input: bool,
     /// A scan or a result far outside of what the model was trained on is an error.
     pub strict: bool,
+    /// Of which labels only the largest component stays; applied one after the other.
+    pub keep_largest: Vec<KeepLargest>,
+    /// What is made beside the label file.
+    pub extras: Extras,
 }
 
 impl Default for CaseOptions {
@@ -52,6 +58,8 @@ impl Default for CaseOptions {
             threads: None,
             allow_label_input: false,
             strict: false,
+            keep_largest: Vec::new(),
+            extras: Extras::default(),
         }
     }
 }
@@ -67,6 +75,7 @@ pub struct PlannedCase<'m> {
     pub(crate) budget: Option<Budget>,
     outside: Option<String>,
     strict: bool,
+    keep_largest: Vec<KeepLargest>,
 }
 
 impl<'m> PlannedCase<'m> {
@@ -91,6 +100,20 @@ impl<'m> PlannedCase<'m> {
         self.run().layout()
     }
 
+    /// Upper bound of the bytes on the disk that the label file and its temporary files take.
+    pub fn disk_bytes(&self) -> usize {
+        let shape = self.layout().file_shape;
+        let voxels: usize = shape.iter().product();
+        let narrow = self.layout().decision.largest_value() < FIRST_WIDE_VALUE;
+        // Labels compress well, but nothing guarantees it; planes wait with 16 bits a voxel.
+        let file = if narrow { voxels } else { 2 * voxels };
+        match (narrow, self.keep_largest.is_empty()) {
+            (true, true) => file,
+            (false, true) => file + 2 * voxels,
+            (_, false) => file + 2 * voxels + Keeper::disk_bytes(shape),
+        }
+    }
+
     /// The memory that the run takes.
     pub fn memory(&self) -> &MemoryPlan {
         &self.planned.memory
@@ -111,7 +134,9 @@ pub fn result_key(model: &Model, input_sha256: &[String], options: &CaseOptions)
     let step = format!("{:?}", options.run.step);
     let mirror = options.run.mirror.to_string();
     let own = [LABELS_VERSION, model.identity(), &step, &mirror];
-    digest::facts_sha256(own.into_iter().chain(input_sha256.iter().map(String::as_str)))
+    let kept: Vec<String> = options.keep_largest.iter().map(|rule| format!("{rule:?}")).collect();
+    let choices = own.into_iter().chain(kept.iter().map(String::as_str));
+    digest::facts_sha256(choices.chain(input_sha256.iter().map(String::as_str)))
 }
 
 /// Looks at the scan once and plans its run.
@@ -137,7 +162,7 @@ pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<
     let surroundings = Surroundings {
         process_bytes: Some(model.process_bytes),
         loading_bytes: model.loading_bytes,
-        sink_bytes: SINK_BYTES,
+        sink_bytes: sink_bytes(model, &scan, options),
         ..Surroundings::default()
     };
     let budget = Budget::of(options.max_ram);
@@ -150,7 +175,8 @@ pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<
         }
         other => error(other),
     })?;
-    Ok(PlannedCase { scan, source, planned, looked, options: options.run, budget, outside, strict: options.strict })
+    let (strict, keep_largest) = (options.strict, options.keep_largest.clone());
+    Ok(PlannedCase { scan, source, planned, looked, options: options.run, budget, outside, strict, keep_largest })
 }
 
 /// The most memory that the process may take.
@@ -170,6 +196,15 @@ impl Budget {
         let (now, _) = machine::resident_bytes()?;
         Some(Budget { bytes: free.bytes.saturating_add(now), limit: free.limit })
     }
+}
+
+/// Bytes of writing labels, and of what is made beside them.
+fn sink_bytes(model: &Model, scan: &Scan, options: &CaseOptions) -> usize {
+    let shape = scan.grid().shape_zyx;
+    let keeper = if options.keep_largest.is_empty() { Some(0) } else { Keeper::bytes(shape) };
+    let parts = [Some(SINK_BYTES), keeper, options.extras.bytes(shape, &model.manifest)];
+    // A sum that cannot be counted fits into no memory.
+    parts.into_iter().try_fold(0usize, |sum, part| sum.checked_add(part?)).unwrap_or(usize::MAX)
 }
 
 /// An error of the run with its kind: who is at fault.
@@ -231,15 +266,6 @@ fn halvable_bytes(model: &Model) -> Option<u64> {
     footprint.call_bytes(footprint.least_workspace_blocks).map(|bytes| bytes as u64)
 }
 
-/// Where the labels of a case go.
-#[derive(Clone, Copy, Debug)]
-pub struct Destination<'a> {
-    /// The label file.
-    pub path: &'a Path,
-    /// What the file is recognised by: [`result_key`].
-    pub key: &'a str,
-}
-
 /// What came of a case.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -260,9 +286,9 @@ pub fn run(
     observer: &mut dyn Observer,
     stop: &Stop,
 ) -> Result<Finished, Error> {
-    let PlannedCase { scan, source: mut streaming, planned, strict, .. } = case;
+    let PlannedCase { scan, source: mut streaming, planned, strict, keep_largest, .. } = case;
     let largest = planned.run().layout().decision.largest_value();
-    let mut labels = LabelFile::create(to.path, scan.geometry(), largest, to.key)?;
+    let mut labels = LabelFile::create(to, scan.geometry(), largest, &keep_largest)?;
     let mut timed = Timed::new(observer, stop);
     timed.phase(Phase::Prepare);
     let mut resident;

@@ -1,19 +1,28 @@
 //! The label file of a case: written plane by plane, published whole, recognised by the key in its free text.
 
+use crate::components::{Keeper, WaitingPlanes};
 use crate::error::{Error, OrPathError};
 use crate::output::PendingFile;
-use scanside_core::postprocess::{LabelSink, SinkError};
+use scanside_core::postprocess::{KeepLargest, LabelSink, SinkError};
 use scanside_core::volume::Reader;
 use scanside_formats::{Geometry, LabelOptions, LabelType, LabelWriter, Scan, is_complete, label_writer};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// nnU-Net writes 8-bit labels as long as the largest value of the case stays below this.
-const FIRST_WIDE_VALUE: u16 = 255;
+pub(super) const FIRST_WIDE_VALUE: u16 = 255;
 
 /// Hex digits of the key in a label file.
 const KEY_DIGITS: usize = 48;
+
+/// Where the labels of a case go.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The label file.
+    pub path: &'a Path,
+    /// What the file is recognised by: [`result_key`](super::result_key).
+    pub key: &'a str,
+}
 
 /// A label file being written.
 pub(super) struct LabelFile {
@@ -28,24 +37,32 @@ pub(super) struct LabelFile {
 enum Planes {
     /// No value can need 16 bits: planes go straight to the file.
     Written(Box<dyn LabelWriter>),
-    /// The type depends on the largest value, so planes wait in an unnamed file beside the target.
-    Waiting { planes: BufWriter<File>, largest: u16 },
+    /// Voxels may still be removed, or the type depends on the largest value: planes wait in an unnamed file beside the target.
+    Waiting { planes: WaitingPlanes, largest: u16, keeper: Option<Keeper> },
 }
 
 impl LabelFile {
-    /// Begins the label file of a scan with this geometry. Labels are at most `largest_value`; `key` is what the file is
-    /// recognised by.
-    pub(super) fn create(path: &Path, geometry: &Geometry, largest_value: u16, key: &str) -> Result<Self, Error> {
+    /// Begins the label file of a scan with this geometry. Labels are at most `largest_value`; `rules` say of which of them only
+    /// the largest component stays.
+    pub(super) fn create(
+        to: Destination<'_>,
+        geometry: &Geometry,
+        largest_value: u16,
+        rules: &[KeepLargest],
+    ) -> Result<Self, Error> {
+        let Destination { path, key } = to;
         let target = PendingFile::create(path)?;
         let description = description(key);
-        let planes = if largest_value < FIRST_WIDE_VALUE {
+        let planes = if largest_value < FIRST_WIDE_VALUE && rules.is_empty() {
             let options = LabelOptions { path, stored: LabelType::U8, description: &description };
             let writer = label_writer(Box::new(target.handle()?), geometry, &options);
             Planes::Written(writer.map_err(|e| Error::cannot_write(path, e))?)
         } else {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let file = tempfile::tempfile_in(folder).or_cannot_write(path)?;
-            Planes::Waiting { planes: BufWriter::new(file), largest: 0 }
+            let shape = geometry.grid().shape_zyx;
+            let planes = WaitingPlanes::create(folder, shape).or_cannot_write(path)?;
+            let keeper = Keeper::create(rules, shape, folder).or_cannot_write(path)?;
+            Planes::Waiting { planes, largest: 0, keeper }
         };
         Ok(LabelFile { path: path.to_owned(), geometry: geometry.clone(), description, target, planes })
     }
@@ -56,13 +73,14 @@ impl LabelFile {
         let failed = |e| Error::cannot_write(&path, e);
         let writer = match planes {
             Planes::Written(writer) => writer,
-            Planes::Waiting { planes, largest } => {
+            Planes::Waiting { mut planes, mut largest, keeper } => {
+                if let Some(keeper) = keeper {
+                    largest = keeper.finish(&mut planes).or_cannot_write(&path)?;
+                }
                 let stored = if largest < FIRST_WIDE_VALUE { LabelType::U8 } else { LabelType::U16 };
                 let options = LabelOptions { path: &path, stored, description: &description };
                 let mut writer = label_writer(Box::new(target.handle()?), &geometry, &options).map_err(failed)?;
-                let mut file = planes.into_inner().map_err(|e| Error::cannot_write(&path, e.into_error()))?;
-                file.rewind().or_cannot_write(&path)?;
-                copy_planes(file, geometry.grid().shape_zyx, writer.as_mut(), &path)?;
+                planes.each(|labels| writer.write_plane(labels).map_err(io::Error::other)).or_cannot_write(&path)?;
                 writer
             }
         };
@@ -71,28 +89,14 @@ impl LabelFile {
     }
 }
 
-/// Reads planes of 16-bit labels and hands them to the writer.
-fn copy_planes(file: File, shape_zyx: [usize; 3], writer: &mut dyn LabelWriter, path: &Path) -> Result<(), Error> {
-    let [planes, rows, columns] = shape_zyx;
-    let mut file = BufReader::new(file);
-    let (mut bytes, mut labels) = (vec![0; 2 * rows * columns], vec![0; rows * columns]);
-    for _ in 0..planes {
-        file.read_exact(&mut bytes).or_cannot_write(path)?;
-        for (label, pair) in labels.iter_mut().zip(bytes.chunks_exact(2)) {
-            *label = u16::from_le_bytes([pair[0], pair[1]]);
-        }
-        writer.write_plane(&labels).map_err(|e| Error::cannot_write(path, e))?;
-    }
-    Ok(())
-}
-
 impl LabelSink for LabelFile {
     fn write_plane(&mut self, labels: &[u16]) -> Result<(), SinkError> {
         let written = match &mut self.planes {
             Planes::Written(writer) => writer.write_plane(labels).map_err(|e| e.to_string()),
-            Planes::Waiting { planes, largest } => {
+            Planes::Waiting { planes, largest, keeper } => {
                 *largest = labels.iter().copied().fold(*largest, u16::max);
-                labels.iter().try_for_each(|l| planes.write_all(&l.to_le_bytes())).map_err(|e| e.to_string())
+                let kept = keeper.as_mut().map_or(Ok(()), |keeper| keeper.push(labels));
+                kept.and_then(|()| planes.push(labels)).map_err(|e| e.to_string())
             }
         };
         written.map_err(|e| SinkError(format!("{} cannot be written: {e}", self.path.display()).into()))

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SegmentArgs) -> Result<Exit, Error> {
         input: args.run.input.clone(),
         output: args.output.clone(),
         overwrite: args.overwrite,
-        case: args.run.case_options(),
+        case: args.extra.complete(args.run.case_options(), &model.manifest().labels)?,
     };
     let mut words = Words { quiet: args.quiet, folder: args.run.input[0].is_dir(), printed: Ok(()) };
     let batch = batch::segment(&model, &args.run.model, &options, &stop, &mut words)?;

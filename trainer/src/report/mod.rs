@@ -8,7 +8,7 @@
 //! | [`page`] | the HTML page, in one file without scripts |
 //! | `svg`, [`axis`] | SVG elements; axes of diagrams |
 //! | [`chart`], [`curves`] | the diagrams of a run |
-//! | [`overlay`], [`plane`], [`outline`] | its pictures of cases |
+//! | [`overlay`], [`outline`] | its pictures of cases |
 //! | [`family`] | the comparison of a work folder's runs with their teacher |
 
 pub mod axis;
@@ -19,7 +19,6 @@ pub mod log;
 pub mod outline;
 pub mod overlay;
 pub mod page;
-pub mod plane;
 pub mod progress;
 pub mod run;
 mod svg;

@@ -2,11 +2,11 @@
 
 use super::chart::COLOURS;
 use super::outline;
-use super::plane::{Cut, Plane};
 use super::svg::Svg;
 use crate::validate::ValidationCase;
 use scanside_app::error::{Error, ErrorKind, OrError};
 use scanside_app::evaluate::Class;
+use scanside_app::preview::{Cut, Plane};
 use scanside_core::volume::{Grid, VoxelSource};
 use scanside_formats::{LabelMap, Scan, read_labels};
 use std::path::Path;
