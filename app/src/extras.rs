@@ -41,7 +41,7 @@ impl Extras {
         if *self == Extras::default() {
             return Ok(());
         }
-        let scan = case.open()?;
+        let scan = case.open(manifest.reader)?;
         let volume = LabelledScan::open(&scan, labels)?;
         if let Some(table) = &self.statistics {
             table.add(&case.name, &volume, manifest)?;

@@ -82,7 +82,8 @@ fn sixty_cases_of_two_shapes_stay_below_the_peak_announced_for_the_larger() {
         assert!(measured <= announced, "{threads} thread(s): {announced} announced, {measured} measured");
         // The same again, where more than that cannot be allocated.
         let limit = announced.div_ceil(1_000_000);
-        let options = [&options[..], &["--max-ram", &format!("{limit}M")]].concat();
+        let max_ram = format!("{limit}M");
+        let options = [&options[..], &["--max-ram", &max_ram]].concat();
         let limited = segment(&model, folder.path(), &options, Some(1_000_000 * limit));
         let (_, measured) = peaks(&limited).expect("as before");
         assert!(measured <= 1_000_000 * limit, "{threads} thread(s): {limit} MB allowed, {measured} bytes measured");

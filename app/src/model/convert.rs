@@ -66,9 +66,9 @@ pub fn compile(model: &Path, options: &ModelOptions, output: &Path, overwrite: b
         let sentence = format!("{} cannot be compiled: {why}", model.display());
         return Err(Error::new(ErrorKind::Model, sentence).about(model));
     };
-    let folds: Vec<_> = native.networks().iter().map(|n| (n.graph(), n.weights())).collect();
+    let networks: Vec<_> = native.networks().iter().map(|n| (n.graph(), n.weights())).collect();
     let json = serde_json::to_string(&manifest).or_error(ErrorKind::Internal)?;
-    let bytes = write_image(&manifest, &json, &folds).or_error(ErrorKind::Model)?;
+    let bytes = write_image(&manifest, &json, &networks).or_error(ErrorKind::Model)?;
     let mut file = PendingFile::create(output)?;
     file.write_all(&bytes).or_cannot_write(output)?;
     file.publish()?;

@@ -9,7 +9,7 @@ use scanside_core::nnunet::{self, FoldChoice, ModelFolder};
 use scanside_core::onnx::{self, OnnxEngine, OnnxModel};
 use scanside_core::workspace::{Block, blocks_for, numbers, numbers_mut};
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// A model's manifest and engine.
