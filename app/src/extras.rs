@@ -7,6 +7,7 @@ use crate::preview::Preview;
 use crate::statistics::StatisticsTable;
 use scanside_core::manifest::Manifest;
 use scanside_core::volume::Index3;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What is made beside the label file of each case.
@@ -47,7 +48,7 @@ impl Extras {
             table.add(&case.name, &volume, manifest)?;
         }
         if let Some(path) = &self.preview {
-            let path = if names_file(path) { path.clone() } else { path.join(format!("{}.png", case.name)) };
+            let path = if names_file(path) { path.clone() } else { path.join(picture_name(case)) };
             Preview::draw(&volume, manifest)?.write(&path)?;
         }
         Ok(())
@@ -63,6 +64,13 @@ impl Extras {
         let preview = if self.preview.is_some() { Preview::bytes(shape_zyx, heads)? } else { 0 };
         Some(statistics.max(preview))
     }
+}
+
+/// The name of a case's picture inside a folder: that of its labels.
+fn picture_name(case: &Case) -> OsString {
+    let mut name = case.label.clone().into_os_string();
+    name.push(".png");
+    name
 }
 
 /// Whether a preview goes to a file of this name, and not into a folder.

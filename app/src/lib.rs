@@ -11,11 +11,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`error`] | the error type |
-//! | [`interrupt`] | a request to stop, from a signal or from the caller |
+//! | [`input`] | files that are read: whether they can be, and that no output replaces one |
 //! | [`units`] | bytes and seconds, read and written for people |
 //! | [`machine`] | this process and this computer: memory, CPU, threads |
 //! | [`digest`] | SHA-256 of files and facts |
-//! | [`output`] | files that appear whole or not at all |
+//! | [`output`] | files that appear whole or not at all, whatever else writes at the same time |
+//! | [`interrupt`] | a request to stop, from a signal or from the caller |
+//! | [`own_labels`] | label files that this program wrote, recognised |
 //! | [`model`] | models of every form, opened for running; imported and compiled |
 //! | `geometry` | whether two volumes lie in the same place |
 //! | [`cases`] | which files make which case |
@@ -43,12 +45,14 @@ pub mod error;
 pub mod evaluate;
 pub mod extras;
 mod geometry;
+pub mod input;
 pub mod interrupt;
 mod labelled_scan;
 pub mod machine;
 pub mod measure;
 pub mod model;
 pub mod output;
+pub mod own_labels;
 pub mod plan;
 pub mod preview;
 pub mod record;

@@ -3,8 +3,7 @@
 use crate::args_extra::ExtraArgs;
 use crate::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use scanside_app::Error;
-use scanside_app::cases::check_input;
+use scanside_app::cases::{Part, Selection};
 use scanside_app::measure::ScanSize;
 use scanside_app::model::{DEFAULT_CHECKPOINT, EngineChoice, ModelOptions, PrecisionChoice, instruction_set};
 use scanside_app::run::CaseOptions;
@@ -50,9 +49,20 @@ pub(crate) struct RunArgs {
     /// Model: a self-describing ONNX file, or an nnU-Net v2 model folder.
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
-    /// Scan: a .nii or .nii.gz file, one file per channel, or a folder of cases (CASE_0000.nii.gz, CASE_0001.nii.gz ...).
-    #[arg(short, long, value_name = "INPUT", num_args = 1.., required = true)]
+    /// Scan: a .nii or .nii.gz file, one file per channel, or a folder of cases. Channels are CASE_0000.nii.gz,
+    /// CASE_0001.nii.gz ...; for a model with one channel, files of any name are cases.
+    #[arg(short, long, value_name = "INPUT", num_args = 1.., required_unless_present = "list")]
     pub(crate) input: Vec<PathBuf>,
+    /// Read the names of scans from a text file, one a line. Of several channels, name the first (CASE_0000.nii.gz).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "recursive"])]
+    pub(crate) list: Option<PathBuf>,
+    /// Search the sub-folders of the input folder as well. Label files keep the sub-folders.
+    #[arg(long)]
+    pub(crate) recursive: bool,
+    /// Take only part I of N of the cases, counted from 0: every Nth case from case I on, in the order of their names, as
+    /// nnU-Net's -part_id and -num_parts.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) part: Option<Part>,
     /// The manifest of an ONNX model that has none inside, as JSON or TOML.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
@@ -88,9 +98,9 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// Refuses an input that does not exist, before the model is loaded.
-    pub(crate) fn check_input(&self) -> Result<(), Error> {
-        check_input(&self.input)
+    /// What is to be segmented.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection { input: self.input.clone(), list: self.list.clone(), recursive: self.recursive, part: self.part }
     }
 
     pub(crate) fn model_options(&self) -> ModelOptions {
@@ -287,7 +297,7 @@ pub(crate) struct SegmentArgs {
     /// Replace existing label files that were made from another scan or with another model.
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Write a record of the run as JSON: hashes, plan, times and peak memory.
+    /// Write a record of the run as JSON: hashes, plan, times, peak memory, and what was left out.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) record: Option<PathBuf>,
     #[command(flatten)]

@@ -10,13 +10,14 @@ mod progress;
 use args::{Cli, Command};
 use clap::Parser;
 use exit::Exit;
+use print::note;
 use scanside_app::{Error, machine};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     machine::limit_allocator();
     let exit = run(&Cli::parse().command).unwrap_or_else(|error| {
-        eprintln!("scanside: {}", print::error(&error));
+        note!("scanside: {}", print::error(&error));
         Exit::from(error.kind())
     });
     ExitCode::from(exit as u8)

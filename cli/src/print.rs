@@ -1,4 +1,4 @@
-//! Text on standard output, and errors as sentences that say what to do.
+//! Results on standard output, messages on standard error, and errors as sentences that say what to do.
 
 use scanside_app::output::Exists;
 use scanside_app::run::{LooksLikeLabels, TooLarge};
@@ -16,6 +16,20 @@ macro_rules! say {
     };
 }
 pub(crate) use say;
+
+/// Prints a message on standard error.
+macro_rules! note {
+    ($($part:tt)*) => {
+        crate::print::message(format_args!($($part)*))
+    };
+}
+pub(crate) use note;
+
+/// Prints a message. Where nobody can read it (a closed pipe, a session that ended) it is dropped: what the program does is
+/// worth more than what it says of it.
+pub(crate) fn message(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
 
 /// Prints a line of results.
 ///
@@ -62,13 +76,13 @@ pub(crate) fn folds(model: &Path, folds: Option<&FoldChoice>) {
     let Some(FoldChoice { averaged, left_out, empty }) = folds else { return };
     let list = |folds: &[FoldName]| folds.iter().map(FoldName::to_string).collect::<Vec<_>>().join(" ");
     let name = model.display();
-    eprintln!("scanside: {name}: folds averaged: {}", list(averaged));
+    note!("scanside: {name}: folds averaged: {}", list(averaged));
     if !empty.is_empty() {
-        eprintln!("scanside: warning: {name}: folds without the checkpoint, left out: {}", list(empty));
+        note!("scanside: warning: {name}: folds without the checkpoint, left out: {}", list(empty));
     }
     if !left_out.is_empty() {
         let all = [averaged.as_slice(), left_out].concat();
-        eprintln!("scanside: {name}: folds left out: {} (--folds {} averages them, too)", list(left_out), list(&all));
+        note!("scanside: {name}: folds left out: {} (--folds {} averages them, too)", list(left_out), list(&all));
     }
 }
 

@@ -44,6 +44,12 @@ impl Scan {
         self.files.files().iter().map(VolumeFile::path).collect()
     }
 
+    /// Every file that is read: those of [`Scan::paths`], each followed by the file that holds its voxels, where that is
+    /// another one.
+    pub fn files(&self) -> Vec<&Path> {
+        self.files.files().iter().flat_map(VolumeFile::files).collect()
+    }
+
     /// What is odd about the files without being an error, a sentence each: channels that differ in origin, voxels that
     /// are not finite and were read as 0 ... Such voxels are counted while a source of this scan goes through them for the
     /// first time, so ask behind that.

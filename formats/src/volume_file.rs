@@ -97,6 +97,12 @@ impl VolumeFile {
         &self.path
     }
 
+    /// That file, and the one that holds the voxels, where that is another one.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let voxels = Some(self.place.path.as_path()).filter(|path| *path != self.path);
+        std::iter::once(self.path.as_path()).chain(voxels)
+    }
+
     /// Where its voxels lie in the patient.
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry

@@ -3,3 +3,4 @@
 pub mod ct;
 pub mod npy;
 pub mod program;
+pub mod small;

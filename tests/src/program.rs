@@ -1,7 +1,7 @@
 //! The built program.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// The `scanside` program that lies beside the running test.
 ///
@@ -16,4 +16,9 @@ pub fn scanside() -> Command {
     let program: PathBuf = folder.join(format!("scanside{}", std::env::consts::EXE_SUFFIX));
     assert!(program.is_file(), "{} is not built; scripts/test builds it, or `cargo build` does", program.display());
     Command::new(program)
+}
+
+/// What a program printed, results first.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

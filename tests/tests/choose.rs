@@ -4,7 +4,7 @@
 use scanside_core::manifest::{FamilyMember, Labels, Manifest, Measurement};
 use scanside_core::onnx;
 use scanside_testing::data::workspace;
-use scanside_tests::program::scanside;
+use scanside_tests::program::{said, scanside};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -39,10 +39,6 @@ fn choose(models: &[&Path], extra: &[&str]) -> Output {
     let mut program = scanside();
     program.arg("choose").arg("-m").args(models).arg("-i").arg(scan()).args(extra);
     program.output().expect("the program starts")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn document(output: &Output) -> Value {

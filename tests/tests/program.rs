@@ -2,7 +2,7 @@
 
 use scanside_formats::read_labels;
 use scanside_testing::data::{golden, skipped, workspace};
-use scanside_tests::program::scanside;
+use scanside_tests::program::{said, scanside};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -24,10 +24,6 @@ fn segment(input: &Path, output: &Path, extra: &[&str]) -> Output {
 
 fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
@@ -66,19 +62,22 @@ fn a_folder_goes_on_after_bad_cases_and_resumes_by_content() {
         std::fs::copy(images().join(scan(case)), input.join(scan(case))).expect("a copy");
     }
     std::fs::copy(golden().join("faults/nifti/nan_voxel.nii.gz"), input.join(scan("broken"))).expect("a copy");
-    std::fs::copy(images().join(scan("hippocampus_034")), input.join("orphan_0001.nii.gz")).expect("a copy");
+    std::os::unix::fs::symlink("../not/fetched", input.join(scan("lost"))).expect("a link");
     let record = out.path().join("record.json");
     let record_arg = record.to_str().expect("a path");
     let first = segment(&input, &output, &["--record", record_arg]);
     assert_eq!(first.status.code(), Some(7), "{}", said(&first));
     let summary = said(&first);
     assert!(
-        summary.contains("2 of 4 cases failed") && summary.contains("broken") && summary.contains("orphan"),
+        summary.contains("2 of 4 cases failed") && summary.contains("broken") && summary.contains("lost"),
         "{summary}"
     );
     assert_eq!(std::fs::read_dir(&output).expect("a folder").count(), 2);
+    assert!(summary.contains("4 cases: 2 done, 0 done before, 2 failed\n"), "{summary}");
 
     let facts: Value = serde_json::from_slice(&bytes(&record)).expect("JSON");
+    let counted = serde_json::json!({"cases": 4, "done": 2, "done_before": 0, "failed": 2, "left_out": []});
+    assert_eq!(facts["summary"], counted);
     let cases = facts["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 4);
     let done = cases.iter().find(|c| c["name"] == "hippocampus_034").expect("the case");

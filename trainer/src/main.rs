@@ -1,7 +1,7 @@
 //! The trainer's program.
 
 use clap::{Parser, Subcommand};
-use scanside_app::interrupt::Stop;
+use scanside_app::interrupt::{OnSignals, Stop};
 use scanside_app::{Error, machine, worker};
 use scanside_trainer::commands;
 use scanside_trainer::exit::{EXIT_CODES, Exit};
@@ -39,14 +39,19 @@ fn main() -> ExitCode {
     machine::limit_allocator();
     let cli = Cli::parse();
     let exit = run(&cli.command).unwrap_or_else(|error| {
-        eprintln!("scanside-train: {}", error.chain());
+        commands::message(format_args!("scanside-train: {}", error.chain()));
         Exit::from(error.kind())
     });
     ExitCode::from(exit as u8)
 }
 
 fn run(command: &Command) -> Result<Exit, Error> {
-    let stop = Stop::on_signals(Exit::Interrupted as i32)?;
+    let stop = Stop::on_signals(OnSignals {
+        exit_code: Exit::Interrupted as i32,
+        // Training ends its step and writes a checkpoint, however long that takes.
+        patience: None,
+        announce: || commands::message(format_args!("scanside-train: stopping; a second signal stops at once")),
+    })?;
     match command {
         Command::Plan(args) => commands::plan::run(args, &stop),
         Command::Teacher(args) => commands::teacher::run(args, &stop),

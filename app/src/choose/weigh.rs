@@ -50,8 +50,10 @@ impl WeighOptions {
     }
 
     fn case(&self, channels: usize) -> Result<Case, Error> {
-        let case = cases::find(&self.scan, channels)?.good.into_iter().next();
-        case.ok_or_else(|| Error::new(ErrorKind::Input, "the input holds no scan"))
+        match cases::find(&self.scan, channels)?.found.into_iter().next() {
+            Some(found) => found.map_err(|none| none.error()),
+            None => Err(Error::new(ErrorKind::Input, "the input holds no scan")),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use super::measure::{Agreement, Comparison, measure};
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use scanside_formats::{endings, read_labels};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// A prediction and the label of its name.
@@ -104,10 +103,10 @@ fn list(place: &Path) -> Result<Found, Error> {
             let sentence = format!("{} is not a label file: its name must end with one of {known}", path.display());
             return Err(Error::new(ErrorKind::Input, sentence).about(&path));
         };
-        match found.get_mut(name) {
+        match found.get_mut(&name) {
             Some((_, twin)) => *twin = Some(path),
             None => {
-                found.insert(name.to_owned(), (path, None));
+                found.insert(name, (path, None));
             }
         }
     }
@@ -115,6 +114,7 @@ fn list(place: &Path) -> Result<Found, Error> {
 }
 
 /// A file name without its ending; `None` for hidden and other files.
-fn stem(path: &Path) -> Option<&str> {
-    scanside_formats::stem(path).and_then(OsStr::to_str).filter(|stem| !stem.starts_with('.'))
+fn stem(path: &Path) -> Option<String> {
+    let stem = scanside_formats::stem(path)?.to_string_lossy().into_owned();
+    (!stem.starts_with('.')).then_some(stem)
 }

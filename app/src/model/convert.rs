@@ -4,6 +4,7 @@ use super::options::ModelOptions;
 use super::precision_name;
 use super::read::{self, Opened, Read};
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
+use crate::input::KeptFiles;
 use crate::output::{PendingFile, refuse_existing};
 use scanside_core::manifest::Manifest;
 use scanside_core::network::write_image;
@@ -31,9 +32,7 @@ pub struct Written {
 /// # Errors
 /// The folder is no model that can be read; the file is there already and `overwrite` is not set, or cannot be written.
 pub fn import(folder: &Path, options: &ModelOptions, output: &Path, overwrite: bool) -> Result<Written, Error> {
-    if !overwrite {
-        refuse_existing(output, None)?;
-    }
+    check_output(output, folder, options, overwrite)?;
     if folder.is_file() {
         let sentence = format!("{} is a file; give the nnU-Net v2 model folder", folder.display());
         return Err(Error::new(ErrorKind::Usage, sentence).about(folder));
@@ -47,15 +46,22 @@ pub fn import(folder: &Path, options: &ModelOptions, output: &Path, overwrite: b
     Ok(Written { manifest, folds, precision: None, bytes, float_convolutions: Vec::new() })
 }
 
+/// Refuses an output that is a part of the model, or that exists and is not to be replaced.
+fn check_output(output: &Path, model: &Path, options: &ModelOptions, overwrite: bool) -> Result<(), Error> {
+    let mut kept = KeptFiles::default();
+    kept.add_model(model);
+    options.manifest.iter().for_each(|path| kept.add_input(path));
+    kept.refuse(output)?;
+    if overwrite { Ok(()) } else { refuse_existing(output, None) }
+}
+
 /// Writes a model as one file that is read in place.
 ///
 /// # Errors
 /// The model cannot be read, is compiled already, or runs only in tract; the file is there already and `overwrite` is not
 /// set, or cannot be written.
 pub fn compile(model: &Path, options: &ModelOptions, output: &Path, overwrite: bool) -> Result<Written, Error> {
-    if !overwrite {
-        refuse_existing(output, None)?;
-    }
+    check_output(output, model, options, overwrite)?;
     if read::is_compiled(model) {
         let sentence = format!("{} is a compiled model already", model.display());
         return Err(Error::new(ErrorKind::Model, sentence).about(model));

@@ -3,6 +3,7 @@
 use super::options::{EngineChoice, ModelOptions, PrecisionChoice};
 use crate::digest;
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
+use crate::input;
 use scanside_core::manifest::Manifest;
 use scanside_core::network::Image;
 use scanside_core::nnunet::{self, FoldChoice, ModelFolder};
@@ -24,7 +25,7 @@ pub(crate) struct Opened {
 
 /// Opens a model of any form.
 pub(crate) fn open(path: &Path, options: &ModelOptions) -> Result<Opened, Error> {
-    refuse_missing(path)?;
+    check_files(path, options)?;
     if is_compiled(path) {
         return open_compiled(path, options);
     }
@@ -45,7 +46,7 @@ pub(crate) fn open(path: &Path, options: &ModelOptions) -> Result<Opened, Error>
 /// As [`open`], and without a description where there is none: an ONNX file is then described by its graph alone, which
 /// is enough to run a patch, and nothing is known of scans.
 pub(crate) fn open_undescribed(path: &Path, options: &ModelOptions) -> Result<(Opened, bool), Error> {
-    refuse_missing(path)?;
+    check_files(path, options)?;
     if path.is_dir() || is_compiled(path) {
         return Ok((open(path, options)?, true));
     }
@@ -63,8 +64,21 @@ pub(crate) fn open_undescribed(path: &Path, options: &ModelOptions) -> Result<(O
     Ok((Opened { manifest, engine, graph_sha256, folds: None }, described))
 }
 
-fn refuse_missing(path: &Path) -> Result<(), Error> {
-    if path.exists() { Ok(()) } else { Err(Error::missing(ErrorKind::Model, path)) }
+/// Refuses what cannot be read as a model and its manifest, before anything opens it. Of an nnU-Net folder, the files in
+/// it and in the folders of its folds.
+fn check_files(path: &Path, options: &ModelOptions) -> Result<(), Error> {
+    let inside = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_fold = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"fold_"));
+    input::check(ErrorKind::Model, path)?;
+    options.manifest.iter().try_for_each(|path| input::check(ErrorKind::Model, path))?;
+    if nnunet::is_model_folder(path) {
+        let folds = inside(path).filter(is_fold).flat_map(|fold| inside(&fold));
+        inside(path)
+            .chain(folds)
+            .filter(|file| file.exists())
+            .try_for_each(|file| input::check(ErrorKind::Model, &file))?;
+    }
+    Ok(())
 }
 
 /// The engine for a graph.
@@ -140,7 +154,7 @@ fn read_blocks(path: &Path) -> Result<(Vec<Block>, usize), Error> {
 /// # Errors
 /// The model cannot be read.
 pub fn manifest(path: &Path, options: &ModelOptions) -> Result<Manifest, Error> {
-    refuse_missing(path)?;
+    check_files(path, options)?;
     if is_compiled(path) {
         let (blocks, len) = read_blocks(path)?;
         let bad = || format!("{} is no usable compiled model", path.display());

@@ -1,19 +1,16 @@
-//! The label file of a case: written plane by plane, published whole, recognised by the key in its free text.
+//! The label file of a case: written plane by plane, published whole.
 
 use crate::components::{Keeper, WaitingPlanes};
 use crate::error::{Error, OrPathError};
 use crate::output::PendingFile;
+use crate::own_labels;
 use scanside_core::postprocess::{KeepLargest, LabelSink, SinkError};
-use scanside_core::volume::Reader;
-use scanside_formats::{Geometry, LabelOptions, LabelType, LabelWriter, Scan, is_complete, label_writer};
+use scanside_formats::{Geometry, LabelOptions, LabelType, LabelWriter, label_writer};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// nnU-Net writes 8-bit labels as long as the largest value of the case stays below this.
 pub(super) const FIRST_WIDE_VALUE: u16 = 255;
-
-/// Hex digits of the key in a label file.
-const KEY_DIGITS: usize = 48;
 
 /// Where the labels of a case go.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +49,7 @@ impl LabelFile {
     ) -> Result<Self, Error> {
         let Destination { path, key } = to;
         let target = PendingFile::create(path)?;
-        let description = description(key);
+        let description = own_labels::description(key);
         let planes = if largest_value < FIRST_WIDE_VALUE && rules.is_empty() {
             let options = LabelOptions { path, stored: LabelType::U8, description: &description };
             let writer = label_writer(Box::new(target.handle()?), geometry, &options);
@@ -101,16 +98,4 @@ impl LabelSink for LabelFile {
         };
         written.map_err(|e| SinkError(format!("{} cannot be written: {e}", self.path.display()).into()))
     }
-}
-
-/// The free text of a label file: enough of the key to recognise it, in the eighty bytes that NIfTI has for it.
-fn description(key: &str) -> String {
-    format!("scanside {}", &key[..key.len().min(KEY_DIGITS)])
-}
-
-/// Whether the label file at `path` is complete and was made with this key. Read plane by plane.
-pub fn is_result_of(path: &Path, key: &str) -> bool {
-    // Labels have the axes of their scan, which this reader takes even where they are sheared.
-    Scan::open_as(&[path], Reader::Nibabel)
-        .is_ok_and(|scan| scan.description() == description(key) && is_complete(&scan))
 }

@@ -28,7 +28,8 @@ pub struct Timing {
     pub peak_bytes: Option<usize>,
 }
 
-/// Measures phases and memory, passes everything on to another observer, and ends the run when a stop is requested.
+/// Measures phases and memory, passes everything on to another observer, and ends the run when a stop is requested. The
+/// stop is told when the run computes.
 pub struct Timed<'a> {
     observer: &'a mut dyn Observer,
     stop: &'a Stop,
@@ -62,6 +63,7 @@ impl<'a> Timed<'a> {
     }
 
     fn close(&mut self) {
+        self.stop.set_computing(false);
         if let Some((phase, since)) = self.phase.take() {
             let seconds = since.elapsed().as_secs_f64();
             if phase == Phase::Statistics {
@@ -83,11 +85,12 @@ impl Observer for Timed<'_> {
         self.close();
         self.sample_memory();
         self.phase = Some((phase, Instant::now()));
+        self.stop.set_computing(matches!(phase, Phase::Network | Phase::Stitch));
         self.observer.phase(phase);
     }
 
-    fn tiles_done(&mut self, done: usize, tiles: usize) -> bool {
+    fn passes_done(&mut self, done: usize, passes: usize) -> bool {
         self.sample_memory();
-        self.observer.tiles_done(done, tiles) && !self.stop.requested()
+        self.observer.passes_done(done, passes) && !self.stop.requested()
     }
 }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use scanside_app::choose::{self, Budget, Candidate, WeighOptions, Weighed, relatives};
 use scanside_app::model::ModelOptions;
 use scanside_app::worker::Worker;
-use scanside_app::{Error, ErrorKind, cases};
+use scanside_app::{Error, ErrorKind, input};
 use scanside_core::manifest::{FamilyMember, Manifest};
 use serde::Serialize;
 use std::path::Path;
@@ -35,10 +35,8 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &ChooseArgs) -> Result<Exit, Error> {
-    cases::check_input(&args.input)?;
-    if let Some(missing) = args.model.iter().find(|path| !path.exists()) {
-        return Err(Error::missing(ErrorKind::Model, missing));
-    }
+    args.input.iter().try_for_each(|path| input::check(ErrorKind::Input, path))?;
+    args.model.iter().try_for_each(|path| input::check(ErrorKind::Model, path))?;
     if let Some(folder) = args.input.iter().find(|path| path.is_dir()) {
         let sentence = format!("{} is a folder; give one of its scans", folder.display());
         return Err(Error::new(ErrorKind::Usage, sentence).about(folder));

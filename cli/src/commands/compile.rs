@@ -2,7 +2,7 @@
 
 use crate::args::CompileArgs;
 use crate::exit::Exit;
-use crate::print::{self, say};
+use crate::print::{self, note, say};
 use scanside_app::model::{self, ModelOptions};
 use scanside_app::{Error, units::human_bytes};
 
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Error> {
         human_bytes(written.bytes)
     )?;
     for name in &written.float_convolutions {
-        eprintln!("scanside: warning: the model quantises {name}, which runs in floating point");
+        note!("scanside: warning: the model quantises {name}, which runs in floating point");
     }
     Ok(Exit::Done)
 }

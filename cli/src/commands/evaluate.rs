@@ -2,7 +2,7 @@
 
 use crate::args::EvaluateArgs;
 use crate::exit::Exit;
-use crate::print::{self, say};
+use crate::print::{self, note, say};
 use scanside_app::Error;
 use scanside_app::evaluate::{Comparison, EvaluateOptions, evaluate, render};
 
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Exit, Error> {
         threads: args.threads,
     })?;
     for note in report.notes() {
-        eprintln!("{note}");
+        note!("{note}");
     }
     if report.elsewhere() > 0 {
         eprintln!("--ignore-geometry compares them voxel for voxel, if the files are wrong about their place");
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Exit, Error> {
         say!("{}", render(&report).trim_end())?;
     }
     if report.nothing_matches() {
-        eprintln!("no prediction in {} has a label in {}", args.predictions.display(), args.labels.display());
+        note!("no prediction in {} has a label in {}", args.predictions.display(), args.labels.display());
         return Ok(Exit::BadInput);
     }
     Ok(if report.failed.is_empty() { Exit::Done } else { Exit::SomeFailed })

@@ -3,30 +3,34 @@
 
 use crate::args::PlanArgs;
 use crate::exit::Exit;
-use crate::print::{self, say};
+use crate::print::{self, note, say};
+use scanside_app::Error;
 use scanside_app::model::Model;
 use scanside_app::plan::PlanReport;
 use scanside_app::run;
 use scanside_app::time::{Clock, RunSeconds};
 use scanside_app::units::{human_bytes, human_seconds};
-use scanside_app::{Error, ErrorKind, cases};
 use std::time::Instant;
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Error> {
-    args.run.check_input()?;
+    let listing = args.run.selection().list()?;
     let started = Instant::now();
     let model = Model::open(&args.run.model, &args.run.model_options())?;
     print::folds(&args.run.model, model.folds());
     let mut clock = Clock::new(&args.run.model, started.elapsed().as_secs_f64());
     // The run will be another process.
     let model = model.for_another_process();
-    let found = cases::find(&args.run.input, model.manifest().channels.len())?;
+    let cases = listing.cases(model.manifest().channels.len())?;
     let mut reports = Vec::new();
     let mut failures: Vec<(String, Error)> = Vec::new();
-    for (name, sentence) in &found.bad {
-        failures.push((name.clone(), Error::new(ErrorKind::Input, sentence)));
-    }
-    for case in &found.good {
+    for found in &cases.found {
+        let case = match found {
+            Ok(case) => case,
+            Err(none) => {
+                failures.push((none.name.clone(), none.error()));
+                continue;
+            }
+        };
         let report = run::plan(&model, case, &args.run.case_options()).and_then(|planned| {
             let mut report = PlanReport::new(&model, case, &planned);
             if !args.no_timing {
@@ -36,17 +40,19 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Error> {
         });
         match report {
             Ok(report) => reports.push(report),
-            Err(error) if !found.folder => return Err(error),
+            Err(error) if !cases.many => return Err(error),
             Err(error) => failures.push((case.name.clone(), error)),
         }
     }
     if args.json {
         let failed: Vec<_> =
             failures.iter().map(|(name, e)| serde_json::json!({"case": name, "error": print::error(e)})).collect();
-        print::json(&serde_json::json!({"format": 1, "cases": reports, "failed": failed}))?;
+        let left_out = &cases.left_out;
+        print::json(&serde_json::json!({"format": 1, "cases": reports, "failed": failed, "left_out": left_out}))?;
     } else {
         reports.iter().try_for_each(print_report)?;
-        failures.iter().for_each(|(name, error)| eprintln!("{name}: {}", print::error(error)));
+        cases.left_out.iter().for_each(|left_out| note!("left out: {left_out}"));
+        failures.iter().for_each(|(name, error)| note!("{name}: {}", print::error(error)));
     }
     Ok(if failures.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }

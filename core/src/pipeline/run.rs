@@ -2,7 +2,7 @@
 
 use super::error::RunError;
 use super::plan::PlannedRun;
-use super::tile::TileWorker;
+use super::tile::{Pass, TileWorker};
 use super::window::InputWindow;
 use crate::engine::Engine;
 use crate::executor::Executor;
@@ -34,8 +34,9 @@ pub trait Observer {
     /// The run goes on with this phase.
     fn phase(&mut self, _phase: Phase) {}
 
-    /// So many tiles of `tiles` are done. Returning `false` stops the run.
-    fn tiles_done(&mut self, _done: usize, _tiles: usize) -> bool {
+    /// So many of the run's `passes` of the network over a tile are done: tiles times mirrored variants times folds.
+    /// Returning `false` stops the run.
+    fn passes_done(&mut self, _done: usize, _passes: usize) -> bool {
         true
     }
 }
@@ -131,16 +132,13 @@ impl<'a, T: PatchNumber, E: Engine> Stages<'a, T, E> {
         K: LabelSink + ?Sized,
         O: Observer + ?Sized,
     {
-        let (mut done, total) = (0, self.tiling.tiles());
+        let mut done = 0;
         for row in 0..self.tiling.starts[0].len() {
             observer.phase(Phase::Prepare);
             self.fill_window(row, source, executor)?;
             let mut starts = self.tiling.row(row).peekable();
             while starts.peek().is_some() {
-                done += self.add_tiles(&mut starts, executor, observer)?;
-                if !observer.tiles_done(done, total) {
-                    return Err(RunError::Cancelled);
-                }
+                self.add_tiles(&mut starts, executor, observer, &mut done)?;
             }
             observer.phase(Phase::Export);
             self.export(row, executor, sink)?;
@@ -166,13 +164,14 @@ impl<'a, T: PatchNumber, E: Engine> Stages<'a, T, E> {
         Ok(())
     }
 
-    /// Runs the next tiles, one for each tile worker, through all folds and adds their logits up. Gives their number.
+    /// Runs the next tiles, one for each tile worker, through all folds and adds their logits up. `done` counts passes.
     fn add_tiles<X: Executor, O: Observer + ?Sized>(
         &mut self,
         starts: &mut Peekable<impl Iterator<Item = Index3>>,
         executor: &X,
         observer: &mut O,
-    ) -> Result<usize, RunError> {
+        done: &mut usize,
+    ) -> Result<(), RunError> {
         let (engine, tiling, mirrors, window) = (self.engine, self.tiling, self.mirrors, &self.window);
         let mut count = 0;
         for (worker, start) in self.workers.iter_mut().zip(starts) {
@@ -180,21 +179,31 @@ impl<'a, T: PatchNumber, E: Engine> Stages<'a, T, E> {
             count += 1;
         }
         let batch = &mut self.workers[..count];
+        let passes = tiling.tiles() * mirrors.len() * self.folds;
         for fold in 0..self.folds {
             observer.phase(Phase::Network);
-            executor.for_each(batch, |_, worker| {
-                if fold == 0 {
-                    window.cut(tiling, worker.start, &mut worker.input);
+            for index in 0..mirrors.len() {
+                let pass = Pass { fold, mirrors, index };
+                executor.for_each(batch, |_, worker| {
+                    if fold == 0 && index == 0 {
+                        window.cut(tiling, worker.start, &mut worker.input);
+                    }
+                    worker.run(engine, executor, tiling.patch, &pass);
+                });
+                for worker in batch.iter_mut() {
+                    core::mem::replace(&mut worker.outcome, Ok(()))?;
                 }
-                worker.run(engine, executor, fold, tiling.patch, mirrors);
-            });
+                *done += count;
+                if !observer.passes_done(*done, passes) {
+                    return Err(RunError::Cancelled);
+                }
+            }
             observer.phase(Phase::Stitch);
             for worker in batch.iter_mut() {
-                core::mem::replace(&mut worker.outcome, Ok(()))?;
                 self.sums.add(executor, worker.start, fold, &worker.logits);
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Decides and writes the planes that no tile after this row touches.

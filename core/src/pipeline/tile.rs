@@ -38,43 +38,43 @@ impl<T: PatchNumber> TileWorker<T> {
         }
     }
 
-    /// Runs fold `fold` on the tile: the plain pass, then each mirrored one added in turn, divided by their number. Each
-    /// result is rounded to the tile's own precision, as the reference does it in whichever precision it runs.
-    pub(super) fn run<E: Engine, X: Executor>(
-        &mut self,
-        engine: &E,
-        executor: &X,
-        fold: usize,
-        patch: Index3,
-        mirrors: &[Vec<usize>],
-    ) {
-        self.outcome = self.try_run(engine, executor, fold, patch, mirrors);
+    /// Runs one pass. Mirrored ones are added to the plain one in turn, and with the last the sum is divided by their number.
+    /// Each result is rounded to the tile's own precision, as the reference does it in whichever precision it runs.
+    pub(super) fn run<E: Engine, X: Executor>(&mut self, engine: &E, executor: &X, patch: Index3, pass: &Pass<'_>) {
+        self.outcome = self.try_run(engine, executor, patch, pass);
     }
 
     fn try_run<E: Engine, X: Executor>(
         &mut self,
         engine: &E,
         executor: &X,
-        fold: usize,
         patch: Index3,
-        mirrors: &[Vec<usize>],
+        pass: &Pass<'_>,
     ) -> Result<(), EngineError> {
-        let workspace = &mut self.workspace;
-        engine.infer(fold, T::patch(&self.input), T::patch_mut(&mut self.logits), workspace, executor)?;
-        if mirrors.len() < 2 {
-            return Ok(());
+        let (fold, workspace) = (pass.fold, &mut self.workspace);
+        if pass.index == 0 {
+            return engine.infer(fold, T::patch(&self.input), T::patch_mut(&mut self.logits), workspace, executor);
         }
-        for axes in &mirrors[1..] {
-            let flip = |k: usize| axes.contains(&k);
-            let flips = [flip(0), flip(1), flip(2)];
-            mirror(&self.input, patch, flips, &mut self.mirrored, |target, v| *target = v);
-            engine.infer(fold, T::patch(&self.mirrored), T::patch_mut(&mut self.pass), workspace, executor)?;
-            mirror(&self.pass, patch, flips, &mut self.logits, |sum, v| *sum = T::narrow(sum.widen() + v.widen()));
+        let flips = [0, 1, 2].map(|axis| pass.mirrors[pass.index].contains(&axis));
+        mirror(&self.input, patch, flips, &mut self.mirrored, |target, v| *target = v);
+        engine.infer(fold, T::patch(&self.mirrored), T::patch_mut(&mut self.pass), workspace, executor)?;
+        mirror(&self.pass, patch, flips, &mut self.logits, |sum, v| *sum = T::narrow(sum.widen() + v.widen()));
+        let count = pass.mirrors.len();
+        if pass.index + 1 == count {
+            self.logits.iter_mut().for_each(|v| *v = T::narrow(v.widen() / count as f32));
         }
-        let count = mirrors.len() as f32;
-        self.logits.iter_mut().for_each(|v| *v = T::narrow(v.widen() / count));
         Ok(())
     }
+}
+
+/// One pass of the network over a tile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass<'a> {
+    pub(super) fold: usize,
+    /// The axes that each pass of a fold mirrors: first none.
+    pub(super) mirrors: &'a [Vec<usize>],
+    /// Which of them.
+    pub(super) index: usize,
 }
 
 /// Puts `source` into `target`, mirrored along the marked axes of each volume of `patch` voxels.

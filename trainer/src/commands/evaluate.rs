@@ -1,6 +1,6 @@
 //! What follows a training: the networks are validated on the validation cases, and their speed and memory measured.
 
-use super::{measure, print, validate};
+use super::{measure, note, print, validate};
 use crate::exit::Exit;
 use crate::report::progress::human_duration;
 use crate::report::run::{RunFacts, RunFolder};
@@ -31,7 +31,7 @@ pub(super) fn evaluate(work: &Work, runs: &[RunFolder], threads: Option<u16>, st
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
-                eprintln!("{} is trained, but cannot be evaluated: {}", run.path().display(), error.chain());
+                note!("{} is trained, but cannot be evaluated: {}", run.path().display(), error.chain());
                 exit = Exit::SomeFailed;
             }
         }
@@ -49,11 +49,11 @@ fn line(work: &Work, run: &RunFolder, threads: Option<u16>, stop: &Stop) -> Resu
         None
     } else {
         let started = Instant::now();
-        eprintln!("{}: segmenting {} validation cases", facts.name, facts.validation_cases.len());
+        note!("{}: segmenting {} validation cases", facts.name, facts.validation_cases.len());
         let validation = validate::of_run(work, run, threads, stop)?;
-        eprintln!("{}: validated in {}", facts.name, human_duration(started.elapsed().as_secs_f64()));
+        note!("{}: validated in {}", facts.name, human_duration(started.elapsed().as_secs_f64()));
         for failed in &validation.agreement.failed {
-            eprintln!("{}: {}: {}", facts.name, failed.case, failed.error);
+            note!("{}: {}: {}", facts.name, failed.case, failed.error);
             all = false;
         }
         validation.mean_dice()

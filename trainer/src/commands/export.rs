@@ -1,7 +1,7 @@
 //! `scanside-train export`: writes a trained network as files for other programs.
 
 use super::runs::{self, Trained, WhichWeights};
-use super::{print, speed};
+use super::{note, print, speed};
 use crate::exit::Exit;
 use crate::export::onnx::{self, Precision};
 use crate::export::reference::on_libtorch;
@@ -54,7 +54,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Error> {
     let run = RunFolder::new(&args.run);
     let Trained { network, mut facts, checkpoint, .. } = runs::read(&run, args.weights)?;
     if checkpoint != run.last() {
-        eprintln!("the run is not finished; exporting its checkpoint {}", checkpoint.display());
+        note!("the run is not finished; exporting its checkpoint {}", checkpoint.display());
     }
     if let Some(folder) = &args.nnunet {
         nnunet::write(folder, &network, &facts)?;

@@ -1,7 +1,7 @@
 //! `scanside-train measure`: measures the speed and memory of trained networks on this machine.
 
 use super::runs::{self, WhichWeights};
-use super::{measuring_worker, print, speed};
+use super::{measuring_worker, note, print, speed};
 use crate::exit::Exit;
 use crate::export::onnx::{self, Precision};
 use crate::report::run::{self, RunFolder};
@@ -78,7 +78,7 @@ pub fn run(args: &MeasureArgs, stop: &Stop) -> Result<Exit, Error> {
             Err(error) if chosen.len() == 1 => return Err(error),
             Err(error) => {
                 failed = true;
-                eprintln!("{}: {}", run.path().display(), error.chain());
+                note!("{}: {}", run.path().display(), error.chain());
             }
         }
     }

@@ -24,11 +24,25 @@ fn measuring_worker() -> Result<Worker, Error> {
     if let Some(worker) = Worker::beside_this_program("scanside")? {
         return Ok(worker);
     }
-    eprintln!(
+    note!(
         "scanside-train: warning: there is no scanside {} beside this program, so the measured memory includes libtorch",
         env!("CARGO_PKG_VERSION")
     );
     Worker::this_program()
+}
+
+/// Prints a message on standard error.
+macro_rules! note {
+    ($($part:tt)*) => {
+        crate::commands::message(format_args!($($part)*))
+    };
+}
+use note;
+
+/// Prints a message on standard error. Where nobody can read it (a closed pipe, a session that ended) it is dropped: what the
+/// program does is worth more than what it says of it.
+pub fn message(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints a result on standard output.

@@ -1,6 +1,6 @@
 //! `scanside-train plan`: prepares a work folder from a raw dataset.
 
-use super::print;
+use super::{note, print};
 use crate::dataset::cache::CachedCase;
 use crate::dataset::raw::RawDataset;
 use crate::dataset::ready::{Ready, ReadyOptions, Step, make_ready};
@@ -74,10 +74,10 @@ pub fn run(args: &PlanArgs, stop: &Stop) -> Result<Exit, Error> {
             }
         };
         let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-        eprintln!("{word} {number}/{total}: {id}");
+        note!("{word} {number}/{total}: {id}");
     })?;
     for warning in &ready.warnings {
-        eprintln!("scanside-train: warning: {warning}");
+        note!("scanside-train: warning: {warning}");
     }
     print(&summary(&raw, &work, &ready))?;
     Ok(Exit::Done)

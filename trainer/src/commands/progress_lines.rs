@@ -1,5 +1,6 @@
 //! The progress of a training, in lines on standard error.
 
+use super::note;
 use crate::distill::losses::imbalance;
 use crate::report::log::EpochRecord;
 use crate::report::progress::human_duration;
@@ -19,7 +20,7 @@ pub(super) struct ProgressLines {
 impl TrainingObserver for ProgressLines {
     fn run_started(&mut self, facts: &RunFacts, epochs_done: usize) {
         self.started.get_or_insert((Instant::now(), epochs_done));
-        eprintln!(
+        note!(
             "{}: {} parameters, {} training cases, {} validation cases, {} patches of {:?} per step, {} epochs of {} steps",
             facts.name,
             facts.parameters,
@@ -31,14 +32,16 @@ impl TrainingObserver for ProgressLines {
             facts.steps_per_epoch,
         );
         if epochs_done > 0 {
-            eprintln!("{}: continues after {epochs_done} epochs", facts.name);
+            note!("{}: continues after {epochs_done} epochs", facts.name);
         }
     }
 
     fn step_done(&mut self, facts: &RunFacts, epoch: usize, step: usize, value: &StepValue) {
         if std::io::stderr().is_terminal() {
             let terms: Vec<String> = value.terms.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-            eprint!(
+            let mut out = std::io::stderr();
+            let _ = write!(
+                out,
                 "\r\x1b[K{}: epoch {} step {}/{}: loss {:.4}, {}, gradient norm {:.2}",
                 facts.name,
                 epoch + 1,
@@ -48,7 +51,7 @@ impl TrainingObserver for ProgressLines {
                 terms.join(", "),
                 value.gradient_norm
             );
-            let _ = std::io::stderr().flush();
+            let _ = out.flush();
         }
     }
 
@@ -59,7 +62,7 @@ impl TrainingObserver for ProgressLines {
             since.elapsed().as_secs_f64() / (record.epoch + 1 - first) as f64 * (facts.epochs - record.epoch - 1) as f64
         });
         let start = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-        eprintln!(
+        note!(
             "{start}{}: epoch {}/{}: loss {:.4}, validation loss {}, pseudo-Dice {}, {:.2} samples/s, {:.1} % waiting for \
              patches, {} left",
             facts.name,
@@ -75,7 +78,7 @@ impl TrainingObserver for ProgressLines {
         // Earlier, the ramp makes the terms small on purpose.
         if record.epoch * 2 > facts.epochs {
             for sentence in imbalance(&record.term_gradients) {
-                eprintln!("{}: {sentence}", facts.name);
+                note!("{}: {sentence}", facts.name);
             }
         }
     }

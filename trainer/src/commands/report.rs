@@ -1,7 +1,7 @@
 //! `scanside-train report`: compares the runs of a work folder with their teacher.
 
 use super::validate::validation_cases;
-use super::{print, runs};
+use super::{note, print, runs};
 use crate::exit::Exit;
 use crate::report::family::{Family, page};
 use crate::report::run::RunFolder;
@@ -48,7 +48,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
     let family = write(&work, teacher.as_ref(), &target)?;
     let document = family.document();
     for left in &document.left_out {
-        eprintln!("{} is not compared: {}", left.run, left.reason);
+        note!("{} is not compared: {}", left.run, left.reason);
     }
     if args.json {
         print(&serde_json::to_string_pretty(document).or_error(ErrorKind::Internal)?)?;
@@ -65,7 +65,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
 pub(super) fn write(work: &Work, teacher: Option<&RunFolder>, target: &Path) -> Result<Family, Error> {
     let family = Family::read(work, teacher)?;
     let cases = raw_cases(work, &family.document().settings.fold).unwrap_or_else(|error| {
-        eprintln!("the page has no pictures of cases: {}", error.chain());
+        note!("the page has no pictures of cases: {}", error.chain());
         Vec::new()
     });
     output::write_whole(target, page::render(&family, &cases)?.as_bytes())?;

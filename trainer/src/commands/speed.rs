@@ -1,5 +1,6 @@
 //! The measurements of a run, and the family that measured runs form.
 
+use super::note;
 use crate::report::run::{self, RunFolder};
 use crate::validate::Validation;
 use crate::work::{Work, read_text};
@@ -74,7 +75,7 @@ pub(super) fn family(run: &RunFolder, own: &Measured) -> Vec<FamilyMember> {
     for other in &beside {
         match member(other) {
             Ok(found) => members.extend(found),
-            Err(error) => eprintln!("{} is left out of the family: {}", other.path().display(), error.chain()),
+            Err(error) => note!("{} is left out of the family: {}", other.path().display(), error.chain()),
         }
     }
     pareto(members)

@@ -1,7 +1,7 @@
 //! `scanside-train validate`: segments the validation cases of a fold with a model and compares them with their labels.
 
-use super::print;
 use super::runs::{self, WhichWeights};
+use super::{note, print};
 use crate::dataset::raw::RawDataset;
 use crate::dataset::source::Source;
 use crate::dataset::splits;
@@ -100,10 +100,10 @@ pub fn run(args: &ValidateArgs, stop: &Stop) -> Result<Exit, Error> {
     let (validation, outputs) = validated(&request, stop)?;
     print(&if args.json { validation.to_json()? } else { validation.table() })?;
     for failed in &validation.agreement.failed {
-        eprintln!("{}: {}", failed.case, failed.error);
+        note!("{}: {}", failed.case, failed.error);
     }
     if !args.quiet {
-        eprintln!("labels in {}, measurements in {}", outputs.labels.display(), outputs.document.display());
+        note!("labels in {}, measurements in {}", outputs.labels.display(), outputs.document.display());
     }
     Ok(if validation.agreement.failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }

@@ -10,7 +10,7 @@ use scanside_app::interrupt::Stop;
 use scanside_app::machine::Threads;
 use scanside_app::model::Model;
 use scanside_app::run::{self, CaseOptions, Destination};
-use scanside_app::{digest, output};
+use scanside_app::{digest, output, own_labels};
 use scanside_core::nnunet::labels::Dataset;
 use scanside_core::pipeline::RunOptions;
 use serde::{Deserialize, Serialize};
@@ -253,10 +253,10 @@ fn segment(
         .map(|path| digest::file_sha256(path).or_cannot_read(ErrorKind::Input, path))
         .collect::<Result<Vec<String>, Error>>()?;
     let key = run::result_key(model, &hashes, &how);
-    if run::is_result_of(target, &key) {
+    if own_labels::is_result_of(target, &key) {
         return Ok(false);
     }
-    let raw = Case { name: case.id.clone(), channels: case.images.clone() };
+    let raw = Case::new(&case.id, case.images.clone());
     let planned = run::plan(model, &raw, &how)?;
     let to = Destination { path: target, key: &key };
     run::run(planned, to, threads, &mut (), options.stop)?;

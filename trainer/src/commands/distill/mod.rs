@@ -10,7 +10,7 @@ pub use args::{DistillArgs, LossChoice, SoftLabelChoice};
 
 use super::evaluate::evaluate;
 use super::progress_lines::ProgressLines;
-use super::{print, report, runs};
+use super::{note, print, report, runs};
 use crate::dataset::splits::Split;
 use crate::distill::signal::TeacherSignal;
 use crate::distill::soft_labels::SoftLabelFolder;
@@ -107,7 +107,7 @@ fn signal(
     Ok(match args.soft_labels {
         SoftLabelChoice::Online => TeacherSignal::PerPatch(teachers),
         SoftLabelChoice::Cached => {
-            let progress = &mut |i: usize, n: usize, id: &str| eprintln!("soft labels {}/{n}: {id}", i + 1);
+            let progress = &mut |i: usize, n: usize, id: &str| note!("soft labels {}/{n}: {id}", i + 1);
             let hash = sha256(&hashes.join(" "));
             TeacherSignal::Cached(SoftLabelFolder::fill(context, &split.train, &mut teachers, &hash, progress)?)
         }
@@ -127,7 +127,7 @@ fn evaluate_and_compare(
     let exit = evaluate(work, &runs, threads, stop)?;
     match report::write(work, None, &work.page()) {
         Ok(_) => print(&work.page().display().to_string())?,
-        Err(error) => eprintln!("the students cannot be compared with their teacher: {}", error.chain()),
+        Err(error) => note!("the students cannot be compared with their teacher: {}", error.chain()),
     }
     Ok(exit)
 }
