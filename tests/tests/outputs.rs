@@ -206,11 +206,12 @@ fn pipes_and_devices_are_refused_in_words() {
     };
     let (good_model, good_scan, out) = (model(), scan(), at("l.nii.gz"));
     let arg = Path::new;
-    let cases: [(&[&Path], i32); 5] = [
+    let cases: [(&[&Path], i32); 6] = [
         (&[arg("segment"), arg("-m"), &good_model, arg("-i"), &pipe, arg("-o"), &out], 3),
         (&[arg("segment"), arg("-m"), &pipe, arg("-i"), &good_scan, arg("-o"), &out], 4),
         (&[arg("plan"), arg("-m"), &good_model, arg("-i"), &pipe], 3),
         (&[arg("inspect"), &good_model, arg("--manifest"), &pipe], 4),
+        (&[arg("evaluate"), arg("-p"), &pipe, arg("-l"), &good_scan], 3),
         (&[arg("choose"), arg("-m"), &good_model, arg("-i"), &pipe], 3),
     ];
     for (arguments, code) in cases {

@@ -3,10 +3,11 @@
 use crate::args::EvaluateArgs;
 use crate::exit::Exit;
 use crate::print::{self, note, say};
-use scanside_app::Error;
 use scanside_app::evaluate::{Comparison, EvaluateOptions, evaluate, render};
+use scanside_app::{Error, ErrorKind, input};
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<Exit, Error> {
+    [&args.predictions, &args.labels].into_iter().try_for_each(|path| input::check(ErrorKind::Input, path))?;
     let report = evaluate(&EvaluateOptions {
         predictions: args.predictions.clone(),
         labels: args.labels.clone(),
@@ -18,7 +19,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Exit, Error> {
         note!("{note}");
     }
     if report.elsewhere() > 0 {
-        eprintln!("--ignore-geometry compares them voxel for voxel, if the files are wrong about their place");
+        note!("--ignore-geometry compares them voxel for voxel, if the files are wrong about their place");
     }
     if args.json {
         print::json(&report)?;
