@@ -1,4 +1,4 @@
-//! Segmentation inside a program of one's own: a NIfTI file in, labels out, with a compiled model.
+//! Segmentation inside a program of one's own: a scan in, labels out, with a compiled model.
 //!
 //! ```text
 //! scanside compile model.onnx -o model.image

@@ -49,11 +49,16 @@ static FOREIGN: &[(&str, &str)] = &[
     (".mat", "MATLAB"),
 ];
 
-/// The format of a file, by the ending of its name.
+/// The format whose files have such a name; `None` where the name has no known ending.
+fn named(path: &Path) -> Option<&'static dyn FileFormat> {
+    let has_ending =
+        |format: &&dyn FileFormat| ends_with(path, format.endings()) || ends_with(path, format.data_endings());
+    FORMATS.iter().copied().find(has_ending)
+}
+
+/// The format that a file is opened as, by the ending of its name.
 fn of_name(path: &Path) -> &'static dyn FileFormat {
-    let named =
-        |format: &&&'static dyn FileFormat| ends_with(path, format.endings()) || ends_with(path, format.data_endings());
-    *FORMATS.iter().find(named).unwrap_or(&FORMATS[0])
+    named(path).unwrap_or(FORMATS[0])
 }
 
 /// The endings of files that can hold scans, dot included, in lower case: `.nii.gz`, `.nii` ... Names may have them in any
@@ -121,9 +126,7 @@ pub fn check_label_name(path: &Path) -> Result<(), FormatError> {
         let all = written_endings().collect::<Vec<_>>().join(", ");
         return refuse(format!("label maps are not written as {format}; end the name with one of {all}"));
     }
-    let two_files =
-        |format: &&&'static dyn FileFormat| ends_with(path, format.endings()) || ends_with(path, format.data_endings());
-    match FORMATS.iter().find(two_files) {
+    match named(path) {
         Some(format) => {
             let ending = format.written_endings().first().copied().unwrap_or_default();
             refuse(format!("label maps are not written in two files; end the name with {ending}"))

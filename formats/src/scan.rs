@@ -6,7 +6,7 @@ use crate::geometry::Geometry;
 use crate::resident::ResidentSource;
 use crate::streaming::FileSource;
 use crate::volume_file::VolumeFile;
-use scanside_core::volume::{Grid, VoxelSource};
+use scanside_core::volume::{Grid, Reader, VoxelSource};
 use std::path::Path;
 
 /// One case: its voxels, and where they lie.
@@ -32,6 +32,11 @@ impl Scan {
     /// Shape, spacing, origin and direction, in ITK's convention.
     pub fn grid(&self) -> &Grid {
         self.files.grid()
+    }
+
+    /// By whose rules the files were read.
+    pub fn reader(&self) -> Reader {
+        self.first().coding().values.reader
     }
 
     /// Number of channels.

@@ -105,8 +105,8 @@ def scans(out):
     put("dims_negative", gz(nifti1(dim=(3, 10, -9, 8, 1, 1, 1, 1)) + body), "an extent of -9 (ITK makes it 1)")
     put("dims_count", gz(nifti1(dim=(11, 10, 9, 8, 1, 1, 1, 1)) + body), "claims 11 dimensions (also not a byte-swapped header)")
     put("four_d", gz(nifti1(dim=(4, 10, 9, 4, 2, 1, 1, 1)) + body), "four dimensions: two time points where one channel is expected")
-    put("nan_voxel", gz(nifti1() + changed(np.nan)), "one voxel is NaN")
-    put("inf_voxel", gz(nifti1() + changed(np.inf)), "one voxel is +inf")
+    put("nan_voxel", gz(nifti1() + changed(np.nan)), "one voxel is NaN: ITK reads 0", False)
+    put("inf_voxel", gz(nifti1() + changed(np.inf)), "one voxel is +inf: ITK reads 0", False)
     put("float64_beyond_float32", gz(nifti1(datatype=64, bitpix=64) + np.where(np.arange(720) == 7, 1e300, vox.ravel().astype("<f8")).tobytes()),
         "a float64 voxel of 1e300: infinite as float32")
     put("spacing_zero", gz(nifti1(pixdim=(1, 1, 0, 1, 0, 0, 0, 0), srow=((1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 1, 0))) + body), "voxel spacing 0 on y")
@@ -121,9 +121,9 @@ def scans(out):
     put("bitpix_wrong", gz(nifti1(bitpix=8) + body), "float32 with bitpix 8: the code decides in ITK", False)
     put("offset_nan", gz(nifti1(vox_offset=np.nan) + body), "vox_offset NaN")
     put("offset_beyond", gz(nifti1(vox_offset=1e9) + body), "vox_offset of 1e9 bytes")
-    put("offset_negative", gz(nifti1(vox_offset=-352) + body), "vox_offset of -352")
+    put("offset_negative", gz(nifti1(vox_offset=-352) + body), "vox_offset of -352: ITK reads from the end of the header", False)
     put("slope_nan", gz(nifti1(slope=np.nan) + body), "scl_slope NaN: means no scaling to most readers; refusing is fine too", False)
-    put("pair_header", gz(nifti1(magic=b"ni1\0") + body), "header of a two-file NIfTI: voxels lie elsewhere")
+    put("pair_header", gz(nifti1(magic=b"ni1\0") + body), "marked as half of a pair, with its voxels behind the header: ITK reads them", False)
     put("zeros_bomb", gz(nifti1() + body + b"\0" * (1 << 24)), "16 MiB of zeros after the voxels: must not be held in memory", False)
 
 

@@ -61,7 +61,7 @@ fn a_folder_goes_on_after_bad_cases_and_resumes_by_content() {
     for case in ["hippocampus_034", "hippocampus_052"] {
         std::fs::copy(images().join(scan(case)), input.join(scan(case))).expect("a copy");
     }
-    std::fs::copy(golden().join("faults/nifti/nan_voxel.nii.gz"), input.join(scan("broken"))).expect("a copy");
+    std::fs::copy(golden().join("faults/nifti/missing_voxels.nii.gz"), input.join(scan("broken"))).expect("a copy");
     std::os::unix::fs::symlink("../not/fetched", input.join(scan("lost"))).expect("a link");
     let record = out.path().join("record.json");
     let record_arg = record.to_str().expect("a path");

@@ -229,7 +229,7 @@ fn voxels_at(
     }
     if whole && mark == Mark::One && (files, reader) == (Files::One, Reader::SimpleItk) {
         warnings.push(format!(
-            "its voxels are said to start at byte {got}, inside its header of {header_bytes} bytes; \
+            "its header says that voxels start at byte {got}, inside the header of {header_bytes} bytes; \
              they are read from byte {header_bytes}, as ITK does"
         ));
         return Ok(header_bytes);

@@ -479,6 +479,6 @@ mod tests {
         let bytes = write(&full()).unwrap();
         let ends = (0..bytes.len()).filter(|&len| read(&bytes[..len]).is_ok()).count();
         // After the labels, only the ends of records are manifests.
-        assert_eq!(ends, 10);
+        assert_eq!(ends, 11);
     }
 }
