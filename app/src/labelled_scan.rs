@@ -32,7 +32,8 @@ impl<'a> LabelledScan<'a> {
     /// # Errors
     /// The label file cannot be read, or does not lie on the voxels of the scan.
     pub(crate) fn open(scan: &'a Scan, path: &Path) -> Result<Self, Error> {
-        let labels = Scan::open_as(&[path], scan.reader()).map_err(|e| Error::cannot_read(ErrorKind::Input, path, e))?;
+        let labels =
+            Scan::open_as(&[path], scan.reader()).map_err(|e| Error::cannot_read(ErrorKind::Input, path, e))?;
         if labels.channels() != 1 || difference(scan.grid(), labels.grid()).is_some() {
             let sentence = format!("the labels in {} do not lie on the voxels of the scan", path.display());
             return Err(Error::new(ErrorKind::Input, sentence).about(path));
