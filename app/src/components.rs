@@ -150,26 +150,29 @@ impl Keeper {
         self.links.push(self.scan.push(labels))
     }
 
-    /// Applies all rules to the planes that were pushed and wait in `planes`. Gives the largest label that is left.
-    pub(crate) fn finish(mut self, planes: &mut WaitingPlanes) -> io::Result<u16> {
+    /// Applies all rules to the planes that were pushed and wait in `planes`. Gives the voxels that are left of each label
+    /// value, up to the largest one.
+    pub(crate) fn finish(mut self, planes: &mut WaitingPlanes) -> io::Result<Vec<u64>> {
         let [_, rows, columns] = self.shape_zyx;
-        let mut largest = 0;
+        let mut counts = Vec::new();
         for number in 0..self.rules.len() {
             let rule = &self.rules[number];
             if number > 0 {
-                self.scan = ComponentScan::new(rule, rows, columns);
+                self.scan.restart(rule);
                 self.links.clear()?;
                 planes.each(|labels| self.links.push(self.scan.push(labels)))?;
             }
             let mut filter = ComponentFilter::new(rule, rows, columns, &self.scan);
-            largest = 0;
+            counts.clear();
             planes.change_backwards(|labels| {
                 filter.filter(labels, self.links.pop()?);
-                largest = labels.iter().copied().fold(largest, u16::max);
+                let largest = labels.iter().copied().max().map_or(0, usize::from);
+                counts.resize(counts.len().max(largest + 1), 0);
+                labels.iter().for_each(|label| counts[usize::from(*label)] += 1);
                 Ok(())
             })?;
         }
-        Ok(largest)
+        Ok(counts)
     }
 }
 
@@ -271,14 +274,16 @@ mod tests {
             keeper.push(plane).unwrap();
         }
         assert!(keeper.links.end <= Keeper::disk_bytes(shape) as u64);
-        let largest = keeper.finish(&mut waiting).unwrap();
+        let counts = keeper.finish(&mut waiting).unwrap();
         let mut all: Vec<u16> = Vec::new();
         let gathered: io::Result<()> = waiting.each(|plane| {
             all.extend(plane);
             Ok(())
         });
         gathered.unwrap();
-        assert_eq!(largest, all.iter().copied().max().unwrap());
+        let count = |value: usize| all.iter().filter(|label| usize::from(**label) == value).count() as u64;
+        assert_eq!(counts, (0..counts.len()).map(count).collect::<Vec<u64>>());
+        assert!(counts.last() > Some(&0) && counts.iter().sum::<u64>() == all.len() as u64);
         all
     }
 

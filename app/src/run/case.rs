@@ -305,6 +305,7 @@ pub fn run(
     let timing = timed.finish();
     outcome.map_err(error)?;
     stop.check()?;
+    let counts = labels.settle()?.unwrap_or(counts);
     let deviations = envelope::of_labels(planned.run().manifest(), scan.grid(), &counts);
     let outside = envelope::sentence("the result", &deviations);
     if let (true, Some(sentence)) = (strict, &outside) {

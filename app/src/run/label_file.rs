@@ -64,16 +64,23 @@ impl LabelFile {
         Ok(LabelFile { path: path.to_owned(), geometry: geometry.clone(), description, target, planes })
     }
 
-    /// Makes the file appear.
+    /// Removes components, once all planes are there. Gives the voxels that are left of each label value; nothing where no
+    /// component is to be removed.
+    pub(super) fn settle(&mut self) -> Result<Option<Vec<u64>>, Error> {
+        let Planes::Waiting { planes, largest, keeper } = &mut self.planes else { return Ok(None) };
+        let Some(keeper) = keeper.take() else { return Ok(None) };
+        let counts = keeper.finish(planes).or_cannot_write(&self.path)?;
+        *largest = counts.iter().rposition(|count| *count > 0).map_or(0, |value| value as u16);
+        Ok(Some(counts))
+    }
+
+    /// Makes the file appear, after [`Self::settle`].
     pub(super) fn publish(self) -> Result<(), Error> {
         let LabelFile { path, geometry, description, target, planes } = self;
         let failed = |e| Error::cannot_write(&path, e);
         let writer = match planes {
             Planes::Written(writer) => writer,
-            Planes::Waiting { mut planes, mut largest, keeper } => {
-                if let Some(keeper) = keeper {
-                    largest = keeper.finish(&mut planes).or_cannot_write(&path)?;
-                }
+            Planes::Waiting { mut planes, largest, .. } => {
                 let stored = if largest < FIRST_WIDE_VALUE { LabelType::U8 } else { LabelType::U16 };
                 let options = LabelOptions { path: &path, stored, description: &description };
                 let mut writer = label_writer(Box::new(target.handle()?), &geometry, &options).map_err(failed)?;

@@ -90,6 +90,14 @@ impl DisjointSets {
     }
 }
 
+/// For each label value whether the rule is about it.
+fn members(rule: &KeepLargest) -> Vec<bool> {
+    let length = rule.labels.iter().max().map_or(0, |&largest| usize::from(largest) + 1);
+    let mut members = vec![false; length];
+    rule.labels.iter().for_each(|&label| members[usize::from(label)] = true);
+    members
+}
+
 /// The most components that a plane can have: voxels of two components do not touch, so every second one in either
 /// direction.
 fn most_components(rows: usize, columns: usize) -> Option<usize> {
@@ -99,11 +107,8 @@ fn most_components(rows: usize, columns: usize) -> Option<usize> {
 impl PlaneComponents {
     fn new(rule: &KeepLargest, rows: usize, columns: usize) -> Self {
         let most = most_components(rows, columns).unwrap_or(0);
-        let length = rule.labels.iter().max().map_or(0, |&largest| usize::from(largest) + 1);
-        let mut members = vec![false; length];
-        rule.labels.iter().for_each(|&label| members[usize::from(label)] = true);
         PlaneComponents {
-            members,
+            members: members(rule),
             columns,
             numbers: vec![0; rows * columns],
             sets: DisjointSets::with_capacity(most),
@@ -192,6 +197,15 @@ impl ComponentScan {
             links: DisjointSets::with_capacity(2 * most),
             largest: 0,
         }
+    }
+
+    /// Begins again at the first plane, with another rule.
+    pub fn restart(&mut self, rule: &KeepLargest) {
+        self.plane.members = members(rule);
+        self.plane.numbers.fill(0);
+        self.groups.clear();
+        self.sizes.clear();
+        self.largest = 0;
     }
 
     /// Bytes that a scan takes, whatever the labels are; `None` where they do not fit `usize`.
