@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use scanside_core::manifest::Labels;
+use scanside_core::nnunet::postprocessing::read_postprocessing;
 use scanside_core::postprocess::{ComponentFilter, ComponentScan, Fate, KeepLargest, PlaneLinks};
 use scanside_core::volume::Index3;
 use std::fs::File;
@@ -39,6 +40,25 @@ pub fn rules(texts: &[String], labels: &Labels) -> Result<Vec<KeepLargest>, Erro
         Ok(KeepLargest { labels: values, background: 0 })
     };
     texts.iter().map(rule).collect()
+}
+
+/// The rules of nnU-Net's `postprocessing.pkl` at `path`, which is read as data.
+///
+/// # Errors
+/// The file cannot be read, asks for something else, or is about labels that the model does not have.
+pub fn rules_of_nnunet(path: &Path, labels: &Labels) -> Result<Vec<KeepLargest>, Error> {
+    let rules = read_postprocessing(path).map_err(|e| Error::of(ErrorKind::Model, e).about(path))?;
+    let known = |value: &u16| *value == 0 || labels.heads().iter().any(|head| head.value == *value);
+    let mut values = rules.iter().flat_map(|rule| rule.labels.iter().chain([&rule.background])).copied();
+    let unknown = values.find(|value| !known(value));
+    drop(values);
+    match unknown {
+        None => Ok(rules),
+        Some(value) => {
+            let sentence = format!("{} is about the label {value}, which the model does not have", path.display());
+            Err(Error::new(ErrorKind::Model, sentence).about(path))
+        }
+    }
 }
 
 fn unknown(text: &str, labels: &Labels) -> Error {
@@ -261,6 +281,23 @@ mod tests {
             let error = values(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage);
             assert!(error.to_string().contains("left, right, a+b"), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_of_nnunet_give_rules_about_labels_of_the_model() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let function = "nnunetv2.postprocessing.remove_connected_components\n\
+                        remove_all_but_largest_component_from_segmentation";
+        for (value, known) in [(2, true), (7, false)] {
+            let mut bytes = format!("]c{function}\na]}}S'labels_or_regions'\n").into_bytes();
+            bytes.extend([b'K', value]);
+            bytes.extend(b"sa\x86.");
+            std::fs::write(file.path(), bytes).unwrap();
+            match rules_of_nnunet(file.path(), &labels()) {
+                Ok(rules) => assert_eq!((known, rules), (true, vec![KeepLargest { labels: vec![2], background: 0 }])),
+                Err(error) => assert!(!known && error.to_string().contains("the label 7"), "{error}"),
+            }
         }
     }
 

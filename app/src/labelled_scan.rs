@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, OrError};
 use crate::geometry::difference;
-use scanside_core::volume::{Box3, Grid, Index3, VoxelSource};
+use scanside_core::volume::{Box3, Grid, Index3, Reader, VoxelSource};
 use scanside_formats::Scan;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(crate) struct LabelledPlane<'a> {
 }
 
 impl<'a> LabelledScan<'a> {
-    /// A scan and the label file at `path`.
+    /// A scan and the label file at `path`, both by the rules of `reader`.
     ///
     /// # Errors
     /// The label file cannot be read, or does not lie on the voxels of the scan.

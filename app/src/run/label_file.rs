@@ -35,7 +35,7 @@ enum Planes {
     /// No value can need 16 bits: planes go straight to the file.
     Written(Box<dyn LabelWriter>),
     /// Voxels may still be removed, or the type depends on the largest value: planes wait in an unnamed file beside the target.
-    Waiting { planes: WaitingPlanes, largest: u16, keeper: Option<Keeper> },
+    Waiting { planes: WaitingPlanes, largest: u16, keeper: Option<Box<Keeper>> },
 }
 
 impl LabelFile {
@@ -58,7 +58,7 @@ impl LabelFile {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let shape = geometry.grid().shape_zyx;
             let planes = WaitingPlanes::create(folder, shape).or_cannot_write(path)?;
-            let keeper = Keeper::create(rules, shape, folder).or_cannot_write(path)?;
+            let keeper = Keeper::create(rules, shape, folder).or_cannot_write(path)?.map(Box::new);
             Planes::Waiting { planes, largest: 0, keeper }
         };
         Ok(LabelFile { path: path.to_owned(), geometry: geometry.clone(), description, target, planes })

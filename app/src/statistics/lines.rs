@@ -169,7 +169,7 @@ mod tests {
             touches_edge: false,
             ..label()
         };
-        assert!(Layout::Csv.lines("a", &[], &[absent.clone()]).unwrap().ends_with(",0,0,,,,,,false"));
+        assert!(Layout::Csv.lines("a", &[], std::slice::from_ref(&absent)).unwrap().ends_with(",0,0,,,,,,false"));
         let json: Value = serde_json::from_str(&Layout::Json.lines("a", &["CT".into()], &[absent]).unwrap()).unwrap();
         assert!(json["labels"][0]["centroid_lps_mm"].is_null());
         assert_eq!(json["labels"][0]["intensity"], json!([]));

@@ -6,6 +6,7 @@
 
 use super::error::NnUnetError;
 use super::pickle::{self, Node, NodeId, Pickle};
+use crate::postprocess::KeepLargest;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
@@ -20,18 +21,8 @@ const KEEP_LARGEST: &str =
 /// Most steps, and most labels of one: values can be repeated at little cost to the file.
 const MOST: usize = 1 << 16;
 
-/// One step: the voxels of all `labels` together form components, and all but the largest become `background`.
-///
-/// Steps are applied one after the other, each to the result of the one before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeepLargest {
-    /// Label values, ascending; never empty.
-    pub labels: Vec<u16>,
-    /// What the removed voxels become; 0 in every file that nnU-Net writes.
-    pub background: u16,
-}
-
-/// Reads the steps of a `postprocessing.pkl`. There are none where nothing improved the result.
+/// Reads the steps of a `postprocessing.pkl`, which are applied one after the other; their labels ascend. There are none where
+/// nothing improved the result.
 ///
 /// # Errors
 /// The file cannot be read, is no such file, or asks for something else than the largest component.
