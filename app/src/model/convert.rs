@@ -2,7 +2,7 @@
 
 use super::options::ModelOptions;
 use super::precision_name;
-use super::read::{self, Opened, Read};
+use super::read::{self, Described, Opened};
 use crate::error::{Error, ErrorKind, OrError, OrPathError};
 use crate::input::KeptFiles;
 use crate::output::{PendingFile, refuse_existing};
@@ -37,7 +37,7 @@ pub fn import(folder: &Path, options: &ModelOptions, output: &Path, overwrite: b
         let sentence = format!("{} is a file; give the nnU-Net v2 model folder", folder.display());
         return Err(Error::new(ErrorKind::Usage, sentence).about(folder));
     }
-    let Read { manifest, model: mut graph, folds } = read::read(folder, options)?;
+    let Described { manifest, model: mut graph, folds } = read::read(folder, options)?;
     graph.set_manifest(&manifest).or_error(ErrorKind::Model)?;
     let mut file = PendingFile::create(output)?;
     graph.write(&mut file).map_err(|e| Error::cannot_write(output, e))?;

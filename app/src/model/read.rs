@@ -37,7 +37,7 @@ pub(crate) fn open(path: &Path, options: &ModelOptions) -> Result<Opened, Error>
         check_choice(path, &made.engine, options)?;
         return Ok(Opened { manifest: made.manifest, engine: made.engine, graph_sha256: made.graph_sha256, folds });
     }
-    let Read { manifest, model, folds } = read(path, options)?;
+    let Described { manifest, model, folds } = read(path, options)?;
     let graph_sha256 = model.graph_sha256();
     let engine = prepare(path, model, &manifest, options)?;
     Ok(Opened { manifest, engine, graph_sha256, folds })
@@ -169,7 +169,7 @@ pub fn manifest(path: &Path, options: &ModelOptions) -> Result<Manifest, Error> 
 }
 
 /// A model's manifest and graph.
-pub(crate) struct Read {
+pub(crate) struct Described {
     pub(crate) manifest: Manifest,
     pub(crate) model: OnnxModel,
     /// The folds of an nnU-Net folder.
@@ -177,17 +177,17 @@ pub(crate) struct Read {
 }
 
 /// Reads a model's manifest and graph.
-pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<Read, Error> {
+pub(crate) fn read(path: &Path, options: &ModelOptions) -> Result<Described, Error> {
     if nnunet::is_model_folder(path) {
         let mut folder = ModelFolder::open(path, &options.import()).or_error(ErrorKind::Model)?;
         let model = folder.to_onnx().or_error(ErrorKind::Model)?;
-        return Ok(Read { manifest: folder.manifest().clone(), model, folds: Some(folder.folds().clone()) });
+        return Ok(Described { manifest: folder.manifest().clone(), model, folds: Some(folder.folds().clone()) });
     }
     if path.is_dir() {
         return Err(Error::new(ErrorKind::Model, not_a_model_folder(path)).about(path));
     }
     let loaded = onnx::load(path, options.manifest.as_deref()).or_error(ErrorKind::Model)?;
-    Ok(Read { manifest: loaded.manifest, model: loaded.model, folds: None })
+    Ok(Described { manifest: loaded.manifest, model: loaded.model, folds: None })
 }
 
 /// What a folder lacks to be a model, and where the model is instead.

@@ -15,9 +15,10 @@ use crate::engine::EngineError;
 /// Part of the estimate added for packed panels and kernel temporaries, which are not nodes of the graph.
 const MARGIN_DIVISOR: usize = 8;
 const MARGIN_BYTES: usize = 4 << 20;
-/// tract frees and allocates tensors of many sizes in each run, and the C allocator keeps holes between them: up to 1.75
-/// times the bytes in use were seen resident after a few runs (glibc 2.36, U-Nets of 96^3).
-const ALLOCATOR_FACTOR: usize = 2;
+/// Blocks from this size are mapped by themselves and unmapped when freed. The GNU allocator raises the size as blocks are
+/// freed, unless the program sets it, as Scanside's programs do.
+const MAPPED_BYTES: usize = 128 << 10;
+const PAGE_BYTES: usize = 4 << 10;
 
 /// One fold's plan.
 pub(crate) struct PlanRunner {
@@ -136,7 +137,7 @@ fn worker_bytes(plan: &TypedSimplePlan) -> TractResult<usize> {
     }
     let size = |n: usize| {
         let node = &model.nodes[n];
-        if is_lazy(node) { 0 } else { node.outputs.iter().map(|o| o.fact.mem_bytes()).sum::<usize>() }
+        if is_lazy(node) { 0 } else { node.outputs.iter().map(|o| resident_bytes(o.fact.mem_bytes())).sum::<usize>() }
     };
     let mut ends = vec![Vec::new(); order.len() + 1];
     for &n in order {
@@ -152,7 +153,12 @@ fn worker_bytes(plan: &TypedSimplePlan) -> TractResult<usize> {
         live -= ends[step].iter().map(|&d| size(d)).sum::<usize>();
     }
     let peak = peak + peak / MARGIN_DIVISOR;
-    Ok(ALLOCATOR_FACTOR * peak + MARGIN_BYTES)
+    Ok(peak + MARGIN_BYTES)
+}
+
+/// What a block takes of the machine's memory: whole pages, or, of a heap that is full of holes, up to twice its size.
+fn resident_bytes(block: usize) -> usize {
+    if block < MAPPED_BYTES { 2 * block } else { block.next_multiple_of(PAGE_BYTES) + PAGE_BYTES }
 }
 
 /// Whether the node reads its first input twice: then it is not the only owner.

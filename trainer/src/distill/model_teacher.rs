@@ -71,7 +71,9 @@ impl ModelFile {
             (matches!(labels, Labels::Regions { .. }), labels.heads().iter().map(|head| head.value).collect())
         };
         let normalizations = |m: &Manifest| m.channels.iter().map(|c| c.normalization.clone()).collect::<Vec<_>>();
+        let outputs = |m: &Manifest| if m.probabilities { "probabilities" } else { "logits" }.to_owned();
         let facts = [
+            ("outputs", outputs(theirs), outputs(ours)),
             ("labels", format!("{:?}", values(&theirs.labels).1), format!("{:?}", values(&ours.labels).1)),
             ("regions", format!("{}", values(&theirs.labels).0), format!("{}", values(&ours.labels).0)),
             ("normalisation", format!("{:?}", normalizations(theirs)), format!("{:?}", normalizations(ours))),
