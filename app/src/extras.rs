@@ -43,7 +43,7 @@ impl Extras {
             return Ok(());
         }
         let scan = case.open(manifest.reader)?;
-        let volume = LabelledScan::open(&scan, labels, manifest.reader)?;
+        let volume = LabelledScan::open(&scan, labels)?;
         if let Some(table) = &self.statistics {
             table.add(&case.name, &volume, manifest)?;
         }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, OrError};
 use crate::geometry::difference;
-use scanside_core::volume::{Box3, Grid, Index3, Reader, VoxelSource};
+use scanside_core::volume::{Box3, Grid, Index3, VoxelSource};
 use scanside_formats::Scan;
 use std::path::{Path, PathBuf};
 

@@ -60,7 +60,7 @@ fn pictures_are_turned_as_the_directions_say() {
                 if one { 1.0 } else { 2.0 * f32::from(u8::from(left > 0.63 && back > 0.75 && head > 0.05)) }
             });
             let scan = Scan::open(&[&scan]).unwrap();
-            let volume = LabelledScan::open(&scan, &labels, Reader::default()).unwrap();
+            let volume = LabelledScan::open(&scan, &labels).unwrap();
             let picture = Preview::draw(&volume, &manifest(&["one", "two", "absent"])).unwrap();
             let pixels = picture.canvas.pixels().to_vec();
             let first = first.get_or_insert_with(|| pixels.clone());
@@ -82,7 +82,7 @@ fn a_picture_is_a_png_and_replaces_only_previews() {
     let folder = tempfile::tempdir().unwrap();
     let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/statistics").join(name);
     let scan = Scan::open(&[golden("scan_0000.nii"), golden("scan_0001.nii")]).unwrap();
-    let volume = LabelledScan::open(&scan, &golden("labels.nii"), Reader::default()).unwrap();
+    let volume = LabelledScan::open(&scan, &golden("labels.nii")).unwrap();
     let mut manifest = manifest(&["liver", "left, upper", "absent", "dot", "specks"]);
     if let Labels::Exclusive { heads } = &mut manifest.labels {
         heads[1].rgb = Some([1, 2, 3]);

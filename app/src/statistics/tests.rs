@@ -2,7 +2,6 @@
 
 use super::*;
 use scanside_core::manifest::{Channel, Labels, NetworkGrid, Normalization};
-use scanside_core::volume::Reader;
 use scanside_formats::Scan;
 use serde_json::Value;
 
@@ -19,7 +18,7 @@ fn manifest() -> Manifest {
 
 fn add(table: &Path, cases: &[&str]) {
     let scan = Scan::open(&[golden("scan_0000.nii"), golden("scan_0001.nii")]).unwrap();
-    let volume = LabelledScan::open(&scan, &golden("labels.nii"), Reader::default()).unwrap();
+    let volume = LabelledScan::open(&scan, &golden("labels.nii")).unwrap();
     let table = StatisticsTable::at(table).unwrap();
     cases.iter().for_each(|case| table.add(case, &volume, &manifest()).unwrap());
 }
@@ -61,6 +60,6 @@ fn names_of_tables_say_how_they_are_written() {
 #[test]
 fn labels_of_another_scan_are_refused() {
     let scan = Scan::open(&[golden("../nifti/gz.nii.gz")]).unwrap();
-    let error = LabelledScan::open(&scan, &golden("labels.nii"), Reader::default()).err().unwrap();
+    let error = LabelledScan::open(&scan, &golden("labels.nii")).err().unwrap();
     assert!(error.to_string().contains("do not lie on the voxels of the scan"), "{error}");
 }
