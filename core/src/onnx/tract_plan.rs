@@ -147,13 +147,34 @@ fn worker_bytes(plan: &TypedSimplePlan) -> TractResult<usize> {
     for (step, &n) in order.iter().enumerate() {
         let node = &model.nodes[n];
         let owned = node.inputs.first().is_some_and(|input| last_use[input.node] == step && !reads_twice(node));
-        let grown = if owned && reuses_input(model, node) { 0 } else { size(n) };
+        let grown = match (owned && reuses_input(model, node), is_direct(node)) {
+            (true, _) => 0,
+            (false, true) => size(n),
+            (false, false) => 2 * size(n),
+        };
         peak = peak.max(live + grown);
         live += size(n);
         live -= ends[step].iter().map(|&d| size(d)).sum::<usize>();
     }
     let peak = peak + peak / MARGIN_DIVISOR;
     Ok(peak + MARGIN_BYTES)
+}
+
+/// Whether the operator writes its result where it stays. The others compute in an array of their own and copy that, so that
+/// the result is there twice for a moment.
+fn is_direct(node: &TypedNode) -> bool {
+    const DIRECT: [&str; 9] = [
+        "Source",
+        "OptMatMul",
+        "OptMatMulPack",
+        "OptSimpleMatMulPack",
+        "Im2col",
+        "LazyIm2col",
+        "DepthWiseConv",
+        "DepthwiseDeconv",
+        "Concat",
+    ];
+    DIRECT.iter().any(|direct| node.op.name() == *direct)
 }
 
 /// What a block takes of the machine's memory: whole pages, or, of a heap that is full of holes, up to twice its size.
