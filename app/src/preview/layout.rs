@@ -88,12 +88,11 @@ impl Page {
         let slices = montage_slices(structures, grid);
         let montage = slices.len().div_ceil(MONTAGE_COLUMNS) * (tile[1] + GAP);
         let legend = structures.len().div_ceil(COLUMNS) * LINE + 2 * GAP;
-        let height = 2 * MARGIN + LINE + GAP + montage + GAP + legend + blocks.total_height(present.len());
+        let height = 2 * MARGIN + 2 * LINE + GAP + montage + GAP + legend + blocks.total_height(present.len());
         let mut page = Page { canvas: Canvas::new(WIDTH, height), panels: Vec::new(), marks: Vec::new() };
 
-        let room = INNER - text_width(NOTE) - 2 * GAP;
-        page.canvas.text([MARGIN, MARGIN], TEXT, &clipped(title, room));
-        page.canvas.text([WIDTH - MARGIN - text_width(NOTE), MARGIN], FAINT_TEXT, NOTE);
+        page.canvas.text([MARGIN, MARGIN], TEXT, &clipped(title, INNER));
+        page.canvas.text([MARGIN, height - MARGIN - TEXT_HEIGHT], FAINT_TEXT, NOTE);
         let mut y = MARGIN + LINE + GAP;
         page.montage(y, tile, &slices, grid);
         y += montage + GAP;
@@ -109,7 +108,7 @@ impl Page {
 
     /// Bytes that a page with so many structures takes at most.
     pub(super) fn bytes(structures: usize) -> usize {
-        let fixed = 2 * MARGIN + LINE + 2 * GAP + MONTAGE_ROWS * (2 * TILE + GAP);
+        let fixed = 2 * MARGIN + 2 * LINE + 2 * GAP + MONTAGE_ROWS * (2 * TILE + GAP);
         let legend = structures.div_ceil(COLUMNS) * LINE + 2 * GAP;
         let with = |present: usize| {
             let blocks = Blocks::of(present);
