@@ -127,7 +127,7 @@ fn probabilities_are_not_taken_for_logits() {
     let image = out.path().join("m.image");
     let (code, _, said) = run(&["compile", text(&model), "-o", text(&image)]);
     assert_eq!(code, Some(0), "{said}");
-    let expected = scanside_formats::read_labels(&sigmoid.join("labels.nii.gz")).expect("labels").labels;
+    let expected = scanside_formats::read_labels(sigmoid.join("labels.nii.gz")).expect("labels").labels;
     for (model, extra) in [(&model, &[][..]), (&model, &["--engine", "tract"]), (&image, &[])] {
         let args = ["segment", "-m", text(model), "-i", text(&scan), "-o", text(&labels), "--overwrite"];
         let (code, _, said) = run(&[&args[..], extra].concat());

@@ -62,7 +62,7 @@ fn tissue(n: usize) -> f32 {
 }
 
 fn is_hole(n: usize) -> bool {
-    n % 5 == 0
+    n.is_multiple_of(5)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::canvas::BACKGROUND;
 use super::*;
 use scanside_core::manifest::{Channel, Labels, NetworkGrid, Normalization};
-use scanside_core::volume::{Grid, Reader, VoxelType};
+use scanside_core::volume::{Grid, VoxelType};
 use scanside_formats::Scan;
 use scanside_formats::nifti::ImageWriter;
 

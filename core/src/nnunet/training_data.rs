@@ -55,9 +55,8 @@ fn card_of(text: &str) -> Option<Card> {
     if let (false, Some(cases)) = (data.is_empty(), dataset.get("numTraining").and_then(serde_json::Value::as_u64)) {
         data.push(format!("{cases} training cases"));
     }
-    let mut card = Card::default();
-    card.data = data.join("; ");
-    card.licence = stated("licence").or_else(|| stated("license")).unwrap_or_default().to_owned();
+    let licence = stated("licence").or_else(|| stated("license")).unwrap_or_default().to_owned();
+    let card = Card { data: data.join("; "), licence, ..Card::default() };
     (card != Card::default()).then_some(card)
 }
 

@@ -408,12 +408,12 @@ mod tests {
         envelope.foreground_intensities = alloc::vec![[-100.5, 300.0]; 6];
         envelope.label_volumes = alloc::vec![LabelVolume { value: 65_535, ml: [0.5, 2.5] }];
         m.envelope = Some(envelope);
-        let mut card = Card::default();
-        card.intended_use = "tests".into();
-        card.limits = "all else".into();
-        card.data = "none".into();
-        card.licence = "MIT".into();
-        m.card = Some(card);
+        m.card = Some(Card {
+            intended_use: "tests".into(),
+            limits: "all else".into(),
+            data: "none".into(),
+            licence: "MIT".into(),
+        });
         m.graph_sha256 = Some("ff".into());
         m
     }
