@@ -465,7 +465,7 @@ mod tests {
         };
         assert_eq!(with(71), Ok(full.clone()));
         assert_eq!(with(u32::MAX), Ok(full.clone()));
-        assert_eq!(with(12), Err(ImageError::NewerManifest(12)));
+        assert_eq!(with(13), Err(ImageError::NewerManifest(13)));
         assert!(with(2).unwrap_err().to_string().contains("record 2 twice"));
         assert!(read(&[]).unwrap_err().to_string().contains("no grid"));
         // A value with more in it than its form has.
