@@ -32,6 +32,14 @@ pub trait LabelOutput: Write + Seek + Send {}
 
 impl<T: Write + Seek + Send> LabelOutput for T {}
 
+impl LabelOptions<'_> {
+    /// The free text as one line, for headers that are lines of text; nothing where it is empty.
+    pub(crate) fn description_line(&self) -> Option<String> {
+        let line: String = self.description.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Some(line).filter(|line| !line.is_empty())
+    }
+}
+
 /// A label map being written, in ascending `z`.
 pub trait LabelWriter: Send {
     /// Writes the next plane: `y, x` with `x` fastest.

@@ -25,10 +25,25 @@ pub(crate) fn voxel_bytes(shape_zyx: Index3, channels: usize, voxel_type: VoxelT
         .map(|bytes| bytes as u64)
 }
 
+/// [`voxel_bytes`] of the file at `path`.
+///
+/// # Errors
+/// They are more than a vector can hold.
+pub(crate) fn voxel_bytes_of(
+    path: &Path,
+    shape_zyx: Index3,
+    channels: usize,
+    voxel_type: VoxelType,
+) -> Result<u64, FormatError> {
+    voxel_bytes(shape_zyx, channels, voxel_type).ok_or_else(|| {
+        FormatError::header(path, "its sizes multiply to more bytes than can be addressed; the header is damaged")
+    })
+}
+
 /// What a header says beside where voxels lie and how they are stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
-    /// What is odd about the file without being an error, a sentence each.
+    /// What is odd about the file without being an error, a sentence each; [`VolumeFile`] names the file in front of it.
     pub(crate) warnings: Vec<String>,
     /// The free text of the file's maker.
     pub(crate) description: String,
@@ -68,8 +83,9 @@ impl VolumeFile {
         geometry: Geometry,
         channels: usize,
         coding: Coding,
-        about: About,
+        mut about: About,
     ) -> Result<Self, FormatError> {
+        about.warnings.iter_mut().for_each(|warning| *warning = format!("{}: {warning}", path.display()));
         let seal = Seal::of_path(&place.path)?;
         let file = VolumeFile {
             path: path.to_path_buf(),

@@ -11,7 +11,7 @@ use crate::name::ends_with;
 use crate::planes::{LabelCode, LengthField, Opening, PlaneWriter};
 use crate::recognise::recognise_file;
 use crate::stream::{Packing, Place, open_file};
-use crate::volume_file::{About, VolumeFile, voxel_bytes};
+use crate::volume_file::{About, VolumeFile, voxel_bytes_of};
 use crate::voxels::{Coding, Values};
 use scanside_core::volume::Reader;
 use std::io::{Read, Seek, SeekFrom};
@@ -50,13 +50,11 @@ impl FileFormat for MetaImage {
         };
         let header = Header::new(&fields).map_err(|problem| FormatError::header(path, problem))?;
         let shape = header.geometry.grid().shape_zyx;
-        let data_bytes = voxel_bytes(shape, header.channels, header.voxel_type).ok_or_else(|| {
-            FormatError::header(path, "its sizes multiply to more bytes than can be addressed; the header is damaged")
-        })?;
+        let data_bytes = voxel_bytes_of(path, shape, header.channels, header.voxel_type)?;
         let place = place(path, &fields, header.compressed, data_bytes)?;
         let coding = Coding { voxel_type: header.voxel_type, big_endian: header.big_endian, values: Values::default() };
         let about = About {
-            warnings: header.warnings.iter().map(|warning| format!("{}: {warning}", path.display())).collect(),
+            warnings: header.warnings,
             description: fields.get(&["Comment"]).unwrap_or_default().to_owned(),
             marked_as_labels: None,
         };
@@ -78,13 +76,7 @@ impl FileFormat for MetaImage {
             LabelType::U8 => ("MET_UCHAR", LabelCode::U8),
             LabelType::U16 => ("MET_USHORT", LabelCode::U16 { big_endian: false }),
         };
-        let comment = match options.description {
-            "" => String::new(),
-            text => {
-                let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-                format!("Comment = {line}\n")
-            }
-        };
+        let comment = options.description_line().map_or(String::new(), |line| format!("Comment = {line}\n"));
         let mut text = format!(
             "ObjectType = Image\nNDims = {axes}\n{comment}BinaryData = True\nBinaryDataByteOrderMSB = False\n\
              CompressedData = True\nCompressedDataSize = "

@@ -9,7 +9,7 @@ use crate::name::is_gzip;
 use crate::planes::{LabelCode, Opening, PlaneWriter};
 use crate::recognise::recognise;
 use crate::stream::{Packing, Place, Stream};
-use crate::volume_file::{About, VolumeFile, voxel_bytes};
+use crate::volume_file::{About, VolumeFile, voxel_bytes_of};
 use crate::voxels::{Coding, Values};
 use scanside_core::volume::Reader;
 use std::path::Path;
@@ -39,18 +39,11 @@ impl FileFormat for Mgh {
             return Err(FormatError::WrongFormat { path: path.to_path_buf(), expected: self.name(), found });
         };
         let header = header.map_err(|problem| FormatError::header(path, problem))?;
-        if voxel_bytes(header.grid.shape_zyx, header.channels, header.voxel_type).is_none() {
-            let problem = "its sizes multiply to more bytes than can be addressed; the header is damaged";
-            return Err(FormatError::header(path, problem));
-        }
+        voxel_bytes_of(path, header.grid.shape_zyx, header.channels, header.voxel_type)?;
         let place =
             Place { path: path.to_path_buf(), before: 0, packing: stream.packing(), skipped: HEADER_BYTES as u64 };
         let coding = Coding { voxel_type: header.voxel_type, big_endian: true, values: Values::default() };
-        let about = About {
-            warnings: header.warnings.iter().map(|warning| format!("{}: {warning}", path.display())).collect(),
-            description: header.description,
-            marked_as_labels: None,
-        };
+        let about = About { warnings: header.warnings, description: header.description, marked_as_labels: None };
         let geometry = Geometry::of_grid(header.grid).with_own(header.place);
         VolumeFile::new(path, place, geometry, header.channels, coding, about)
     }

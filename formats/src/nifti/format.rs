@@ -136,7 +136,7 @@ fn volume_file(path: &Path, place: Place, header: Header, reader: Reader) -> Res
         },
     };
     let about = About {
-        warnings: header.warnings().iter().map(|warning| format!("{}: {warning}", path.display())).collect(),
+        warnings: header.warnings().to_vec(),
         description: header.description(),
         marked_as_labels: (header.intent_code() == INTENT_LABEL).then_some("its header says so (intent code 1002)"),
     };

@@ -11,7 +11,7 @@ use crate::name::ends_with;
 use crate::planes::{LabelCode, Opening, PlaneWriter};
 use crate::recognise::recognise_file;
 use crate::stream::{Packing, Place, open_file};
-use crate::volume_file::{About, VolumeFile, voxel_bytes};
+use crate::volume_file::{About, VolumeFile, voxel_bytes_of};
 use crate::voxels::{Coding, Values};
 use scanside_core::volume::Reader;
 use std::fmt::Write as _;
@@ -48,13 +48,11 @@ impl FileFormat for Nrrd {
         };
         let header = Header::new(&fields).map_err(|problem| FormatError::header(path, problem))?;
         let shape = header.geometry.grid().shape_zyx;
-        let data_bytes = voxel_bytes(shape, header.channels, header.voxel_type).ok_or_else(|| {
-            FormatError::header(path, "its sizes multiply to more bytes than can be addressed; the header is damaged")
-        })?;
+        let data_bytes = voxel_bytes_of(path, shape, header.channels, header.voxel_type)?;
         let place = place(path, &fields, header.gzip, data_bytes)?;
         let coding = Coding { voxel_type: header.voxel_type, big_endian: header.big_endian, values: Values::default() };
         let about = About {
-            warnings: header.warnings.iter().map(|warning| format!("{}: {warning}", path.display())).collect(),
+            warnings: header.warnings,
             description: fields.get("content").unwrap_or_default().to_owned(),
             marked_as_labels: fields.segments.then_some("its header describes segments"),
         };
@@ -74,7 +72,7 @@ impl FileFormat for Nrrd {
             LabelType::U16 => ("unsigned short", LabelCode::U16 { big_endian: false }),
         };
         let opening = Opening {
-            plain: header_text(geometry, stored, options.description)?.into_bytes(),
+            plain: header_text(geometry, stored, options.description_line())?.into_bytes(),
             packing: Packing::Gzip,
             packed: Vec::new(),
             length: None,
@@ -138,7 +136,7 @@ fn behind_lines(path: &Path, start: u64, lines: u64) -> Result<u64, FormatError>
 }
 
 /// A header to its empty line.
-fn header_text(geometry: &Geometry, stored: &str, description: &str) -> Result<String, FormatError> {
+fn header_text(geometry: &Geometry, stored: &str, description: Option<String>) -> Result<String, FormatError> {
     let axes = if geometry.is_planar() { 2 } else { 3 };
     let grid = geometry.grid();
     let [nz, ny, nx] = grid.shape_zyx;
@@ -148,8 +146,7 @@ fn header_text(geometry: &Geometry, stored: &str, description: &str) -> Result<S
         None => place_lines(geometry, axes)?,
     };
     let mut text = String::from("NRRD0004\n");
-    if !description.is_empty() {
-        let line: String = description.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if let Some(line) = description {
         let _ = writeln!(text, "content: {line}");
     }
     let kinds = vec!["domain"; axes].join(" ");
