@@ -1,7 +1,7 @@
 //! Results on standard output, messages on standard error, and errors as sentences that say what to do.
 
 use scanside_app::output::Exists;
-use scanside_app::run::{LooksLikeLabels, TooLarge};
+use scanside_app::run::{FarOutside, LooksLikeLabels, TooLarge};
 use scanside_app::units::human_bytes;
 use scanside_app::{Error, ErrorKind};
 use scanside_core::nnunet::{FoldChoice, FoldName, NnUnetError};
@@ -89,6 +89,9 @@ pub(crate) fn folds(model: &Path, folds: Option<&FoldChoice>) {
 fn hint(error: &Error) -> Option<String> {
     if error.find::<LooksLikeLabels>().is_some() {
         return Some(" (--allow-label-input accepts it)".into());
+    }
+    if error.find::<FarOutside>().is_some() {
+        return Some(" (without --strict this is a warning)".into());
     }
     if error.find::<Exists>().is_some() {
         return Some("; --overwrite replaces it".into());

@@ -154,7 +154,7 @@ pub fn plan<'m>(model: &'m Model, case: &Case, options: &CaseOptions) -> Result<
     let deviations = envelope::of_scan(&model.manifest, scan.grid(), source.as_mut())?;
     let outside = envelope::sentence("the scan", &deviations);
     if let (true, Some(sentence)) = (options.strict, &outside) {
-        return Err(envelope::refused(sentence));
+        return Err(envelope::refused(&scan, sentence));
     }
     let pass = Instant::now();
     let run = Run::look(&model.manifest, source.as_mut(), options.run).map_err(|e| error_in(&scan, e))?;
@@ -309,7 +309,7 @@ pub fn run(
     let deviations = envelope::of_labels(planned.run().manifest(), scan.grid(), &counts);
     let outside = envelope::sentence("the result", &deviations);
     if let (true, Some(sentence)) = (strict, &outside) {
-        return Err(envelope::refused(sentence));
+        return Err(envelope::refused(&scan, sentence));
     }
     labels.publish()?;
     Ok(Finished { timing, outside })

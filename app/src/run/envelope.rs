@@ -4,6 +4,8 @@ use crate::error::{Error, ErrorKind, OrError};
 use scanside_core::manifest::{Deviation, Manifest};
 use scanside_core::postprocess::{LabelSink, SinkError};
 use scanside_core::volume::{Box3, Grid, VoxelSource};
+use scanside_formats::Scan;
+use std::path::PathBuf;
 
 /// Planes looked at for a channel's intensities, spread over the scan.
 const PLANES: usize = 24;
@@ -65,9 +67,20 @@ pub(super) fn sentence(subject: &str, deviations: &[Deviation]) -> Option<String
     Some(format!("{subject} is far outside of what the model was trained on: {listed}{more}"))
 }
 
-/// The error of a strict run.
-pub(super) fn refused(sentence: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("{sentence}; no labels were written"))
+/// A scan or a result far outside of what the model was trained on, in a run that is [strict](super::CaseOptions::strict).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {sentence}; no labels were written", path.display())]
+pub struct FarOutside {
+    /// The scan's first file.
+    pub path: PathBuf,
+    /// What is far outside, with the numbers.
+    pub sentence: String,
+}
+
+/// The error of a strict run of `scan`.
+pub(super) fn refused(scan: &Scan, sentence: &str) -> Error {
+    let path = scan.paths().first().map_or_else(PathBuf::new, |path| path.to_path_buf());
+    Error::of(ErrorKind::Input, FarOutside { path: path.clone(), sentence: sentence.to_owned() }).about(&path)
 }
 
 /// Counts the voxels of each label on their way to a sink.

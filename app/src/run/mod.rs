@@ -7,6 +7,7 @@ mod label_like;
 mod timed;
 
 pub use case::{CaseOptions, Finished, Looked, PlannedCase, TooLarge, plan, result_key, run};
+pub use envelope::FarOutside;
 pub use label_file::Destination;
 pub use label_like::LooksLikeLabels;
 pub use timed::{PhaseSeconds, Timed, Timing};
